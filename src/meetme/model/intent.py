@@ -1,0 +1,169 @@
+"""What a border router is told, and what it tells back: the vendor-neutral vocabulary of configurators and drivers.
+
+A `LinkIntent` is one side's whole truth about one circuit. It speaks of *inside* (how the own network addresses a prefix)
+and *wire* (how the same prefix is written on the circuit); where the two differ, this router translates between them,
+one to one. Modes and roles of the negotiation do not appear here: a driver needs no more than this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from meetme.model.addresses import Address, InterfaceAddress, Prefix
+from meetme.model.agreement import Role
+from meetme.model.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One prefix at this router: `inside` towards the own network, `wire` towards the circuit. Equal lengths, always."""
+
+    inside: Prefix
+    wire: Prefix
+
+    @property
+    def translated(self) -> bool:
+        """Whether this router rewrites addresses for it."""
+        return self.inside != self.wire
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAddresses:
+    """A numbered link: the own and the peer's address on it."""
+
+    local: InterfaceAddress
+    peer: InterfaceAddress
+
+
+@dataclass(frozen=True, slots=True)
+class LinkIntent:
+    """One side's whole intent for one circuit: all of it is in force, or none.
+
+    `circuit` is the key on the device. `generation` fences: a device refuses one lower than it has seen for the circuit.
+    """
+
+    circuit: str
+    agreement: UUID
+    revision: int
+    generation: int
+    role: Role
+    port: str
+    mtu: int
+    local: tuple[Mapping, ...]
+    """Own prefixes: inside is real; wire is the alias when this router translates it."""
+    remote: tuple[Mapping, ...]
+    """The peer's prefixes: inside is the alias under which the own network reaches them."""
+    link: LinkAddresses | None = None
+    """None: unnumbered. Link-locals then follow from circuit and role."""
+    vlan: int | None = None
+    probe: Address | None = None
+    """Own address (inside) that answers ICMP echo from the peer; nothing else of the router does."""
+    probe_source: Address | None = None
+    """Own router address to use as source towards the peer; usually equal to `probe`."""
+    peer_probe: Address | None = None
+    """The peer's probe address as the own network addresses it (in `remote[].inside`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a configurator and its device can do, probed at run time, never assumed."""
+
+    driver: str
+    unnumbered: bool
+    """IPv4 over an IPv6 link-local next hop."""
+    translate: bool
+    """Full one-to-one translation, any pair of prefixes."""
+    translate_identical_only: bool
+    """Only the three actions: one shared alias for identical prefixes, IPv4, one link."""
+    ipv6: bool
+    vlan: bool
+    confirm_timer: bool
+    probe: bool
+    removes: bool
+    """Whether it can take back what it configured."""
+    max_prefixes: int | None = None
+    """Prefixes a side that it can carry; None is no limit."""
+    missing: tuple[Problem, ...] = ()
+    """What the device or kernel lacks, and how to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An interface of the router."""
+
+    name: str
+    up: bool
+    mtu: int
+    mac: str | None
+    addresses: tuple[InterfaceAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFact:
+    """A route that the router has, in its main tables. `ours`: it carries the driver's tag."""
+
+    prefix: Prefix
+    port: str | None
+    ours: bool = False
+    connected: bool = False
+
+
+class LinkState(StrEnum):
+    """How an applied intent stands on the device."""
+
+    TENTATIVE = "tentative"
+    """Applied with a confirm timer that still runs."""
+    CONFIRMED = "confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedLink:
+    """An intent the configurator keeps: what it is, whether it is confirmed, whether the device agrees with it."""
+
+    intent: LinkIntent
+    state: LinkState
+    in_sync: bool
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the router has: ports (those inside circuits too), routes of its main tables, the links we applied."""
+
+    ports: tuple[Port, ...]
+    routes: tuple[RouteFact, ...]
+    links: tuple[AppliedLink, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """Send echo requests along the customers' path: from the own router's address to an address across the circuit.
+
+    `sizes` are octets of IP packet (the last is usually the link's MTU, sent with don't-fragment); `within` is seconds
+    until giving up; a probe is repeated until answered, so it may start before the other side is configured.
+    """
+
+    circuit: str
+    source: Address
+    target: Address
+    sizes: tuple[int, ...] = (84,)
+    within: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """What came back. `answered` are the sizes for which an answer with our nonce arrived."""
+
+    answered: tuple[int, ...]
+    lost: int
+    sent: int
+    rtt_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What `Remove` left behind: commands that would take it back, for a person. Empty where the removal was verified."""
+
+    left_on_device: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """Prefixes and addresses, from text to value, and the two questions asked of them everywhere.
 
-The values are those of the standard library's `ipaddress`; a *prefix* has no host bits set, an *interface address* is an
-address with the length of its link's prefix.
+The values are those of the standard library's `ipaddress`; a *prefix* has no host bits set, an *interface address* is
+an address with the length of its link's prefix.
 """
 
 from __future__ import annotations
@@ -55,13 +55,16 @@ def parse_address(text: str, *, field: str) -> Address:
         return ipaddress.ip_address(text.strip())
     except ValueError:
         raise InvalidInput(
-            "address_malformed", f'{field}: must be an IPv4 or IPv6 address ("{text}")', field=field, hint="without a length"
+            "address_malformed",
+            f'{field}: must be an IPv4 or IPv6 address ("{text}")',
+            field=field,
+            hint="without a length",
         ) from None
 
 
 def overlaps(a: Prefix, b: Prefix) -> bool:
     """Whether the two share an address. Prefixes of different families never do."""
-    return a.version == b.version and a.overlaps(b)  # type: ignore[arg-type]
+    return a.version == b.version and a.overlaps(b)
 
 
 def overlaps_any(prefix: Prefix, others: Iterable[Prefix]) -> bool:

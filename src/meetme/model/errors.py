@@ -15,8 +15,8 @@
     `- DeviceFailed              502  INTERNAL                1  the device refused or died half-way
 
 Each carries a stable `code` (lower_snake_case), the fact (`text`), the offending `field` where there is one, the next
-step (`hint`) and whose `fault` it is. Texts read `<path>: <rule> (<what was seen>)`: lower case, names in quotes, no full
-stop. The mappings live in `runtime.http`, `runtime.grpc` and `cli.main`, one each; the table above is what they implement.
+step (`hint`) and whose `fault` it is. Texts read `<path>: <rule> (<what was seen>)`: lower case, names in quotes, no
+full stop. The mappings live in `runtime.http`, `runtime.grpc` and `cli.main`, one each: the table above in code.
 """
 
 from __future__ import annotations

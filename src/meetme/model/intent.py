@@ -1,8 +1,8 @@
 """What a border router is told, and what it tells back: the vendor-neutral vocabulary of configurators and drivers.
 
-A `LinkIntent` is one side's whole truth about one circuit. It speaks of *inside* (how the own network addresses a prefix)
-and *wire* (how the same prefix is written on the circuit); where the two differ, this router translates between them,
-one to one. Modes and roles of the negotiation do not appear here: a driver needs no more than this.
+A `LinkIntent` is one side's whole truth about one circuit. It speaks of *inside* (how the own network addresses a
+prefix) and *wire* (how the same prefix is written on the circuit); where the two differ, this router translates between
+them, one to one. Modes of the negotiation do not appear here: a driver needs no more than this.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from meetme.model.errors import Problem
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One prefix at this router: `inside` towards the own network, `wire` towards the circuit. Equal lengths, always."""
+    """One prefix at this router: `inside` towards the own network, `wire` towards the circuit. Equally long."""
 
     inside: Prefix
     wire: Prefix
@@ -41,7 +41,7 @@ class LinkAddresses:
 class LinkIntent:
     """One side's whole intent for one circuit: all of it is in force, or none.
 
-    `circuit` is the key on the device. `generation` fences: a device refuses one lower than it has seen for the circuit.
+    `circuit` is the key on the device. `generation` fences: one lower than seen for the circuit is refused.
     """
 
     circuit: str
@@ -164,6 +164,6 @@ class ProbeReport:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What `Remove` left behind: commands that would take it back, for a person. Empty where the removal was verified."""
+    """What `Remove` left behind: commands that would take it back. Empty where the removal was verified."""
 
     left_on_device: tuple[str, ...] = ()

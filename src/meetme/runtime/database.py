@@ -1,0 +1,172 @@
+"""The database: one door, `await database.run(f)`, which gives the sync function `f` one transaction.
+
+SQLite (the default) has one writer, so one thread and one connection do all the work, in order; every transaction
+starts as a writer (`BEGIN IMMEDIATE`), because one that starts as a reader and writes later can fail half-way. WAL with
+`synchronous=FULL`: what was committed survives a power loss. PostgreSQL takes several transactions at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import StaticPool
+
+from meetme.model.errors import Conflict, InvalidInput, MeetMeError, Unreachable, Unsupported
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 10.0
+"""How long to wait for another process that is writing to the same SQLite file."""
+POSTGRESQL_CONNECTIONS = 8
+
+
+class Database:
+    """One SQLite file, or one PostgreSQL database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._single = engine.dialect.name == "sqlite"
+        # With one connection for everybody, `run_now` in any thread has to wait for its turn like the writer thread.
+        self._turn: AbstractContextManager[Any] = threading.Lock() if self._single else nullcontext()
+        self._threads = ThreadPoolExecutor(1 if self._single else POSTGRESQL_CONNECTIONS, "database")
+
+    @classmethod
+    def open(cls, url: str) -> Database:
+        """Open `sqlite:///path` (made if missing, for its owner alone), `sqlite://` (in memory) or `postgresql://...`.
+
+        Raises InvalidInput `database_url_invalid`, Unreachable `database_unreachable` and Unsupported
+        `database_driver_missing`.
+        """
+        try:
+            parsed = make_url("sqlite://" if url == ":memory:" else url)
+        except ArgumentError:
+            raise _bad_url(url) from None
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
+            raise _bad_url(parsed.render_as_string(hide_password=True))
+        shown = parsed.render_as_string(hide_password=True)
+        try:
+            database = cls(_sqlite(parsed.database, shown) if parsed.drivername == "sqlite" else create_engine(parsed))
+            database.run_now(lambda tx: tx.execute(text("SELECT 1")))
+        except (ModuleNotFoundError, NoSuchModuleError) as error:
+            raise Unsupported(
+                "database_driver_missing",
+                f"database: its driver must be installed (no module for '{shown}')",
+                hint="pip install 'meetme[postgresql]'",
+                field="database",
+            ) from error
+        except DBAPIError as error:
+            raise _unreachable(shown, error.orig) from error
+        return database
+
+    async def run(self, f: Callable[[Connection], T]) -> T:
+        """Give `f` one transaction, in a thread: committed when it returns, rolled back when it raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.run_now, f)
+
+    def run_now(self, f: Callable[[Connection], T]) -> T:
+        """Like `run`, in the calling thread."""
+        with self._turn, self._engine.begin() as tx:
+            return f(tx)
+
+    async def close(self) -> None:
+        """Wait for the transactions that have begun, then let go."""
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
+        """Like `close`, in the calling thread."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._engine.dispose()
+
+
+def _sqlite(path: str | None, shown: str) -> Engine:
+    if path and path != ":memory:":
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise _unreachable(shown, error) from error
+    engine = create_engine(
+        f"sqlite:///{path}" if path else "sqlite://",
+        poolclass=StaticPool,
+        # No implicit BEGIN by the driver: we say it ourselves, below.
+        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": BUSY_SECONDS},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _bad_url(seen: str) -> MeetMeError:
+    return InvalidInput(
+        "database_url_invalid",
+        f"database: must be a URL of SQLite or PostgreSQL ('{seen}')",
+        hint="for example sqlite:////var/lib/meetme/member.db or postgresql://user@host/name",
+        field="database",
+    )
+
+
+def _unreachable(shown: str, cause: object) -> MeetMeError:
+    return Unreachable(
+        "database_unreachable",
+        f"database: '{shown}' cannot be opened ({cause})",
+        hint="check that the folder exists and is writable, or that the server is running",
+        field="database",
+    )
+
+
+def migrate(database: Database, room_package: str) -> None:
+    """Bring the tables of one room (`meetme.negotiator`) to the newest revision, in one transaction.
+
+    A room's history is its package `migrations`, files `NNNN_what.py` with revision `NNNN`, kept in the version table
+    `<room>_version`. Raises Conflict `database_newer` when a newer MeetMe has been here.
+    """
+    room = room_package.rpartition(".")[2]
+    folder = files(room_package) / "migrations"
+    head = max(entry.name[:4] for entry in folder.iterdir() if entry.name[:4].isdigit())
+    table = f"{room}_version"
+
+    def upgrade(tx: Connection) -> None:
+        current = tx.scalar(text(f"SELECT version_num FROM {table}")) if inspect(tx).has_table(table) else None
+        if current == head:
+            return
+        if current is not None and current > head:
+            raise Conflict(
+                "database_newer",
+                f"database: tables of '{room}' must not be newer than this MeetMe (revision {current}, known {head})",
+                hint="run the newer version, or restore the backup from before the upgrade",
+                field="database",
+            )
+        # Only now: importing Alembic takes longer than starting the rest of a service.
+        from alembic.migration import MigrationContext
+        from alembic.operations import Operations
+        from alembic.script import ScriptDirectory
+
+        script = ScriptDirectory(str(folder), version_locations=[str(folder)])
+        context = MigrationContext.configure(tx, opts={"version_table": table})
+        with Operations.context(context):
+            for revision in reversed(list(script.iterate_revisions("head", current or "base"))):
+                revision.module.upgrade()
+        context.stamp(script, "head")
+
+    database.run_now(upgrade)

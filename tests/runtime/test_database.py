@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from meetme.model.errors import Conflict, InvalidInput, Unreachable
+from meetme.runtime.database import Database, migrate
+
+
+@pytest.fixture
+def database(tmp_path: Path):
+    database = Database.open(f"sqlite:///{tmp_path}/member.db")
+    database.run_now(lambda tx: tx.execute(text("CREATE TABLE t (a INTEGER PRIMARY KEY)")))
+    yield database
+    database.close_now()
+
+
+def count(tx) -> int:
+    return tx.scalar(text("SELECT count(*) FROM t"))
+
+
+async def test_a_transaction_is_kept_when_its_function_returns(database: Database) -> None:
+    assert await database.run(lambda tx: tx.execute(text("INSERT INTO t VALUES (1)")).rowcount) == 1
+    assert database.run_now(count) == 1
+
+
+async def test_a_transaction_is_undone_when_its_function_raises(database: Database) -> None:
+    def fails(tx) -> None:
+        tx.execute(text("INSERT INTO t VALUES (1)"))
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await database.run(fails)
+    assert database.run_now(count) == 0
+
+
+async def test_transactions_run_one_after_the_other_in_one_thread(database: Database) -> None:
+    threads: list[str] = []
+
+    def add(tx) -> None:
+        before = count(tx)
+        threads.append(threading.current_thread().name)
+        tx.execute(text("INSERT INTO t VALUES (:a)"), {"a": before})  # clashes if another one got in between
+
+    await asyncio.gather(*(database.run(add) for _ in range(50)), asyncio.to_thread(database.run_now, add))
+    assert database.run_now(count) == 51
+    assert len({name for name in threads if name.startswith("database")}) == 1
+
+
+def test_what_is_committed_is_on_disk_before_the_caller_goes_on(database: Database) -> None:
+    pragmas = {
+        name: database.run_now(lambda tx, name=name: tx.scalar(text(f"PRAGMA {name}")))
+        for name in ("journal_mode", "synchronous", "foreign_keys")
+    }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_a_write_transaction_of_another_process_is_waited_for(database: Database, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "member.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("INSERT INTO t VALUES (1)")
+    seen: list[int] = []
+    waiting = threading.Thread(target=lambda: seen.append(database.run_now(count)))
+    waiting.start()
+    waiting.join(0.05)
+    assert seen == []
+    other.execute("COMMIT")
+    waiting.join(5)
+    assert seen == [1]
+    other.close()
+
+
+def test_the_file_is_for_its_owner_alone(database: Database, tmp_path: Path) -> None:
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("member.db*")} == {0o600}
+
+
+def test_memory_is_shared_by_all_transactions_of_one_database() -> None:
+    first, second = Database.open("sqlite://"), Database.open(":memory:")
+    first.run_now(lambda tx: tx.execute(text("CREATE TABLE t (a INTEGER)")))
+    assert first.run_now(count) == 0
+    assert second.run_now(lambda tx: tx.scalar(text("SELECT count(*) FROM sqlite_master"))) == 0
+    first.close_now()
+    second.close_now()
+
+
+@pytest.mark.parametrize("url", ["", "member.db", "mysql://localhost/x", "mongodb://localhost/x"])
+def test_a_url_of_something_else_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Database.open(url)
+    assert caught.value.code == "database_url_invalid"
+    assert caught.value.field == "database"
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match=r"nowhere/member\.db") as caught:
+        Database.open(f"sqlite:///{tmp_path}/nowhere/member.db")
+    assert caught.value.code == "database_unreachable"
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear colleague, " * 100)
+    with pytest.raises(Unreachable):
+        Database.open(f"sqlite:///{path}")
+    assert path.read_text() == "Dear colleague, " * 100
+
+
+def test_a_password_is_never_shown() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Database.open("mysql://user:secret@localhost/x")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A room with one migration, importable as `shop.stock`."""
+    folder = tmp_path / "shop" / "stock" / "migrations"
+    folder.mkdir(parents=True)
+    for package in (folder, folder.parent, folder.parent.parent):
+        (package / "__init__.py").touch()
+    write_migration(folder, "0001", None, 'op.execute("CREATE TABLE stock_item (a INTEGER)")')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield folder
+    for name in [name for name in sys.modules if name.partition(".")[0] == "shop"]:
+        del sys.modules[name]
+
+
+def write_migration(folder: Path, revision: str, after: str | None, body: str) -> None:
+    (folder / f"{revision}_change.py").write_text(
+        f"from alembic import op\n\nrevision = {revision!r}\ndown_revision = {after!r}\n\ndef upgrade():\n    {body}\n"
+    )
+
+
+def revision(tx) -> str:
+    return tx.scalar(text("SELECT version_num FROM stock_version"))
+
+
+def test_migrations_are_applied_in_order_and_once(database: Database, room: Path) -> None:
+    migrate(database, "shop.stock")
+    assert database.run_now(revision) == "0001"
+    write_migration(room, "0003", "0002", 'op.execute("INSERT INTO stock_item (a, b) VALUES (1, 2)")')
+    write_migration(room, "0002", "0001", 'op.execute("ALTER TABLE stock_item ADD COLUMN b INTEGER")')
+    migrate(database, "shop.stock")
+    migrate(database, "shop.stock")
+    assert database.run_now(revision) == "0003"
+    assert database.run_now(lambda tx: tx.execute(text("SELECT a, b FROM stock_item")).all()) == [(1, 2)]
+
+
+def test_a_migration_that_fails_leaves_everything_as_it_was(database: Database, room: Path) -> None:
+    migrate(database, "shop.stock")
+    write_migration(room, "0002", "0001", 'op.execute("CREATE TABLE stock_other (a INTEGER)")')
+    write_migration(room, "0003", "0002", "raise ValueError('broken')")
+    with pytest.raises(ValueError, match="broken"):
+        migrate(database, "shop.stock")
+    assert database.run_now(revision) == "0001"
+    tables = database.run_now(lambda tx: tx.scalars(text("SELECT name FROM sqlite_master")).all())
+    assert "stock_other" not in tables
+
+
+def test_alembic_is_not_imported_when_nothing_has_to_be_done(
+    database: Database, room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(database, "shop.stock")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "alembic"]:
+        monkeypatch.setitem(sys.modules, name, None)  # importing it would raise
+    migrate(database, "shop.stock")
+
+
+def test_tables_of_a_newer_version_are_left_alone(database: Database, room: Path) -> None:
+    migrate(database, "shop.stock")
+    database.run_now(lambda tx: tx.execute(text("UPDATE stock_version SET version_num = '0009'")))
+    with pytest.raises(Conflict, match="revision 0009, known 0001") as caught:
+        migrate(database, "shop.stock")
+    assert caught.value.code == "database_newer"

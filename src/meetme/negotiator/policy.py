@@ -1,0 +1,50 @@
+"""What a member lets a peer do (thesis 7.1, security and privacy). Every refusal names the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from meetme.model.addresses import Prefix, within
+from meetme.model.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPolicy:
+    """Per peer. The default lets it announce any prefix but the default route, one to one under an alias on overlap."""
+
+    announce: tuple[Prefix, ...] | None = None
+    """The peer's prefixes must lie in these; None: anywhere."""
+    order_required: bool = False
+    max_agreements: int | None = None
+
+
+def policy_problems(
+    policy: PeerPolicy, *, prefixes: Iterable[Prefix], order: str | None, agreements: int, field: str
+) -> Iterator[Problem]:
+    """Every rule of `policy` that an offer of `prefixes` breaks. `agreements` are those the peer has already."""
+    for index, prefix in enumerate(prefixes):
+        if prefix.prefixlen == 0:
+            yield Problem(
+                "policy_default_route",
+                f"{field}[{index}]: a default route is never accepted ({prefix})",
+                "announce the prefixes that are to be reached",
+                field,
+            )
+        elif policy.announce is not None and not any(within(prefix, allowed) for allowed in policy.announce):
+            allowed_text = ", ".join(str(p) for p in policy.announce) or "none"
+            yield Problem(
+                "policy_prefix",
+                f"{field}[{index}]: policy does not let this peer announce {prefix}",
+                f"allowed: {allowed_text}",
+                field,
+            )
+    if policy.order_required and order is None:
+        yield Problem("policy_order", "order: policy requires an approved order", "start from the catalogue", "order")
+    if policy.max_agreements is not None and agreements >= policy.max_agreements:
+        yield Problem(
+            "policy_max_agreements",
+            f"peer: policy allows {policy.max_agreements} agreements with this peer ({agreements} exist)",
+            "terminate one, or raise the limit",
+            "peer",
+        )

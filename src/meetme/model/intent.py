@@ -116,6 +116,8 @@ class LinkState(StrEnum):
     TENTATIVE = "tentative"
     """Applied with a confirm timer that still runs."""
     CONFIRMED = "confirmed"
+    REMOVING = "removing"
+    """Its removal was ordered, or its timer ran out, and the device has not let go of it yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +169,31 @@ class Removal:
     """What `Remove` left behind: commands that would take it back. Empty where the removal was verified."""
 
     left_on_device: tuple[str, ...] = ()
+
+
+class LinkEventKind(StrEnum):
+    """What a configurator tells those who watch it."""
+
+    STATE = "state"
+    """How the link stands, now: the first events after connecting, and after every order carried out."""
+    DRIFT = "drift"
+    """The device differs from the intent."""
+    REPAIRED = "repaired"
+    """It is as intended again."""
+    ROLLED_BACK = "rolled_back"
+    """Nobody confirmed in time; what was there before is back."""
+    REMOVED = "removed"
+    """Nothing of the link is left on the device."""
+    FAILED = "failed"
+    """The device refused; it is tried again. `detail` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEvent:
+    """A change of one link on the device. `agreement` None: what was found belongs to none that is known."""
+
+    circuit: str
+    agreement: UUID | None
+    kind: LinkEventKind
+    detail: str
+    in_sync: bool

@@ -1,0 +1,76 @@
+"""What the configurator keeps: one row for each circuit it ever had, with the intent while there is one.
+
+The row stays when the circuit is gone, for the generation that fences late orders. Intents are the JSON form of their
+message, so that a person can read them. Migrated by `runtime.database.migrate(database, "meetme.configurator")`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import json_format
+from sqlalchemy import BigInteger, Column, Connection, Double, MetaData, Table, Text, delete, insert, select
+
+from meetme.configurator import wire
+from meetme.configurator.plan import Kept
+from meetme.configurator.v1 import configurator_pb2 as pb
+from meetme.model.intent import LinkIntent, LinkState
+
+LINK = Table(
+    "configurator_link",
+    MetaData(),
+    Column("circuit", Text, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("state", Text),
+    Column("intent", Text),
+    Column("deadline", Double),
+    Column("base", Text),
+)
+
+
+def load(tx: Connection) -> tuple[dict[str, Kept], dict[str, int]]:
+    """Everything: what is kept, and the highest generation seen, by circuit."""
+    kept: dict[str, Kept] = {}
+    seen: dict[str, int] = {}
+    for row in tx.execute(select(LINK)):
+        seen[row.circuit] = row.generation
+        intent = _intent(row.intent)
+        if intent is not None:
+            kept[row.circuit] = Kept(intent, LinkState(row.state), row.generation, row.deadline, _intent(row.base))
+    return kept, seen
+
+
+def save(tx: Connection, kept: Kept) -> None:
+    """Write down what is kept of a circuit, in the place of what was."""
+    _put(
+        tx,
+        kept.intent.circuit,
+        generation=kept.generation,
+        state=kept.state.value,
+        intent=_text(kept.intent),
+        deadline=kept.deadline,
+        base=_text(kept.base),
+    )
+
+
+def forget(tx: Connection, circuit: str, generation: int) -> None:
+    """Keep nothing of a circuit but the highest generation seen."""
+    _put(tx, circuit, generation=generation)
+
+
+def _put(tx: Connection, circuit: str, **values: Any) -> None:
+    tx.execute(delete(LINK).where(LINK.c.circuit == circuit))
+    tx.execute(insert(LINK).values(circuit=circuit, **values))
+
+
+def _text(intent: LinkIntent | None) -> str | None:
+    if intent is None:
+        return None
+    return json_format.MessageToJson(wire.intent_message(intent), preserving_proto_field_name=True, indent=None)
+
+
+def _intent(text: str | None) -> LinkIntent | None:
+    # A field that a newer version wrote is ignored: an intent in force must never keep the configurator from starting.
+    return (
+        None if text is None else wire.read_intent(json_format.Parse(text, pb.LinkIntent(), ignore_unknown_fields=True))
+    )

@@ -1,0 +1,1 @@
+"""The contract, `configurator.proto`, and the code that `make proto` generates from it."""

@@ -1,0 +1,66 @@
+# MeetMe. `make demo` shows the main job, `make test` proves it; both set up all they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check fix proto lock simulate clean
+
+##@ Use
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runtime ## Two providers with the same addresses, joined; real packets both ways; nothing left behind
+	@$(BIN)/meetme demo $(DEMO_ARGS)
+
+##@ Prove
+test: $(VENV)/.dev ## Fast, golden, contract, simulation and live tests (under 15 minutes)
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.dev check ## Everything, the long runs too
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## Formatting, lint, types, import rules, generated code
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@scripts/proto.sh --check
+
+simulate: $(VENV)/.dev ## Replay one seed of the simulation: make simulate SEED=42
+	@$(BIN)/python -m tests.simulation $(SEED)
+
+##@ Change
+fix: $(VENV)/.dev ## Format and apply what the linter can mend by itself
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+proto: $(VENV)/.dev ## Generate the gRPC code from configurator.proto
+	@scripts/proto.sh
+
+lock: $(VENV)/.dev ## Resolve the dependencies anew into requirements/*.lock
+	@scripts/lock.sh
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# --- set-up ------------------------------------------------------------------------------------------------------------
+
+$(VENV)/bin/python:
+	@scripts/system-packages.sh
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; $(PYTHON) is older. Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements/runtime.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what meetme needs into $(VENV) ..." >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what the tests need into $(VENV) ..." >&2
+	@scripts/system-packages.sh --tests
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@ $(VENV)/.runtime

@@ -1,0 +1,31 @@
+"""What a negotiation keeps from every other one."""
+
+from __future__ import annotations
+
+from meetme.model.agreement import AgreedPrefix, Role
+from meetme.negotiator.negotiation import Claim, Negotiation
+from meetme.negotiator.states import ENDED, Device
+
+
+def claims(n: Negotiation) -> frozenset[Claim]:
+    """What this side keeps from every other negotiation, as a function of the state alone (invariant 2, rule 6)."""
+    undone = n.device is Device.ABSENT and not n.left_on_device
+    if n.released or (n.state in ENDED and undone):
+        return frozenset()
+    a = n.attachment
+    port = f"{a.router}/{a.port}" + (f".{a.vlan}" if a.vlan is not None else "")
+    held = {Claim("port", port), Claim("circuit", n.circuit)}
+    if n.agreement is not None:
+        sides = ((Role.INITIATOR, n.agreement.initiator), (Role.RESPONDER, n.agreement.responder))
+        mine = {_prefix(e) for owner, side in sides for e in side.prefixes if n.role in (owner.other, e.translator)}
+        own_link = n.agreement.link.initiator
+        link = {Claim("prefix", str(own_link.network), own_link.network)} if own_link else set()
+        return frozenset(held | mine | link)
+    if n.role is Role.INITIATOR and n.offer is not None:
+        candidates = (*n.offer.aliases, *n.offer.links)
+        return frozenset(held | {Claim("prefix", str(p), p) for p in candidates})
+    return frozenset()
+
+
+def _prefix(entry: AgreedPrefix) -> Claim:
+    return Claim("prefix", str(entry.alias), entry.alias)

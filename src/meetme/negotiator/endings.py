@@ -1,0 +1,116 @@
+"""How a negotiation ends, and what it owes until nothing of it is left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from meetme.model.agreement import Role
+from meetme.model.errors import Fault, Problem
+from meetme.negotiator import negotiation as ev
+from meetme.negotiator.messages import FailedBody, MessageType, TerminatedBody
+from meetme.negotiator.negotiation import Answer, Cancel, Effect, Negotiation, Program, Send, StepTime, Verb, Wake
+from meetme.negotiator.states import Device, State
+
+COMPARE_SECONDS = 30.0
+FAREWELL_SECONDS = 60.0
+"""How long a failed negotiation still tries to tell its peer, which ends by its own deadline in any case."""
+
+S = State
+Move = tuple[Negotiation, tuple[Effect, ...]]
+"""The next value, and what is owed."""
+
+
+def terminate(n: Negotiation, at: float, reason: Problem | None = None) -> Move:
+    """Take it back: the own device at once, the message until it is answered (rule 6)."""
+    touched = n.device is not Device.ABSENT
+    n = replace(n, state=S.TERMINATING, problem=reason or n.problem)
+    effects: tuple[Effect, ...] = all_cancelled()
+    if touched:
+        n, program = order_device(n, Verb.REMOVE)
+        effects += (program,)
+    if not n.peer_ended:
+        effects += (Send(MessageType.TERMINATE, n.message(MessageType.TERMINATE), "send:terminate"),)
+        # a side that never put anything on a device ends by its own hold deadline, whether it hears of this or not
+        effects += (Wake(ev.CompareDue, COMPARE_SECONDS),) if touched else (Wake(ev.Deadline, FAREWELL_SECONDS),)
+    ended, more = settle_end(mark(n, "terminate", at), at)
+    return ended, effects + more
+
+
+def on_terminate(n: Negotiation, event: ev.TerminateReceived) -> Move:
+    """The peer takes it back. It is answered once nothing is left on the own device."""
+    n = replace(n, pending=(*n.pending, event.message), peer_ended=True)
+    if n.state in (S.TERMINATING, S.FAILED):
+        return settle_end(n, event.at, (Cancel("send:terminate"),))
+    reason = replace(event.reason, fault=Fault.REMOTE) if event.reason else None
+    return terminate(n, event.at, reason)
+
+
+def settle_end(n: Negotiation, at: float, effects: tuple[Effect, ...] = ()) -> Move:
+    """After anything that may have been the last thing owed: answer who waits, and end what can end."""
+    gone = n.device is Device.ABSENT
+    if gone and n.pending:
+        n = replace(n, answers=(*n.answers, *(Answer(m, TerminatedBody()) for m in n.pending)), pending=())
+    if n.state is S.TERMINATING and gone and (n.peer_ended or n.released):
+        timers = (Cancel(Wake(ev.CompareDue, 0).key), Cancel(Wake(ev.Deadline, 0).key), Cancel("send:query"))
+        return mark(replace(n, state=S.TERMINATED), "terminated", at), (*effects, *timers)
+    return n, effects
+
+
+def fail(n: Negotiation, problem: Problem, at: float, *, tell_peer: bool = True) -> Move:
+    """End without having been active: whoever waits is told, the device is undone, the peer hears of it."""
+    touched = n.device is not Device.ABSENT
+    told = tuple(Answer(message, FailedBody(replace(problem, fault=_seen_from_peer(problem)))) for message in n.pending)
+    known_there = n.role is Role.RESPONDER or n.round > 0
+    n = replace(n, state=S.FAILED, problem=problem, pending=(), answers=(*n.answers, *told))
+    effects = all_cancelled()
+    if touched:
+        n, program = order_device(n, Verb.REMOVE)
+        effects += (program,)
+    if tell_peer and known_there and n.role is Role.INITIATOR:
+        effects += (Send(MessageType.TERMINATE, n.message(MessageType.TERMINATE), "send:terminate"),)
+        effects += (Wake(ev.Deadline, FAREWELL_SECONDS),)
+    return mark(n, "failed", at, ok=False), effects
+
+
+def _seen_from_peer(problem: Problem) -> Fault:
+    return Fault.LOCAL if problem.fault is Fault.REMOTE else Fault.REMOTE
+
+
+def on_deadline(n: Negotiation, event: ev.Deadline) -> Move:
+    """The time for the present state is over."""
+    if n.state is S.FAILED:
+        return n, (Cancel("send:terminate"),)
+    if n.state is S.TERMINATING:
+        return settle_end(replace(n, peer_ended=True), event.at, (Cancel("send:terminate"),))
+    late = {
+        S.PROPOSED: Problem(
+            "negotiation_timeout", "propose: the peer did not answer in time", "try again", fault=Fault.REMOTE
+        ),
+        S.HELD: Problem(
+            "hold_expired", "hold: the initiator did not commit in time", "start again", fault=Fault.REMOTE
+        ),
+        S.COMMITTED: Problem(
+            "decision_timeout", "commit: not everything was in place in time", "see the steps for what was missing"
+        ),
+    }
+    return fail(n, event.cause or late[n.state], event.at)
+
+
+def order_device(
+    n: Negotiation, verb: Verb, *, confirm: float | None = None, after: float = 0.0
+) -> tuple[Negotiation, Program]:
+    """The next order to the device, with a generation that makes every earlier one void."""
+    device = {Verb.APPLY: Device.APPLYING, Verb.REMOVE: Device.REMOVING, Verb.CONFIRM: n.device}[verb]
+    n = replace(n, generation=n.generation + 1, device=device)
+    return n, Program(verb, n.generation, confirm, after)
+
+
+def mark(n: Negotiation, name: str, at: float, *, ok: bool = True) -> Negotiation:
+    """Note a finished step."""
+    return replace(n, steps=(*n.steps, StepTime(name, max(0.0, at - n.started), ok)))
+
+
+def all_cancelled() -> tuple[Effect, ...]:
+    """Nothing is owed any more but what ends it."""
+    keys = ("send", "send:query", "probe", "device", Wake(ev.Deadline, 0).key, Wake(ev.CompareDue, 0).key)
+    return tuple(Cancel(key) for key in keys)

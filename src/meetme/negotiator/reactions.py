@@ -1,0 +1,359 @@
+"""What each event does to a negotiation, once `protocol` has allowed it: the next value and the effects owed.
+
+The rules named here are those of `protocol`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from meetme.model.agreement import Role
+from meetme.model.errors import Fault, Problem
+from meetme.negotiator import negotiation as ev
+from meetme.negotiator.addressing import Counter, Own, Refusal
+from meetme.negotiator.agreeing import agree, make_offer, objections
+from meetme.negotiator.endings import (
+    COMPARE_SECONDS,
+    Move,
+    S,
+    all_cancelled,
+    fail,
+    mark,
+    order_device,
+    settle_end,
+    terminate,
+)
+from meetme.negotiator.messages import (
+    ActiveBody,
+    CommittedBody,
+    CounterBody,
+    FailedBody,
+    HoldBody,
+    MessageType,
+    RefuseBody,
+    StateBody,
+)
+from meetme.negotiator.negotiation import (
+    Answer,
+    Cancel,
+    Effect,
+    Health,
+    HealthState,
+    Negotiation,
+    Probe,
+    Send,
+    Verb,
+    Wake,
+)
+from meetme.negotiator.policy import policy_problems
+from meetme.negotiator.states import ENDED, Device, State
+
+PROPOSE_SECONDS = 15.0
+"""How long the initiator tries to get an agreement held."""
+HOLD_SECONDS = 10.0
+"""How long the responder holds what was agreed while it waits for `commit`."""
+DECIDE_SECONDS = 30.0
+"""From `commit` to `confirm`, by either side's own clock."""
+DEVICE_CONFIRM_SECONDS = 45.0
+"""The confirm timer on the device: longer than any decision, so it only ever fires for a negotiator that is gone."""
+PROBE_SECONDS = 12.0
+MAX_ROUNDS = 4
+
+
+# --- the offer --------------------------------------------------------------------------------------------------------
+
+
+def start(event: ev.Start) -> Move:
+    """A person or a catalogue begins one: the first offer goes out."""
+    n = Negotiation(
+        id=event.id,
+        role=Role.INITIATOR,
+        me=event.own.member,
+        peer=event.peer,
+        circuit=event.circuit,
+        order=event.order,
+        attachment=event.attachment,
+        generation=event.generation,
+        started=event.at,
+        probe_target=event.probe_target,
+    )
+    return _propose(n, event.own, None, event.at, (Wake(ev.Deadline, PROPOSE_SECONDS),))
+
+
+def _propose(n: Negotiation, own: Own, counter: Counter | None, at: float, more: tuple[Effect, ...] = ()) -> Move:
+    offer = make_offer(own, counter)
+    if isinstance(offer, Refusal):
+        return fail(n, offer.problems[0], at)
+    n = replace(n, offer=offer, round=n.round + 1)
+    return n, (Send(MessageType.PROPOSE, n.message(MessageType.PROPOSE)), *more)
+
+
+def on_counter(n: Negotiation, event: ev.CounterReceived) -> Move:
+    """The responder lacked a fact: offer again, a bounded number of times."""
+    if n.round >= MAX_ROUNDS:
+        problem = Problem(
+            "rounds_exhausted",
+            f"offer: no agreement within {MAX_ROUNDS} rounds",
+            "widen --private-networks and --negotiated-networks at both sides",
+        )
+        return fail(n, problem, event.at)
+    return _propose(n, event.own, event.counter, event.at)
+
+
+def on_propose(n: Negotiation | None, event: ev.ProposeReceived) -> Move:
+    """An offer has arrived: hold the one agreement it allows, ask for another, or refuse it with every reason."""
+    if n is None:
+        n = Negotiation(
+            id=event.id,
+            role=Role.RESPONDER,
+            me=event.own.member,
+            peer=event.peer,
+            circuit=event.circuit,
+            order=event.order,
+            attachment=event.attachment,
+            generation=event.generation,
+            started=event.at,
+        )
+    if event.rival is not None and not _yields(n, event.rival):
+        return _refuse(n, event, (_rival_problem(event.rival),), event.rival)
+    problems = tuple(
+        policy_problems(
+            event.policy,
+            prefixes=event.offer.prefixes,
+            order=event.order,
+            agreements=event.agreements,
+            field="offer.prefixes",
+        )
+    )
+    if problems:
+        return _refuse(n, event, problems)
+    result = agree(event.offer, event.own, id=n.id, circuit=n.circuit, initiator=n.peer, order=n.order)
+    if isinstance(result, Refusal):
+        return _refuse(n, event, result.problems)
+    if isinstance(result, Counter):
+        answer = Answer(event.message, CounterBody(result))
+        n = replace(n, offer=event.offer, round=n.round + 1, answers=(answer,))
+        return n, (Wake(ev.Deadline, HOLD_SECONDS),)
+    answer = Answer(event.message, HoldBody(result, HOLD_SECONDS))
+    n = replace(n, state=S.HELD, offer=event.offer, agreement=result, round=n.round + 1, answers=(answer,))
+    return mark(n, "held", event.at), (Wake(ev.Deadline, HOLD_SECONDS),)
+
+
+def _yields(n: Negotiation, rival: ev.Rival) -> bool:
+    """Glare: of two proposals for one circuit that of the lower member id survives; anything further along stays."""
+    return rival.role is Role.INITIATOR and rival.state is S.PROPOSED and n.peer < n.me
+
+
+def _rival_problem(rival: ev.Rival) -> Problem:
+    if rival.role is Role.INITIATOR and rival.state is S.PROPOSED:
+        return Problem("superseded", f"circuit: the negotiation {rival.id} was started at the same time and survives")
+    return Problem(
+        "circuit_in_use",
+        f"circuit: negotiation {rival.id} has it ({rival.state})",
+        "terminate that one first, or name another circuit",
+        "circuit",
+    )
+
+
+def _refuse(
+    n: Negotiation, event: ev.ProposeReceived, problems: tuple[Problem, ...], rival: ev.Rival | None = None
+) -> Move:
+    superseded_by = rival.id if rival and problems[0].code == "superseded" else None
+    remote = tuple(replace(p, fault=Fault.REMOTE if p.fault is Fault.LOCAL else Fault.LOCAL) for p in problems)
+    answer = Answer(event.message, RefuseBody(remote, superseded_by))
+    ended = replace(n, state=S.REFUSED, problem=problems[0], superseded_by=superseded_by, answers=(answer,))
+    return mark(ended, "refused", event.at, ok=False), all_cancelled()
+
+
+def on_refuse(n: Negotiation, event: ev.RefuseReceived) -> Move:
+    """The responder refused, or its own negotiation for the same circuit survives."""
+    if event.superseded_by is not None:
+        return replace(n, state=S.SUPERSEDED, superseded_by=event.superseded_by), all_cancelled()
+    unnamed = Problem("refused", "the peer refused without a reason", fault=Fault.REMOTE)
+    refused = replace(n, state=S.REFUSED, problem=event.problems[0] if event.problems else unnamed)
+    return mark(refused, "propose", event.at, ok=False), all_cancelled()
+
+
+def on_hold(n: Negotiation, event: ev.HoldReceived) -> Move:
+    """The responder holds an agreement: check it against the own usage and policy, then commit and configure."""
+    offer, agreement = n.offer, event.agreement
+    if offer is None:
+        raise AssertionError("an initiator has an offer")
+    problems = objections(agreement, offer, event.own)
+    if (agreement.id, agreement.circuit, agreement.order, agreement.responder.member) != (
+        n.id,
+        n.circuit,
+        n.order,
+        n.peer,
+    ):
+        text = "agreement: is not about this negotiation, circuit and order"
+        problems = (Problem("agreement_not_offered", text, fault=Fault.REMOTE), *problems)
+    theirs = (p.real for p in agreement.responder.prefixes)
+    rules = policy_problems(
+        replace(event.policy, order_required=False, max_agreements=None),
+        prefixes=theirs,
+        order=n.order,
+        agreements=0,
+        field="agreement.responder.prefixes",
+    )
+    problems = (*problems, *rules)
+    if problems:
+        return fail(n, problems[0], event.at)
+    n = mark(replace(n, state=S.COMMITTED, agreement=agreement), "propose", event.at)
+    n, program = order_device(n, Verb.APPLY, confirm=DEVICE_CONFIRM_SECONDS)
+    commit = Send(MessageType.COMMIT, n.message(MessageType.COMMIT))
+    return n, (commit, program, Wake(ev.Deadline, DECIDE_SECONDS))
+
+
+# --- both configure and probe -----------------------------------------------------------------------------------------
+
+
+def on_commit(n: Negotiation, event: ev.CommitReceived) -> Move:
+    """The initiator has signed what is held: configure. The answer waits for the probe."""
+    if event.agreement != n.agreement:
+        problem = Problem("agreement_differs", "commit.agreement: is not the one that is held", fault=Fault.REMOTE)
+        return replace(n, answers=(Answer(event.message, FailedBody(problem)),)), ()
+    n = replace(n, state=S.COMMITTED, pending=(event.message,))
+    n, program = order_device(n, Verb.APPLY, confirm=DEVICE_CONFIRM_SECONDS)
+    return mark(n, "commit", event.at), (program, Wake(ev.Deadline, DECIDE_SECONDS))
+
+
+def on_device(
+    n: Negotiation, event: ev.Applied | ev.ApplyFailed | ev.DeviceConfirmed | ev.DeviceLost | ev.Removed
+) -> Move:
+    """What the own router did with the last order."""
+    match event:
+        case ev.Applied(at=at) if n.state is S.COMMITTED:
+            return mark(replace(n, device=Device.APPLIED), "configure", at), (Probe(PROBE_SECONDS),)
+        case ev.Applied(at=at):
+            return replace(n, device=Device.CONFIRMED), (Probe(PROBE_SECONDS),) if n.state is S.ACTIVE else ()
+        case ev.ApplyFailed(at=at, problem=problem) if n.state is S.COMMITTED:
+            return fail(mark(n, "configure", at, ok=False), problem, at)
+        case ev.ApplyFailed(problem=problem):
+            n, program = order_device(n, Verb.APPLY, after=5.0)
+            return replace(n, problem=problem), (program,)
+        case ev.DeviceConfirmed():
+            return replace(n, device=Device.CONFIRMED), ()
+        case ev.DeviceLost():
+            n, program = order_device(n, Verb.APPLY)
+            return n, (program,)
+        case ev.Removed(at=at, left=left):
+            return settle_end(replace(n, device=Device.ABSENT, left_on_device=() if n.released else left), at)
+
+
+def on_probe(n: Negotiation, event: ev.Probed | ev.ProbeFailed) -> Move:
+    """Whether packets crossed. Before the decision it is a proof, once active it is the health of the data plane."""
+    if n.state is S.ACTIVE:
+        return replace(n, health=_health(event)), ()
+    match event:
+        case ev.ProbeFailed(at=at, problem=problem):
+            return fail(mark(n, "probe", at, ok=False), problem, at)
+        case ev.Probed(at=at, verified=verified):
+            n = mark(replace(n, probe_done=True, verified=verified, health=_health(event)), "probe", at)
+            if n.role is Role.INITIATOR:
+                return decide(n, at)
+            answers = tuple(Answer(message, CommittedBody(verified)) for message in n.pending)
+            return replace(n, pending=(), answers=answers), ()
+
+
+def _health(event: ev.Probed | ev.ProbeFailed) -> Health | None:
+    if isinstance(event, ev.ProbeFailed):
+        return Health(HealthState.DOWN, None, 1.0)
+    if event.verified is None:
+        return None
+    return Health(HealthState.UP if event.loss < 0.01 else HealthState.DEGRADED, event.rtt_ms, event.loss)
+
+
+def decide(n: Negotiation, at: float) -> Move:
+    """Initiator: once both sides have configured and probed, ask the responder for the decision (rule 5)."""
+    if not (n.probe_done and n.peer_ready):
+        return n, ()
+    if n.verified is None and n.peer_verified is None:
+        problem = Problem(
+            "cannot_verify",
+            "probe: neither side's configurator can prove that packets cross",
+            "give one side a configurator with LinkConfigurator, or a probe target that the negotiator's host reaches",
+        )
+        return fail(n, problem, at)
+    n, program = order_device(replace(n, state=S.CONFIRMING), Verb.CONFIRM)
+    confirm = Send(MessageType.CONFIRM, n.message(MessageType.CONFIRM))
+    return n, (confirm, program, Cancel(Wake(ev.Deadline, 0).key), Wake(ev.CompareDue, COMPARE_SECONDS))
+
+
+# --- the decision -----------------------------------------------------------------------------------------------------
+
+
+def on_confirm(n: Negotiation, event: ev.ConfirmReceived) -> Move:
+    """The responder decides, here and nowhere else (rule 4)."""
+    if not n.probe_done or (n.verified is None and event.verified is None):
+        problem = Problem("cannot_verify", "confirm: sent although packets were not seen to cross", fault=Fault.REMOTE)
+        failed, effects = fail(n, problem, event.at)
+        return replace(failed, answers=(*failed.answers, Answer(event.message, FailedBody(problem)))), effects
+    n, program = order_device(replace(n, peer_verified=event.verified), Verb.CONFIRM)
+    active, effects = activate(n, event.at)
+    return replace(active, answers=(Answer(event.message, ActiveBody(active.verified)),)), (program, *effects)
+
+
+def activate(n: Negotiation, at: float) -> Move:
+    """Packets crossed and the responder has decided: active."""
+    n = mark(replace(n, state=S.ACTIVE, problem=None), "active", at)
+    return n, (Cancel("send"), Cancel(Wake(ev.Deadline, 0).key), Wake(ev.CompareDue, COMPARE_SECONDS))
+
+
+def restore(event: ev.Restored) -> Move:
+    """Take up an active agreement again that the own store has lost, from the signed document."""
+    sides = (event.agreement.initiator.member, event.agreement.responder.member)
+    me, peer = sides if event.role is Role.INITIATOR else sides[::-1]
+    n = Negotiation(
+        id=event.agreement.id,
+        role=event.role,
+        me=me,
+        peer=peer,
+        circuit=event.agreement.circuit,
+        order=event.agreement.order,
+        attachment=event.attachment,
+        generation=event.generation,
+        started=event.at,
+        state=S.ACTIVE,
+        agreement=event.agreement,
+        answers=(Answer(event.message, StateBody(S.ACTIVE, 1)),),
+    )
+    n, program = order_device(n, Verb.APPLY)
+    return mark(n, "restored", event.at), (program, Wake(ev.CompareDue, COMPARE_SECONDS))
+
+
+def compare(n: Negotiation) -> Move:
+    """Ask the peer where it stands, and look at the data plane."""
+    n = replace(n, queries=n.queries + 1)
+    ask = Send(MessageType.QUERY, n.message(MessageType.QUERY), "send:query")
+    again = Wake(ev.CompareDue, COMPARE_SECONDS)
+    return n, (ask, again, Probe(2.0)) if n.state is S.ACTIVE else (ask, again)
+
+
+def on_peer_state(n: Negotiation, event: ev.StateReceived | ev.QueryReceived) -> Move:
+    """What the peer says of itself, asked or not. Ended there is ended here."""
+    if isinstance(event, ev.QueryReceived):
+        moved, effects = _follow(n, event.state, event.at)
+        answer = Answer(event.message, StateBody(moved.state, moved.revision + (moved.state is not n.state)))
+        return replace(moved, answers=(*moved.answers, answer)), effects
+    return _follow(n, event.state, event.at)
+
+
+def _follow(n: Negotiation, theirs: State | None, at: float) -> Move:
+    ended = theirs in ENDED or theirs is S.TERMINATING
+    if n.state is S.CONFIRMING:
+        if theirs is S.ACTIVE:
+            return activate(n, at)
+        if theirs is None or theirs in (S.FAILED, S.REFUSED, S.SUPERSEDED):
+            problem = Problem("peer_rolled_back", "confirm: the peer had already given up", fault=Fault.REMOTE)
+            return fail(n, problem, at, tell_peer=False)
+    if n.state is S.TERMINATING:
+        if theirs is None or theirs in ENDED:
+            return settle_end(replace(n, peer_ended=True), at, (Cancel("send:terminate"),))
+        return n, ()
+    if ended:
+        return terminate(replace(n, peer_ended=True), at)
+    if theirs is None and n.state is S.ACTIVE and not n.peer_lost:
+        n = replace(n, queries=n.queries + 1, peer_lost=True)
+        return n, (Send(MessageType.QUERY, n.message(MessageType.QUERY), "send:query"),)
+    return replace(n, peer_lost=theirs is None), ()

@@ -26,7 +26,6 @@ check: $(VENV)/.dev ## Formatting, lint, types, import rules, generated code
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@scripts/proto.sh --check
 
 simulate: $(VENV)/.dev ## Replay one seed of the simulation: make simulate SEED=42
 	@$(BIN)/python -m tests.simulation $(SEED)
@@ -37,7 +36,7 @@ fix: $(VENV)/.dev ## Format and apply what the linter can mend by itself
 	@$(BIN)/ruff check --fix .
 
 proto: $(VENV)/.dev ## Generate the gRPC code from configurator.proto
-	@scripts/proto.sh
+	@$(BIN)/python scripts/proto.py
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew into requirements/*.lock
 	@scripts/lock.sh

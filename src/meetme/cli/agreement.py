@@ -1,0 +1,33 @@
+"""`meetme agreement ID`: the signed document."""
+
+from __future__ import annotations
+
+import click
+
+from meetme.cli.member import api_options, read_token
+from meetme.cli.output import asynchronous, format_option
+
+
+@click.command()
+@click.argument("negotiation")
+@api_options
+@format_option
+@asynchronous
+async def agreement(negotiation: str, url: str, token: str | None, form: str) -> int:
+    """The agreement that both members signed: contract, reference for drift, record for an audit.
+
+    JSON is the document itself (JWS, RFC 7515, over canonical JSON, RFC 8785) as both sides keep it.
+    """
+    from meetme.cli.output import print_json
+    from meetme.cli.picture import agreement_lines
+    from meetme.negotiator.client import NegotiatorClient
+
+    async with NegotiatorClient(url, read_token(token)) as client:
+        signed = await client.agreement(negotiation)
+    if form == "json":
+        print_json(signed.document)
+        return 0
+    for line in agreement_lines(signed.agreement, me=None):
+        click.echo(line)
+    click.echo("signed by " + " and ".join(signed.signers))
+    return 0

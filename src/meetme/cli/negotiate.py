@@ -1,0 +1,127 @@
+"""`meetme negotiate PEER`: from nothing to packets, with every step shown as it happens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meetme.cli.member import api_options, read_token
+from meetme.cli.output import asynchronous, format_option
+
+if TYPE_CHECKING:
+    from meetme.negotiator.client import NegotiatorClient
+    from meetme.negotiator.wire import NegotiationView, StartRequest
+
+STEP_WORDS = {
+    "propose": "agreed on addresses",
+    "held": "addresses held for the peer",
+    "commit": "the peer committed",
+    "configure": "router programmed",
+    "probe": "packets crossed, both ways",
+    "peer_ready": "peer programmed and probed",
+    "active": "active",
+    "failed": "failed",
+    "refused": "refused",
+    "terminate": "being taken back",
+    "terminated": "terminated",
+}
+
+
+@click.command(epilog="Example: meetme negotiate csp-b --dry-run")
+@click.argument("peer")
+@click.option("--circuit", help="The L2 circuit to use.  [default: the direct link to the peer]")
+@click.option("--port", help="Border router port.  [default: the negotiator's --border-router-port]")
+@click.option("--order", help="The catalogue order that this belongs to.")
+@click.option("--local-subnet", "local_subnets", multiple=True, help="Prefix to make reachable; repeatable.")
+@click.option("--private-networks", multiple=True, help="Pool for aliases on overlap; repeatable.")
+@click.option("--negotiated-networks", multiple=True, help="Pool for a numbered link; repeatable.")
+@click.option("--translation", type=click.Choice(["auto", "none", "single", "each-own"]), help="[default: auto]")
+@click.option("--link", type=click.Choice(["auto", "numbered", "unnumbered"]), help="[default: auto]")
+@click.option("--mtu", type=click.IntRange(576, 65535), help="Octets of IP packet on the circuit.")
+@click.option("--probe-target", help="A real address of the peer to reach as the last proof.")
+@click.option("--dry-run", is_flag=True, help="Show the agreement and the commands; hold nothing, change nothing.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Follow it until it is active or has ended.")
+@click.option("--key", help="Idempotency key: repeat the call safely.  [default: a new one]")
+@api_options
+@format_option
+@asynchronous
+async def negotiate(
+    peer: str, dry_run: bool, wait: bool, key: str | None, url: str, token: str | None, form: str, **terms: Any
+) -> int:
+    """Agree on layer 3 with PEER, program both border routers and prove that packets cross.
+
+    Overlapping ranges are told apart by aliases; whatever is not given here comes from the negotiator's settings. If
+    anything fails, both routers are as before. Exit status: 0 active, 1 failed and undone, 3 refused, 4 unreachable.
+    """
+    from uuid import uuid4
+
+    from meetme.negotiator.client import NegotiatorClient
+    from meetme.negotiator.wire import StartRequest
+
+    given = {name: value for name, value in terms.items() if value not in (None, ())}
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    request = StartRequest(peer=peer, **given)
+    async with NegotiatorClient(url, read_token(token)) as client:
+        if dry_run:
+            return await _plan(client, request, form)
+        started = await client.start(request, idempotency_key=key or str(uuid4()))
+        return await _follow(client, started, form) if wait else _result(started, form)
+
+
+async def _plan(client: NegotiatorClient, request: StartRequest, form: str) -> int:
+    from meetme.cli.output import print_json
+    from meetme.cli.picture import agreement_lines
+
+    plan = await client.plan(request)
+    if form == "json":
+        print_json(plan.document)
+        return 0
+    for line in agreement_lines(plan.agreement, me=plan.me):
+        click.echo(line)
+    click.secho("\nthis router would be told:", bold=True)
+    for command in plan.plan:
+        click.echo(f"  {command}")
+    click.echo("\nnothing is held, nothing was changed", err=True)
+    return 0
+
+
+async def _follow(client: NegotiatorClient, view: NegotiationView, form: str) -> int:
+    shown = 0
+    click.secho(f"{view.id}  with {view.peer} over {view.circuit}", bold=True, err=True)
+    async for now in client.follow(view.id):
+        view = now
+        for done in view.steps[shown:]:
+            mark = click.style("ok  ", fg="green") if done.ok else click.style("FAIL", fg="red")
+            click.echo(f"  {mark} {done.seconds:7.3f} s  {STEP_WORDS.get(done.name, done.name)}", err=True)
+        shown = len(view.steps)
+        if view.state in ("active", "refused", "failed", "terminated") or view.superseded_by:
+            break
+    return _result(view, form)
+
+
+def _result(view: NegotiationView, form: str) -> int:
+    from meetme.cli.output import print_json, show_problem
+    from meetme.cli.picture import agreement_lines
+
+    if form == "json":
+        print_json(view.document)
+    elif view.agreement is not None and view.state in ("active", "confirming", "committed"):
+        for line in agreement_lines(view.agreement, me=view.me):
+            click.echo(line)
+    elif view.problem is None:
+        click.echo(f"{view.id} is {view.state}")
+    if view.state == "superseded":
+        click.echo(f"the peer started at the same time; its negotiation survives: {view.superseded_by}", err=True)
+        return 0
+    if view.problem is not None and view.state in ("refused", "failed"):
+        show_problem(view.problem)
+    if view.state == "refused":
+        return 3
+    if view.state == "failed":
+        unreachable = view.problem is not None and view.problem.code in UNREACHABLE
+        return 4 if unreachable else 1
+    return 0
+
+
+UNREACHABLE = ("peer_unreachable", "peer_timeout", "negotiation_timeout")

@@ -1,0 +1,33 @@
+"""`meetme release ID`: end a quarantine by a person's word."""
+
+from __future__ import annotations
+
+import click
+
+from meetme.cli.member import api_options, read_token
+from meetme.cli.output import asynchronous, format_option
+
+
+@click.command()
+@click.argument("negotiation")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@api_options
+@format_option
+@asynchronous
+async def release(negotiation: str, yes: bool, url: str, token: str | None, form: str) -> int:
+    """Free the aliases, link prefix and port of an ended negotiation although a removal could not be verified.
+
+    Do this only when you know that nothing of it is left on the own device and at the peer.
+    """
+    from meetme.cli.output import print_json
+    from meetme.negotiator.client import NegotiatorClient
+
+    if not yes:
+        click.confirm("Is everything of it gone from the devices?", abort=True, err=True)
+    async with NegotiatorClient(url, read_token(token)) as client:
+        view = await client.release(negotiation)
+    if form == "json":
+        print_json(view.document)
+    else:
+        click.echo(f"{view.id} is {view.state} and released")
+    return 0

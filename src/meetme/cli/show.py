@@ -1,0 +1,45 @@
+"""`meetme show ID`: everything about one negotiation."""
+
+from __future__ import annotations
+
+import click
+
+from meetme.cli.member import api_options, read_token
+from meetme.cli.output import asynchronous, format_option
+
+
+@click.command()
+@click.argument("negotiation")
+@api_options
+@format_option
+@asynchronous
+async def show(negotiation: str, url: str, token: str | None, form: str) -> int:
+    """One negotiation: state, addresses of both sides, the steps with their times, what went wrong, what is left."""
+    from meetme.cli.output import print_json, print_table, show_problem
+    from meetme.cli.picture import agreement_lines
+    from meetme.negotiator.client import NegotiatorClient
+
+    async with NegotiatorClient(url, read_token(token)) as client:
+        view = await client.negotiation(negotiation)
+    if form == "json":
+        print_json(view.document)
+        return 0
+    click.secho(f"{view.id}  {view.state}", bold=True)
+    click.echo(f"{view.role} with {view.peer} over {view.circuit}")
+    if view.health is not None:
+        rtt = f"{view.health.rtt_ms:.2f} ms" if view.health.rtt_ms is not None else "no answer"
+        click.echo(f"health {view.health.state}, {rtt}, loss {view.health.loss:.0%}; verified: {view.verified or 'no'}")
+    if view.superseded_by:
+        click.echo(f"superseded by {view.superseded_by}")
+    if view.agreement is not None:
+        for line in agreement_lines(view.agreement, me=view.me):
+            click.echo(line)
+    rows = [(s.name, f"{s.seconds:.3f}", "ok" if s.ok else "failed") for s in view.steps]
+    print_table(("step", "seconds", ""), rows, empty="no step yet")
+    if view.problem is not None:
+        show_problem(view.problem)
+    if view.left_on_device:
+        click.echo("left on the device, to be taken back by hand; then: meetme release " + str(view.id))
+        for command in view.left_on_device:
+            click.echo(f"  {command}")
+    return 0

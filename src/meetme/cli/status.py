@@ -1,0 +1,41 @@
+"""`meetme status`: all negotiations of this member."""
+
+from __future__ import annotations
+
+import click
+
+from meetme.cli.member import api_options, read_token
+from meetme.cli.output import asynchronous, format_option
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Also those that have ended.")
+@api_options
+@format_option
+@asynchronous
+async def status(everything: bool, url: str, token: str | None, form: str) -> int:
+    """All live negotiations of this member: with whom, over what, in which state, how healthy.
+
+    Whatever has ended but is still on a device, or still quarantined, is shown too.
+    """
+    from meetme.cli.output import print_json, print_table
+    from meetme.negotiator.client import NegotiatorClient
+
+    async with NegotiatorClient(url, read_token(token)) as client:
+        views = await client.negotiations()
+    ended = ("terminated", "refused", "failed", "superseded")
+    shown = [v for v in views if everything or v.state not in ended or v.left_on_device]
+    if form == "json":
+        print_json([v.document for v in shown])
+        return 0
+    rows = []
+    for view in shown:
+        health = "-"
+        if view.health is not None:
+            rtt = f" {view.health.rtt_ms:.2f} ms" if view.health.rtt_ms is not None else ""
+            health = f"{view.health.state}{rtt}"
+        reach = ", ".join(str(p.alias) for p in view.peer_prefixes) or "-"
+        rows.append((str(view.id), view.peer, view.circuit, view.role, view.state, health, reach))
+    columns = ("id", "peer", "circuit", "role", "state", "health", "reached as")
+    print_table(columns, rows, empty="no negotiation; start one with: meetme negotiate PEER")
+    return 0

@@ -50,11 +50,9 @@ class Kept:
 
 def check(intent: LinkIntent, *, field: str = "intent") -> None:
     """Raise InvalidInput where the parts of an intent cannot be right, whatever the device."""
-    _check_name(intent.circuit, f"{field}.circuit")
+    check_reference(intent.circuit, intent.generation, prefix=f"{field}.")
     _check_name(intent.port, f"{field}.port")
-    for name, value in (("revision", intent.revision), ("generation", intent.generation)):
-        if not 0 <= value <= MOST_GENERATION:
-            raise _invalid(f"{name}_invalid", f"{field}.{name}", f"must be between 0 and {MOST_GENERATION}", value)
+    _check_counter(intent.revision, f"{field}.revision")
     if not LEAST_MTU <= intent.mtu <= MOST_MTU:
         raise _invalid("mtu_invalid", f"{field}.mtu", f"must be between {LEAST_MTU} and {MOST_MTU} octets", intent.mtu)
     if intent.vlan is not None and not 1 <= intent.vlan <= 4094:
@@ -83,6 +81,18 @@ def check(intent: LinkIntent, *, field: str = "intent") -> None:
     _check_inside(intent.peer_probe, intent.remote, f"{field}.peer_probe", "remote")
 
 
+def check_reference(circuit: str, generation: int, *, prefix: str = "") -> None:
+    """Raise InvalidInput where an order names a circuit or a generation that cannot be."""
+    _check_name(circuit, f"{prefix}circuit")
+    _check_counter(generation, f"{prefix}generation")
+
+
+def _check_counter(value: int, field: str) -> None:
+    if not 0 <= value <= MOST_GENERATION:
+        code = f"{field.rpartition('.')[2]}_invalid"
+        raise _invalid(code, field, f"must be between 0 and {MOST_GENERATION}", value)
+
+
 def _check_name(text: str, field: str) -> None:
     if not text or len(text) > MOST_NAME or not text.isprintable() or any(c.isspace() for c in text):
         raise InvalidInput(
@@ -104,8 +114,9 @@ def _invalid(code: str, field: str, rule: str, seen: object) -> InvalidInput:
 
 
 def admit(intent: LinkIntent, kept: Kept | None, others: Iterable[Kept], *, seen: int, deadline: float | None) -> Kept:
-    """What to keep once `intent` is ordered. `kept` is of its own circuit, `others` of the other ones; `deadline` is the
-    epoch second until which it can be confirmed (None: no timer).
+    """What to keep once `intent` is ordered. `kept` is of its own circuit, `others` of the other ones.
+
+    `deadline` is the epoch second until which it can be confirmed (None: no timer).
 
     Applying again what is confirmed leaves it confirmed; what is tentative gets the new deadline.
     Raises Stale `stale_generation`, `stale_revision`; Conflict `circuit_in_use`, `port_in_use`, `revision_reused`.

@@ -78,6 +78,12 @@ def read_agreement(text: str, *, field: str) -> UUID:
         ) from None
 
 
+def read_reference(message: pb.LinkRef) -> UUID:
+    """The agreement that `message` names. Raises InvalidInput."""
+    refuse_unknown(message, "request")
+    return read_agreement(message.agreement, field="agreement")
+
+
 def _enum(kind: type[EnumT], text: str, *, field: str) -> EnumT:
     try:
         return kind(text)
@@ -89,7 +95,8 @@ def _enum(kind: type[EnumT], text: str, *, field: str) -> EnumT:
         ) from None
 
 
-def _interface_address(text: str, *, field: str) -> InterfaceAddress:
+def read_interface_address(text: str, *, field: str) -> InterfaceAddress:
+    """Read an address with the length of its link's prefix. Raises InvalidInput `address_malformed`."""
     try:
         if "/" in text:
             return ip_interface(text)
@@ -147,8 +154,8 @@ def read_intent(message: pb.LinkIntent, *, field: str = "intent") -> LinkIntent:
     link = None
     if message.link_local or message.link_peer:
         link = LinkAddresses(
-            local=_interface_address(message.link_local, field=f"{field}.link_local"),
-            peer=_interface_address(message.link_peer, field=f"{field}.link_peer"),
+            local=read_interface_address(message.link_local, field=f"{field}.link_local"),
+            peer=read_interface_address(message.link_peer, field=f"{field}.link_peer"),
         )
     return LinkIntent(
         circuit=message.circuit,
@@ -218,7 +225,7 @@ def read_observation(message: pb.Observation) -> Observation:
                 mtu=port.mtu,
                 mac=port.mac or None,
                 addresses=tuple(
-                    _interface_address(text, field=f"ports[{i}].addresses[{j}]")
+                    read_interface_address(text, field=f"ports[{i}].addresses[{j}]")
                     for j, text in enumerate(port.addresses)
                 ),
             )
@@ -264,6 +271,7 @@ def probe_message(request: ProbeRequest) -> pb.ProbeRequest:
 
 def read_probe(message: pb.ProbeRequest, *, most: float) -> ProbeRequest:
     """The request that `message` says. Raises InvalidInput; `most` is the longest that may be waited, in seconds."""
+    refuse_unknown(message, "request")
     source = parse_address(message.source, field="source")
     target = parse_address(message.target, field="target")
     if source.version != target.version:

@@ -89,6 +89,18 @@ def from_status(error: grpc.aio.AioRpcError, *, part: str, target: str) -> MeetM
     return cls(f"{part}_{code.name.lower()}", f'{part}: {details or code.name.lower()} ("{target}")', fault=fault)
 
 
+CALL_SECONDS = 15.0
+"""How long a call may take unless its caller says otherwise."""
+
+
+async def call(method: Callable[..., Awaitable[Any]], request: Any, *, part: str, target: str, seconds: float) -> Any:
+    """Call `method`; its reply, or the error that the other side raised, or Unreachable within `seconds`."""
+    try:
+        return await method(request, timeout=seconds)
+    except grpc.aio.AioRpcError as error:
+        raise from_status(error, part=part, target=target) from None
+
+
 def _carried(error: grpc.aio.AioRpcError) -> MeetMeError | None:
     for key, value in error.trailing_metadata() or ():
         if key == PROBLEM_KEY:
@@ -109,11 +121,13 @@ def _carried(error: grpc.aio.AioRpcError) -> MeetMeError | None:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """One end's key and certificate, and the certificates of those it talks to: all PEM."""
+    """One end's key and certificate, and the pinned certificates of those it talks to: all PEM."""
 
     key: bytes
     certificate: bytes
     peers: tuple[bytes, ...]
+    name: str | None = None
+    """For a client: the member or service id that the server's certificate must say. None: the host of the target."""
 
 
 class Guard(grpc.aio.ServerInterceptor):
@@ -238,6 +252,7 @@ def build_server(tls: Callable[[], Tls] | None = None) -> grpc.aio.Server:
         interceptors=[Guard(pinned)],
         options=[
             ("grpc.so_reuseport", 0),  # else two configurators on one port would share its calls, unnoticed
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ("grpc.max_receive_message_length", MAX_REQUEST),
             ("grpc.max_send_message_length", MAX_REPLY),
         ],
@@ -282,16 +297,17 @@ def _server_credentials(tls: Callable[[], Tls]) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(configuration(seen), fetch, require_client_authentication=True)
 
 
-def open_channel(target: str, *, tls: Tls | None = None, name: str | None = None) -> grpc.aio.Channel:
+def open_channel(target: str, tls: Tls | None = None) -> grpc.aio.Channel:
     """A channel to `target` that reconnects by itself, within 2 s of the other side's return.
 
-    With `tls` the certificate must be one of `tls.peers` and say `name` (a member or service id).
     Raises InvalidInput `tls_required`.
     """
     options: list[tuple[str, Any]] = [
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2000),
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.enable_http_proxy", 0),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.max_receive_message_length", MAX_REPLY),
@@ -299,7 +315,7 @@ def open_channel(target: str, *, tls: Tls | None = None, name: str | None = None
     if tls is None:
         _need_tls(target, "configurator")
         return grpc.aio.insecure_channel(target, options=options)
-    if name is not None:
-        options.append(("grpc.ssl_target_name_override", name))
+    if tls.name is not None:
+        options.append(("grpc.ssl_target_name_override", tls.name))
     credentials = grpc.ssl_channel_credentials(b"".join(tls.peers), tls.key, tls.certificate)
     return grpc.aio.secure_channel(target, credentials, options=options)

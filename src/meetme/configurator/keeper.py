@@ -1,0 +1,389 @@
+"""The keeper: carries out orders on one device, writes each down first, and keeps the device as the intents say.
+
+There is one way to change the device: `plan(read(), render(intent))`, apply. Orders, repairs, roll-backs and the
+recovery after a crash are all that, one at a time for each circuit. What is kept always says where the device is going,
+so a process killed anywhere finds out on its next start what is left to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import structlog
+
+from meetme.configurator import plan, store
+from meetme.configurator.plan import Kept
+from meetme.configurator.tender import POLL_SECONDS, Survey, Tender
+from meetme.configurator.watchers import Watchers
+from meetme.drivers.base import Change, ConfigT, Driver, RouterFacts
+from meetme.model.errors import DeviceFailed, MeetMeError, Problem
+from meetme.model.intent import (
+    AppliedLink,
+    Capabilities,
+    LinkEvent,
+    LinkEventKind,
+    LinkIntent,
+    Observation,
+    ProbeReport,
+    ProbeRequest,
+    Removal,
+)
+from meetme.runtime.clock import Clock
+from meetme.runtime.database import Database, migrate
+
+T = TypeVar("T")
+
+DEVICE_SECONDS = 30.0
+"""For one call to the device; then it counts as failed, and later orders are not held up behind it."""
+
+
+@dataclass(slots=True)
+class Health:
+    """How a circuit does on the device. Not kept on disk: found out anew after a start."""
+
+    in_sync: bool = False
+    problem: Problem | None = None
+
+
+class Keeper(Generic[ConfigT]):
+    """One device and what it is to have. Every method may be called at any time, by several callers at once."""
+
+    def __init__(
+        self,
+        driver: Driver[ConfigT],
+        database: Database,
+        clock: Clock,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        device_seconds: float = DEVICE_SECONDS,
+    ) -> None:
+        self._driver = driver
+        self._database = database
+        self._clock = clock
+        self._device_seconds = device_seconds
+        self._kept: dict[str, Kept] = {}
+        self._seen: dict[str, int] = {}
+        self._health: defaultdict[str, Health] = defaultdict(Health)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._working: set[asyncio.Task[Any]] = set()
+        self._watchers = Watchers()
+        self._tender = Tender(
+            heal=self._heal,
+            survey=self._survey,
+            disturbances=driver.watch,
+            deadlines=self._deadlines,
+            clock=clock,
+            poll_seconds=poll_seconds,
+        )
+
+    async def start(self) -> None:
+        """Open the device and finish what an earlier process left undone. A circuit that fails is tried again later.
+
+        Raises what the driver's `open` raises.
+        """
+        await asyncio.to_thread(migrate, self._database, "meetme.configurator")
+        self._kept, self._seen = await self._database.run(store.load)
+        await self._driver.open()
+        await self._tender.look_around()
+        self._tender.start()
+
+    async def stop(self) -> None:
+        """Finish the orders under way and let go of the device, which stays as it is."""
+        await self._tender.stop()
+        self._watchers.close()
+        await asyncio.gather(*self._working, return_exceptions=True)
+        await self._driver.close()
+
+    async def apply(
+        self, intent: LinkIntent, *, confirm_seconds: float | None = None, dry_run: bool = False
+    ) -> tuple[str, ...]:
+        """Bring `intent` into force; the commands that it took, or with `dry_run` would take. None: it was in force.
+
+        Raises InvalidInput, Stale, Conflict, Unsupported or DeviceFailed; then everything is as it was.
+        """
+        plan.check(intent)
+        return await self._alone(intent.circuit, lambda: self._apply(intent, confirm_seconds, dry_run))
+
+    async def _apply(self, intent: LinkIntent, confirm_seconds: float | None, dry_run: bool) -> tuple[str, ...]:
+        circuit = intent.circuit
+        self._admit(intent, confirm_seconds)
+        change = await self._difference(circuit, intent)
+        if dry_run:
+            return change.commands
+        before = self._kept.get(circuit)
+        kept = self._admit(intent, confirm_seconds)  # once more: others were at work during the look at the device
+        await self._keep(kept)
+        try:
+            if not change.empty:
+                await self._touch(self._driver.apply(change))
+        except Exception as error:
+            outcome = await self._put_back(plan.undo(kept, before))
+            if isinstance(error, MeetMeError):
+                raise _with(error, outcome) from error
+            raise
+        self._well(circuit)
+        self._tell(circuit, LinkEventKind.STATE, kept.state.value)
+        self._tender.wake()  # there may be a new deadline
+        return change.commands
+
+    def _admit(self, intent: LinkIntent, confirm_seconds: float | None) -> Kept:
+        deadline = self._clock.now() + confirm_seconds if confirm_seconds else None
+        others = (kept for circuit, kept in self._kept.items() if circuit != intent.circuit)
+        seen = self._seen.get(intent.circuit, 0)
+        return plan.admit(intent, self._kept.get(intent.circuit), others, seen=seen, deadline=deadline)
+
+    async def _put_back(self, target: Kept) -> str:
+        circuit = target.intent.circuit
+        await self._keep(target)
+        try:
+            await self._bring(target)
+        except Exception as error:
+            self._ill(circuit, error)
+            self._tender.retry(circuit)
+            return "what was there before could not be put back yet and is tried again"
+        self._well(circuit)
+        return "what was there before is back" if target.wanted else "nothing of it is left on the device"
+
+    async def confirm(self, circuit: str, agreement: UUID, generation: int) -> None:
+        """End the confirm timer. Raises NotFound `link_unknown`, Stale."""
+        plan.check_reference(circuit, generation)
+
+        async def work() -> None:
+            before = self._kept.get(circuit)
+            kept = plan.confirm(
+                before,
+                circuit=circuit,
+                agreement=agreement,
+                generation=generation,
+                seen=self._seen.get(circuit, 0),
+                now=self._clock.now(),
+            )
+            if kept != before:
+                await self._keep(kept)
+                self._tell(circuit, LinkEventKind.STATE, kept.state.value)
+
+        await self._alone(circuit, work)
+
+    async def remove(self, circuit: str, agreement: UUID, generation: int) -> Removal:
+        """Take everything of the agreement back and verify it. Raises Stale; DeviceFailed, then it is tried again."""
+        plan.check_reference(circuit, generation)
+
+        async def work() -> Removal:
+            kept = self._kept.get(circuit)
+            target = plan.remove(kept, agreement=agreement, generation=generation, seen=self._seen.get(circuit, 0))
+            if target is not None:
+                await self._keep(target)
+                try:
+                    await self._bring(target)
+                except MeetMeError as error:
+                    self._ill(circuit, error)
+                    self._tender.retry(circuit)
+                    raise _with(error, "the removal is tried again until it is done") from error
+            elif kept is None:
+                if generation > self._seen.get(circuit, 0):
+                    await self._forget(circuit, generation)
+                await self._clear(circuit)
+            return Removal()
+
+        return await self._alone(circuit, work)
+
+    async def observe(self) -> Observation:
+        """What the router has, and what is kept for it."""
+        facts = await self._touch(self._driver.facts())
+        links = tuple(
+            AppliedLink(kept.intent, kept.state, self._health[circuit].in_sync, self._health[circuit].problem)
+            for circuit, kept in sorted(self._kept.items())
+        )
+        return Observation(ports=facts.ports, routes=facts.routes, links=links)
+
+    async def probe(self, request: ProbeRequest) -> ProbeReport:
+        """Send echo requests from the router. Waits for `request.within` at most."""
+        async with asyncio.timeout(request.within + self._device_seconds):
+            return await self._driver.probe(request)
+
+    async def capabilities(self) -> Capabilities:
+        """What the device can do."""
+        return await self._touch(self._driver.capabilities())
+
+    def watch(self) -> AsyncIterator[LinkEvent]:
+        """The state of every link, then every change, until the keeper stops. Raises Exhausted `watch_too_slow`."""
+        return self._watchers.watch(
+            lambda: (
+                self._event(circuit, LinkEventKind.STATE, kept.state.value) for circuit, kept in self._kept.items()
+            )
+        )
+
+    async def tend(self) -> None:
+        """Look at the whole device now: roll back what is overdue, repair what drifted, clear what nobody ordered."""
+        await self._tender.look_around()
+
+    async def _survey(self) -> Survey:
+        present = await self._touch(self._driver.circuits())
+        return Survey(present | self._kept.keys(), await self._touch(self._driver.facts()))
+
+    def _deadlines(self) -> Iterator[tuple[str, float]]:
+        return ((circuit, kept.deadline) for circuit, kept in self._kept.items() if kept.deadline is not None)
+
+    async def _heal(self, circuit: str, facts: RouterFacts | None) -> bool:
+        async def work() -> bool:
+            kept = self._kept.get(circuit)
+            if kept is None:
+                await self._clear(circuit)
+                self._tender.forget(circuit)
+                return False
+            due = plan.expire(kept, self._clock.now())
+            if due is not kept:
+                await self._keep(due)
+                self._tell(circuit, LinkEventKind.ROLLED_BACK, "not confirmed in time")
+            change = await self._difference(circuit, due.wanted, facts)
+            drifted = due is kept and due.wanted is not None and not change.empty
+            if drifted:
+                self._health[circuit].in_sync = False
+                self._tell(circuit, LinkEventKind.DRIFT, "; ".join(change.commands))
+            await self._enforce(due, change)
+            if due.wanted is not None:
+                self._well(circuit)
+            if drifted:
+                self._tell(circuit, LinkEventKind.REPAIRED, "; ".join(change.commands))
+            return drifted
+
+        try:
+            return await self._alone(circuit, work)
+        except Exception as error:
+            self._ill(circuit, error)
+            raise
+
+    async def _enforce(self, kept: Kept, change: Change[ConfigT]) -> None:
+        """Make the device as `kept` wants it. Once it is clean, nothing is kept any more."""
+        circuit = kept.intent.circuit
+        if not change.empty:
+            await self._touch(self._driver.apply(change))
+        if kept.wanted is None:
+            await self._verify_clear(circuit)
+            await self._forget(circuit, kept.generation)
+            self._tell(circuit, LinkEventKind.REMOVED, "", agreement=kept.intent.agreement)
+
+    async def _bring(self, kept: Kept) -> None:
+        await self._enforce(kept, await self._difference(kept.intent.circuit, kept.wanted))
+
+    async def _clear(self, circuit: str) -> None:
+        """Remove what carries our tag though nobody ordered it."""
+        change = await self._difference(circuit, None)
+        if not change.empty:
+            await self._touch(self._driver.apply(change))
+            await self._verify_clear(circuit)
+            self._tell(circuit, LinkEventKind.REMOVED, "belonged to no agreement that is known")
+
+    async def _verify_clear(self, circuit: str) -> None:
+        if await self._touch(self._driver.read(circuit)) is not None:
+            raise DeviceFailed(
+                "removal_incomplete",
+                f'circuit: must be gone after its removal ("{circuit}" is still on the device)',
+                field="circuit",
+                hint="the device's log may say what it refused",
+            )
+
+    async def _difference(
+        self, circuit: str, wanted: LinkIntent | None, facts: RouterFacts | None = None
+    ) -> Change[ConfigT]:
+        want = None
+        if wanted is not None:
+            if facts is None:
+                facts = await self._touch(self._driver.facts())
+            want = self._driver.render(wanted, facts)
+        have = await self._touch(self._driver.read(circuit))
+        return self._driver.plan(circuit, have, want)
+
+    async def _touch(self, call: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._device_seconds):
+                return await call
+        except TimeoutError:
+            raise DeviceFailed(
+                "device_timeout",
+                f"device: must answer within {self._device_seconds:g} seconds (it did not)",
+                hint="is the device up, and its management reachable?",
+            ) from None
+
+    async def _alone(self, circuit: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work` when no other is done for this circuit.
+
+        A caller that leaves while it waits for its turn takes its order along; one that leaves later does not interrupt
+        the device half-way.
+        """
+        lock = self._locks[circuit]
+        await lock.acquire()
+
+        async def locked() -> T:
+            try:
+                return await work()
+            finally:
+                lock.release()
+
+        task = asyncio.ensure_future(locked())
+        self._working.add(task)
+        task.add_done_callback(self._worked)
+        return await asyncio.shield(task)
+
+    def _worked(self, task: asyncio.Task[Any]) -> None:
+        self._working.discard(task)
+        if not task.cancelled():
+            task.exception()  # for whoever waits; nobody may be waiting any more
+
+    async def _keep(self, kept: Kept) -> None:
+        circuit = kept.intent.circuit
+        before, seen = self._kept.get(circuit), self._seen.get(circuit)
+        self._kept[circuit] = kept  # at once: the port is taken from here on
+        self._seen[circuit] = kept.generation
+        try:
+            await self._database.run(lambda tx: store.save(tx, kept))
+        except Exception:
+            _restore(self._kept, circuit, before)
+            _restore(self._seen, circuit, seen)
+            raise
+
+    async def _forget(self, circuit: str, generation: int) -> None:
+        await self._database.run(lambda tx: store.forget(tx, circuit, generation))
+        self._kept.pop(circuit, None)
+        self._seen[circuit] = generation
+        self._health.pop(circuit, None)
+        self._tender.forget(circuit)
+
+    def _well(self, circuit: str) -> None:
+        if circuit in self._kept:
+            self._health[circuit] = Health(in_sync=True)
+            self._tender.well(circuit)
+
+    def _ill(self, circuit: str, error: Exception) -> None:
+        if isinstance(error, MeetMeError):
+            problem, trace = error.problem, None
+        else:
+            problem, trace = Problem("internal_error", f"configurator: failed unexpectedly ({error!r})"), error
+        structlog.get_logger().warning("link not in force", circuit=circuit, problem=problem.text, exc_info=trace)
+        self._health[circuit] = Health(in_sync=False, problem=problem)
+        self._tell(circuit, LinkEventKind.FAILED, problem.text)
+
+    def _tell(self, circuit: str, kind: LinkEventKind, detail: str, *, agreement: UUID | None = None) -> None:
+        self._watchers.tell(self._event(circuit, kind, detail, agreement=agreement))
+
+    def _event(self, circuit: str, kind: LinkEventKind, detail: str, *, agreement: UUID | None = None) -> LinkEvent:
+        kept = self._kept.get(circuit)
+        in_sync = circuit in self._health and self._health[circuit].in_sync
+        return LinkEvent(circuit, kept.intent.agreement if kept else agreement, kind, detail, in_sync)
+
+
+def _restore(table: dict[str, T], key: str, value: T | None) -> None:
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value
+
+
+def _with(error: MeetMeError, outcome: str) -> MeetMeError:
+    text = f"{error.text}; {outcome}"
+    return type(error)(error.code, text, hint=error.hint, field=error.field, fault=error.fault)

@@ -1,0 +1,165 @@
+"""The configurator's gRPC face: `LinkConfigurator` and the thesis's `Configurator`, with health and reflection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc.aio
+import structlog
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
+from grpc_reflection.v1alpha import reflection
+
+from meetme.configurator import action_wire, wire
+from meetme.configurator.keeper import Keeper
+from meetme.configurator.v1 import configurator_pb2 as pb
+from meetme.configurator.v1 import configurator_pb2_grpc as rpc
+from meetme.drivers.actions import RouterActions
+from meetme.drivers.base import ConfigT
+from meetme.model.errors import InvalidInput, MeetMeError, Unsupported
+from meetme.runtime.grpc import Tls, build_server, listen
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+MOST_CONFIRM_SECONDS = 86_400.0
+MOST_PROBE_SECONDS = 60.0
+GRACE_SECONDS = 2.0
+"""For calls under way when the service stops."""
+
+SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
+
+
+class LinkServicer(rpc.LinkConfiguratorServicer):
+    """Whole links. Errors leave as they are raised: `runtime.grpc.Guard` says them to the caller."""
+
+    def __init__(self, keeper: Keeper[ConfigT]) -> None:
+        self._keeper = keeper
+
+    async def Apply(self, request: pb.ApplyRequest, context: Any) -> pb.ApplyReply:
+        """One link's whole intent."""
+        wire.refuse_unknown(request, "request")
+        if not request.HasField("intent"):
+            raise InvalidInput("intent_missing", "intent: must be given", field="intent")
+        seconds = wire.read_seconds(request.confirm_seconds, field="confirm_seconds", most=MOST_CONFIRM_SECONDS)
+        intent = wire.read_intent(request.intent)
+        commands = await self._keeper.apply(intent, confirm_seconds=seconds or None, dry_run=request.dry_run)
+        return pb.ApplyReply(changed=bool(commands) and not request.dry_run, commands=commands)
+
+    async def Confirm(self, request: pb.LinkRef, context: Any) -> pb.ConfirmReply:
+        """End the confirm timer."""
+        await self._keeper.confirm(request.circuit, wire.read_reference(request), request.generation)
+        return pb.ConfirmReply()
+
+    async def Remove(self, request: pb.LinkRef, context: Any) -> pb.RemoveReply:
+        """Take a link back."""
+        removal = await self._keeper.remove(request.circuit, wire.read_reference(request), request.generation)
+        return pb.RemoveReply(left_on_device=removal.left_on_device)
+
+    async def Observe(self, request: pb.ObserveRequest, context: Any) -> pb.Observation:
+        """What the router has."""
+        return wire.observation_message(await self._keeper.observe())
+
+    async def Probe(self, request: pb.ProbeRequest, context: Any) -> pb.ProbeReport:
+        """Echo requests from the router."""
+        return wire.report_message(await self._keeper.probe(wire.read_probe(request, most=MOST_PROBE_SECONDS)))
+
+    async def Capabilities(self, request: pb.CapabilitiesRequest, context: Any) -> pb.CapabilitiesReply:
+        """What the device can do."""
+        return wire.capabilities_message(await self._keeper.capabilities())
+
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.LinkEvent]:
+        """Every change, as it happens."""
+        async for event in self._keeper.watch():
+            yield wire.event_message(event)
+
+
+class ActionServicer(rpc.ConfiguratorServicer):
+    """The thesis's three actions: whatever is wrong is said in the `Result`, never raised."""
+
+    def __init__(self, actions: RouterActions | None, driver: str) -> None:
+        self._actions = actions
+        self._driver = driver
+
+    async def AddIPToInterface(self, request: pb.IPAssignment, context: Any) -> pb.Result:
+        """Assign an address to an interface."""
+
+        async def act(actions: RouterActions) -> str:
+            address, port = action_wire.read_assignment(request)
+            await actions.add_address(address, port)
+            return f"{address} is on {port}"
+
+        return await self._result(request, act)
+
+    async def AddRoute(self, request: pb.Route, context: Any) -> pb.Result:
+        """Route a prefix to a next hop."""
+
+        async def act(actions: RouterActions) -> str:
+            prefix, next_hop = action_wire.read_route(request)
+            await actions.add_route(prefix, next_hop)
+            return f"{prefix} is routed via {next_hop}"
+
+        return await self._result(request, act)
+
+    async def ConfigureNat(self, request: pb.NatConfiguration, context: Any) -> pb.Result:
+        """Translate one prefix to one alias."""
+
+        async def act(actions: RouterActions) -> str:
+            nat = action_wire.read_nat(request)
+            await actions.configure_nat(nat)
+            return f"{nat.real} is translated to {nat.alias} on {nat.port}"
+
+        return await self._result(request, act)
+
+    async def _result(self, request: Message, act: Callable[[RouterActions], Awaitable[str]]) -> pb.Result:
+        try:
+            wire.refuse_unknown(request, "request")
+            if self._actions is None:
+                raise Unsupported(
+                    "actions_unsupported",
+                    f'driver: offers no single actions ("{self._driver}")',
+                    hint="use the service LinkConfigurator",
+                )
+            return pb.Result(success=True, message=await act(self._actions))
+        except MeetMeError as error:
+            return pb.Result(success=False, message=f"{error.text}; {error.hint}" if error.hint else error.text)
+        except Exception as error:
+            structlog.get_logger().error("action failed unexpectedly", exc_info=error)
+            return pb.Result(success=False, message="failed unexpectedly; the configurator's log has the details")
+
+
+class ConfiguratorService:
+    """A keeper behind a gRPC listener."""
+
+    def __init__(self, keeper: Keeper[ConfigT], *, driver: str, actions: RouterActions | None = None) -> None:
+        self._keeper = keeper
+        self._links = LinkServicer(keeper)
+        self._actions = ActionServicer(actions, driver)
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, address: str, tls: Callable[[], Tls] | None = None) -> str:
+        """Heal the device, then listen on `address` (`HOST:PORT`, `unix:PATH`); the address with the port it got.
+
+        Raises InvalidInput `tls_required`, Conflict `address_in_use`, and what the driver's `open` raises.
+        """
+        server = build_server(tls)
+        rpc.add_LinkConfiguratorServicer_to_server(self._links, server)
+        rpc.add_ConfiguratorServicer_to_server(self._actions, server)
+        state = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(state, server)  # type: ignore[no-untyped-call]
+        shown = (*SERVICES, reflection.SERVICE_NAME, health.SERVICE_NAME)
+        reflection.enable_server_reflection(shown, server)  # type: ignore[no-untyped-call]
+        bound = listen(server, address, tls)
+        await self._keeper.start()
+        await server.start()
+        for service in ("", *SERVICES):
+            await state.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._server = server
+        return bound
+
+    async def stop(self) -> None:
+        """Take no more calls, finish those under way, let go of the device."""
+        if self._server is not None:
+            await self._server.stop(GRACE_SECONDS)
+            await self._keeper.stop()

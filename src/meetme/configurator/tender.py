@@ -1,0 +1,180 @@
+"""When to look at a circuit again: at device events, at deadlines, some time after a failure, and every few seconds.
+
+The tender decides *when*; the keeper heals. A circuit is healed by one task at a time, never in a tight loop, and one
+that hangs holds up no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from meetme.configurator import plan
+from meetme.drivers.base import Disturbance, RouterFacts
+from meetme.model.errors import MeetMeError
+from meetme.runtime.clock import Clock
+
+POLL_SECONDS = 5.0
+"""Between two looks at the whole device: the backstop where its events were lost."""
+QUIET_SECONDS = 10.0
+"""After this long without drift a repair is the first in its row again."""
+HEALED_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """One look at the whole device: every circuit that is, or should be, on it, and the router's facts."""
+
+    circuits: frozenset[str]
+    facts: RouterFacts
+
+
+@dataclass(slots=True)
+class _Pace:
+    failures: int = 0
+    repairs: int = 0
+    repaired_at: float = 0.0
+    not_before: float = 0.0
+
+
+class Tender:
+    """Keeps calling `heal(circuit, facts)`, which says whether it had to repair anything, or raises."""
+
+    def __init__(
+        self,
+        *,
+        heal: Callable[[str, RouterFacts | None], Awaitable[bool]],
+        survey: Callable[[], Awaitable[Survey]],
+        disturbances: Callable[[], AsyncIterator[Disturbance]],
+        deadlines: Callable[[], Iterable[tuple[str, float]]],
+        clock: Clock,
+        poll_seconds: float = POLL_SECONDS,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._heal = heal
+        self._survey = survey
+        self._disturbances = disturbances
+        self._deadlines = deadlines
+        self._clock = clock
+        self._poll_seconds = poll_seconds
+        self._chance = chance
+        self._pace: defaultdict[str, _Pace] = defaultdict(_Pace)
+        self._disturbed: set[str] = set()
+        self._healing: set[str] = set()
+        self._places = asyncio.Semaphore(HEALED_AT_ONCE)
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to follow the device."""
+        self._spawn(self._follow())
+        self._spawn(self._run())
+
+    async def stop(self) -> None:
+        """End the own tasks."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Look at the deadlines anew."""
+        self._wake.set()
+
+    def well(self, circuit: str) -> None:
+        """The circuit is as it should be: failures before this count no more."""
+        self._pace[circuit].failures = 0
+
+    def retry(self, circuit: str) -> None:
+        """The circuit failed: heal it after a while, longer with each failure in a row."""
+        pace = self._pace[circuit]
+        pace.failures += 1
+        pace.not_before = self._clock.monotonic() + plan.retry_after(pace.failures, self._chance())
+        self._disturbed.add(circuit)
+        self._wake.set()
+
+    def forget(self, circuit: str) -> None:
+        """The circuit is gone."""
+        self._pace.pop(circuit, None)
+        self._disturbed.discard(circuit)
+
+    async def look_around(self) -> None:
+        """Heal whatever on the device is not as it should be, and whatever is due; return when that has been tried."""
+        try:
+            survey = await self._survey()
+        except MeetMeError as error:
+            structlog.get_logger().warning("device cannot be surveyed", problem=error.text)
+            return
+        await asyncio.gather(*(self._visit(circuit, survey.facts) for circuit in sorted(survey.circuits)))
+
+    async def _visit(self, circuit: str, facts: RouterFacts | None = None) -> None:
+        if circuit in self._healing or self._pace[circuit].not_before > self._clock.monotonic():
+            return  # it is being seen to, or will be
+        self._healing.add(circuit)
+        self._disturbed.discard(circuit)
+        try:
+            async with self._places:
+                repaired = await self._heal(circuit, facts)
+        except Exception:  # the keeper has told why
+            self.retry(circuit)
+        else:
+            if repaired:
+                self._count_repair(circuit)
+        finally:
+            self._healing.discard(circuit)
+            self._wake.set()
+
+    def _count_repair(self, circuit: str) -> None:
+        pace, now = self._pace[circuit], self._clock.monotonic()
+        pace.repairs = pace.repairs + 1 if now - pace.repaired_at < QUIET_SECONDS else 1
+        pace.repaired_at = now
+        pace.not_before = now + plan.pause_after(pace.repairs)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async for disturbance in self._disturbances():
+                    if disturbance.circuit is None:
+                        self._spawn(self.look_around())
+                    else:
+                        self._disturbed.add(disturbance.circuit)
+                        self._wake.set()
+            except MeetMeError as error:
+                structlog.get_logger().warning("device events cannot be followed", problem=error.text)
+            await asyncio.sleep(self._poll_seconds)
+
+    async def _run(self) -> None:
+        poll_at = self._clock.monotonic() + self._poll_seconds
+        while True:
+            self._wake.clear()
+            now, moment = self._clock.now(), self._clock.monotonic()
+            if poll_at <= moment:
+                poll_at = moment + self._poll_seconds
+                self._spawn(self.look_around())
+            waits = [poll_at - moment]
+            for circuit, deadline in self._deadlines():
+                if deadline <= now:
+                    self._disturbed.add(circuit)
+                else:
+                    waits.append(deadline - now)
+            for circuit in self._disturbed - self._healing:
+                wait = self._pace[circuit].not_before - moment
+                if wait <= 0:
+                    self._spawn(self._visit(circuit))
+                else:
+                    waits.append(wait)
+            try:
+                async with asyncio.timeout(min(waits)):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

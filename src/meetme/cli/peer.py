@@ -1,0 +1,204 @@
+"""`meetme peer add|list|remove`: who is who."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from meetme.cli.member import directory_option, member_directory
+from meetme.cli.output import format_option
+
+
+@click.group()
+def peer() -> None:
+    """Other members: who they are, where their services listen, what they may do. A running member notices at once."""
+
+
+@peer.command("add", epilog="Example: meetme peer add csp-b --negotiator https://negotiator.csp-b.example:8470")
+@click.argument("member")
+@click.option("--negotiator", "url", required=True, help="Where its negotiator listens for peers, https://HOST:PORT.")
+@click.option("--certificate", type=click.Path(path_type=Path), help="Its certificate.  [default: ask its negotiator]")
+@click.option("--pin", help="Its pin, when it was told by a way you trust: then nobody is asked to confirm.")
+@click.option("--kind", type=click.Choice(["csp", "ixp"]), default="csp", show_default=True)
+@click.option("--country", help="Two letters, ISO 3166-1.")
+@click.option("--announce", multiple=True, help="Prefix within which it may announce; repeatable.  [default: any]")
+@click.option("--order-required", is_flag=True, help="Accept only what an approved order stands behind.")
+@click.option("--max-agreements", type=click.IntRange(0), help="How many agreements it may have at a time.")
+@click.option("--yes", is_flag=True, help="Trust the certificate without asking; only for a file you trust.")
+@directory_option
+def add(
+    member: str,
+    url: str,
+    certificate: Path | None,
+    pin: str | None,
+    kind: str,
+    country: str | None,
+    announce: tuple[str, ...],
+    order_required: bool,
+    max_agreements: int | None,
+    yes: bool,
+    directory: Path | None,
+) -> int:
+    """Make MEMBER known: its key is pinned from now on, and a second key may be added while it changes keys.
+
+    Without --certificate its negotiator is asked for it, and you compare the fingerprint with what its operator tells
+    you, by telephone or in person. Nothing is trusted before you have confirmed it.
+    """
+    import asyncio
+
+    from meetme.model.addresses import parse_prefix
+    from meetme.model.agreement import MemberId
+    from meetme.model.errors import InvalidInput, NotFound
+    from meetme.model.members import Member, MemberKind, MemberPolicy, ServiceUrls, parse_member_id
+    from meetme.runtime.identity import fingerprint, member_in, pin_of
+    from meetme.runtime.roster import MOST_PINS, read_roster, write_roster
+
+    name: MemberId = parse_member_id(member, field="member")
+    roster_path = (directory or member_directory()) / "roster.toml"
+    roster = read_roster(roster_path)
+    if certificate is None:
+        pem = asyncio.run(_ask(url))
+    else:
+        try:
+            pem = certificate.read_bytes()
+        except OSError as error:
+            raise NotFound(
+                "certificate_missing",
+                f'certificate: cannot be read ("{certificate}": {error.strerror})',
+                field="certificate",
+            ) from None
+    if member_in(pem) != name:
+        raise InvalidInput(
+            "certificate_of_another",
+            f'certificate: must be that of {name} (it is that of "{member_in(pem)}")',
+            hint="the id has to be the one that the peer itself uses",
+            field="certificate",
+        )
+    found = pin_of(pem)
+    if pin is not None and pin != found:
+        raise InvalidInput(
+            "pin_mismatch",
+            f"pin: is not that of the certificate ({found})",
+            hint="do not go on before you know why: somebody may be in between",
+            field="pin",
+        )
+    click.echo(f"{name}  {fingerprint(found)}", err=True)
+    if pin is None and not yes:
+        click.confirm("Does its operator read the same fingerprint to you?", abort=True, err=True)
+    known = roster.find(name)
+    pins = (*(known.pins if known else ()), found)
+    certificates = (*(known.certificates if known else ()), pem)
+    if known and found in known.pins:
+        pins, certificates = known.pins, known.certificates
+    if len(pins) > MOST_PINS:
+        raise InvalidInput(
+            "too_many_pins",
+            f"{name}: has {MOST_PINS} keys already",
+            hint=f"meetme peer remove {name} --pin OLD takes the old one out",
+            field="member",
+        )
+    policy = MemberPolicy(
+        announce=tuple(parse_prefix(text, field=f"announce[{i}]") for i, text in enumerate(announce)),
+        order_required=order_required,
+        max_agreements=max_agreements,
+    )
+    urls = ServiceUrls(negotiator=url)
+    entry = Member(
+        id=name,
+        kind=MemberKind(kind),
+        pins=pins,
+        certificates=certificates,
+        country=country,
+        urls=urls,
+        policy=policy,
+    )
+    write_roster(roster_path, roster.with_member(entry))
+    click.echo(f"{name} is known" + (" by two keys" if len(pins) > 1 else ""))
+    return 0
+
+
+async def _ask(url: str) -> bytes:
+    from urllib.parse import urlsplit
+
+    from meetme.model.errors import InvalidInput
+    from meetme.runtime.tls import fetch_certificate
+
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise InvalidInput("url_malformed", f'negotiator: must be https://HOST:PORT ("{url}")', field="negotiator")
+    click.echo(f"asking {parts.hostname} for its certificate ...", err=True)
+    return await fetch_certificate(parts.hostname, parts.port or 443)
+
+
+@peer.command("list")
+@directory_option
+@format_option
+def list_(directory: Path | None, form: str) -> int:
+    """Every member that is known here."""
+    from meetme.cli.output import print_json, print_table
+    from meetme.runtime.identity import fingerprint
+    from meetme.runtime.roster import read_roster
+
+    roster = read_roster((directory or member_directory()) / "roster.toml")
+    if form == "json":
+        print_json(
+            [
+                {
+                    "id": m.id,
+                    "kind": m.kind,
+                    "country": m.country,
+                    "pins": list(m.pins),
+                    "negotiator": m.urls.negotiator,
+                    "policy": {
+                        "announce": [str(p) for p in m.policy.announce],
+                        "order_required": m.policy.order_required,
+                        "max_agreements": m.policy.max_agreements,
+                    },
+                }
+                for m in roster.members
+            ]
+        )
+        return 0
+    rows = [
+        (m.id, m.kind, m.country or "-", m.urls.negotiator or "-", "\n".join(fingerprint(p) for p in m.pins))
+        for m in roster.members
+    ]
+    print_table(("member", "kind", "country", "negotiator", "fingerprint"), rows, empty="nobody is known yet")
+    return 0
+
+
+@peer.command("remove")
+@click.argument("member")
+@click.option("--pin", help="Only this key of it, at the end of a change of keys.")
+@directory_option
+def remove(member: str, pin: str | None, directory: Path | None) -> int:
+    """Forget MEMBER: from now on its messages are refused. Agreements stay until they are terminated."""
+    from dataclasses import replace
+
+    from meetme.model.errors import NotFound
+    from meetme.runtime.identity import pin_of
+    from meetme.runtime.roster import read_roster, write_roster
+
+    path = (directory or member_directory()) / "roster.toml"
+    roster = read_roster(path)
+    known = roster.member(member)
+    if pin is None:
+        write_roster(path, roster.without(member))
+        click.echo(f"{member} is forgotten")
+        return 0
+    if pin not in known.pins or len(known.pins) == 1:
+        raise NotFound(
+            "pin_unknown",
+            f"pin: must be one of the two keys of {member} ({pin})",
+            hint="meetme peer list --format json shows the pins",
+            field="pin",
+        )
+    left = replace(
+        known,
+        pins=tuple(p for p in known.pins if p != pin),
+        certificates=tuple(c for c in known.certificates if pin_of(c) != pin),
+    )
+    write_roster(path, roster.with_member(left))
+    click.echo(f"{member} is known by one key")
+    return 0

@@ -23,7 +23,7 @@ from meetme.lab.keeper import Order
 from meetme.lab.machine import World, environment_of
 from meetme.lab.source import LabSource, find_lab
 from meetme.lab.state import LabState, Running, birth_of, running_labs
-from meetme.model.errors import Conflict, DeviceFailed, NotFound, Unsupported
+from meetme.model.errors import Conflict, DeviceFailed, Fault, NotFound, Unsupported
 
 _CAP_SYS_ADMIN, _CAP_NET_ADMIN = 21, 12
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -125,13 +125,14 @@ def _build(source: LabSource, state: LabState, timeout: float, progress: Progres
                     failures += found
                     progress(f"{name}: started{'' if not found else ', with failures'}")
                 case {"error": str(text), "code": str(code)}:
-                    raise _no_namespaces(text, own_user=own_user) if own_user else DeviceFailed(code, f"lab: {text}")
+                    forbidden = own_user and code == "namespaces_forbidden"
+                    raise _no_namespaces(text) if forbidden else _failed(code, f"lab: {text}")
                 case {"ready": True}:
                     break
         else:
-            raise DeviceFailed("lab_not_built", _ended_early(state, unstarted, time.monotonic() - began, timeout))
+            raise _failed("lab_not_built", _ended_early(state, unstarted, time.monotonic() - began, timeout))
         if failures:
-            raise DeviceFailed("startup_failed", "\n".join(_failure_text(failure) for failure in failures))
+            raise _failed("startup_failed", "\n".join(_failure_text(failure) for failure in failures))
         assert process is not None
         running = Running(
             name=source.plan.name,
@@ -151,12 +152,20 @@ def _build(source: LabSource, state: LabState, timeout: float, progress: Progres
     except BaseException:
         if process is not None:
             _end(process)
+        with suppress(OSError):
+            keeper.stdin.close()
+        _await_silence(keeper.stdout)
         raise
     finally:
         with suppress(OSError):
             keeper.stdin.close()
         keeper.stdout.close()
         keeper.wait()
+
+
+def _failed(code: str, text: str) -> DeviceFailed:
+    """The host is the device here, and the host is ours."""
+    return DeviceFailed(code, text, fault=Fault.LOCAL)
 
 
 def _reports(stream: IO[bytes], deadline: float) -> Iterator[dict[str, Any]]:
@@ -173,6 +182,12 @@ def _reports(stream: IO[bytes], deadline: float) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
+def _await_silence(stream: IO[bytes]) -> None:
+    """Wait until no process of the lab holds the other end of its line any more."""
+    for _ in _reports(stream, time.monotonic() + _END_PATIENCE):
+        pass
+
+
 def _ended_early(state: LabState, unstarted: list[str], seconds: float, timeout: float) -> str:
     if seconds >= timeout:
         return f"startup of {', '.join(unstarted)}: not finished in time ({timeout:g} s)"
@@ -187,13 +202,8 @@ def _failure_text(failure: dict[str, Any]) -> str:
     return f"{failure['machine']}: {where}: {what}failed (status {failure['status']}){output}"
 
 
-def down(running: Running) -> bool:
-    """End a lab; nothing of it stays. False when there was nothing but leftovers, or not even those."""
-    return clear(Path(running.directory))
-
-
-def clear(directory: Path) -> bool:
-    """End the lab of this directory if it is up, and clear away whatever an earlier command left of it."""
+def down(directory: Path) -> bool:
+    """End the lab of this directory; nothing of it stays. False when it was not up: leftovers are cleared away then too."""
     state = LabState(directory)
     with state.locked():
         running = state.read()
@@ -210,7 +220,7 @@ def _end(process: int) -> None:
         try:
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             if not select.select([descriptor], [], [], _END_PATIENCE)[0]:
-                raise DeviceFailed("lab_not_ended", f"lab: its first process does not end (process {process})")
+                raise _failed("lab_not_ended", f"lab: its first process does not end (process {process})")
         finally:
             os.close(descriptor)
 
@@ -223,10 +233,14 @@ def find_running(name: str) -> Running:
         directories = {str(find_lab(name))}
     found = [lab for lab in labs if lab.directory in directories] or [lab for lab in labs if lab.name == name]
     if not found:
-        raise NotFound("lab_not_up", f'the lab has to be up ("{name}" is not)', hint=f"`meetme lab up {name}`", field="DIR")
+        raise NotFound(
+            "lab_not_up", f'the lab has to be up ("{name}" is not)', hint=f"`meetme lab up {name}`", field="DIR"
+        )
     if len(found) > 1:
         places = ", ".join(lab.directory for lab in found)
-        raise Conflict("lab_ambiguous", f'a name of a lab that is up is its own ("{name}": {places})', hint="name its directory")
+        raise Conflict(
+            "lab_ambiguous", f'a name of a lab that is up is its own ("{name}": {places})', hint="name its directory"
+        )
     return found[0]
 
 
@@ -257,7 +271,7 @@ def _has_whole_id_map() -> bool:
     return Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
 
 
-def _no_namespaces(text: str, *, own_user: bool) -> Unsupported:
+def _no_namespaces(text: str) -> Unsupported:
     """Why a user may make no namespaces here, with the one command that changes it."""
     switches = (
         ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
@@ -271,5 +285,7 @@ def _no_namespaces(text: str, *, own_user: bool) -> Unsupported:
                     "namespaces_forbidden",
                     f"lab: this host forbids user namespaces to ordinary users ({text})",
                     hint=f"sudo sysctl -w {setting}",
+                    fault=Fault.LOCAL,
                 )
-    return Unsupported("namespaces_forbidden", f"lab: this host lets this user build no lab ({text})", hint="run it with sudo")
+    text = f"lab: this host lets this user build no lab ({text})"
+    return Unsupported("namespaces_forbidden", text, hint="run the same command with sudo", fault=Fault.LOCAL)

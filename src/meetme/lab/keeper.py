@@ -29,6 +29,9 @@ from meetme.lab.syscalls import MountFlag, Namespace, mount, set_process_name, s
 
 _COPIED_AT_MOST = 1 << 20  # octets: a larger file of /etc stays as the host has it, read-only
 
+_FAILURES_TOLD = 10
+_LONGEST_MESSAGE = 1 << 17  # octets
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -84,7 +87,10 @@ def _first_process(order: Order) -> NoReturn:
     except BaseException as wrong:
         traceback.print_exc()
         with contextlib.suppress(OSError):
-            _tell(error=str(wrong) or type(wrong).__name__, code="lab_not_built")
+            forbidden = isinstance(wrong, PermissionError)
+            _tell(
+                error=str(wrong) or type(wrong).__name__, code="namespaces_forbidden" if forbidden else "lab_not_built"
+            )
         os._exit(1)
     if sys.stdin.buffer.readline() != b"keep\n":
         os._exit(1)
@@ -113,8 +119,10 @@ def _build(order: Order) -> None:
     machines = [_Machine(plan, order.world) for plan in order.plan.machines]
     _await(machines, "apart")
     _tell(namespaces={machine.plan.name: machine.open_namespaces() for machine in machines})
-    _link(order.plan, {machine.plan.name: machine.process for machine in machines})
-    _await(machines, "rooted")
+    trouble = _link(order.plan, {machine.plan.name: machine.process for machine in machines})
+    _await(machines, "rooted")  # a machine that failed says why, which is the better explanation
+    if trouble:
+        raise OSError(f"links cannot be made: {trouble}")
     for machine in machines:
         machine.say("linked")
     _await(machines, "up")
@@ -141,13 +149,11 @@ def _make_layer(layer: Path) -> None:
     (layer / "var" / "tmp").chmod(0o1777)
 
 
-def _link(plan: Plan, process_of: dict[str, int]) -> None:
+def _link(plan: Plan, process_of: dict[str, int]) -> str:
+    """Make the links; what `ip` complained about."""
     commands = link_commands(plan, process_of)
-    if not commands:
-        return
     done = subprocess.run(["ip", "-batch", "-"], input="\n".join(commands), text=True, capture_output=True, check=False)
-    if done.returncode != 0:
-        raise OSError(f"links cannot be made: {done.stderr.strip()}")
+    return done.stderr.strip() if done.returncode != 0 else ""
 
 
 class _Machine:
@@ -155,51 +161,49 @@ class _Machine:
 
     def __init__(self, plan: MachinePlan, world: inside.World) -> None:
         self.plan = plan
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # one message, one packet
         self.process = os.fork()
         if self.process == 0:
             ours.close()
             _run_machine(plan, world, theirs)
         theirs.close()
         self.line = ours
-        self._reader = ours.makefile("rb")
 
     def open_namespaces(self) -> dict[str, int]:
         return {kind: os.open(f"/proc/{self.process}/ns/{kind}", os.O_RDONLY) for kind in ("mnt", "net", "uts")}
 
     def say(self, word: str) -> None:
-        self.line.sendall(f"{word}\n".encode())
+        self.line.send(word.encode())
 
     def hear(self) -> tuple[str, object]:
-        line = self._reader.readline()
-        if not line:
-            raise OSError(f'{self.plan.name}: the process that builds it ended early')
-        word, facts = json.loads(line)
-        if word == "error":
-            raise OSError(f"{self.plan.name}: {facts}")
+        message = self.line.recv(_LONGEST_MESSAGE)
+        if not message:
+            raise OSError(f"{self.plan.name}: the process that builds it ended early")
+        word, facts = json.loads(message)
+        if word in ("error", "forbidden"):
+            raise (PermissionError if word == "forbidden" else OSError)(f"{self.plan.name}: {facts}")
         return word, facts
 
 
 def _run_machine(plan: MachinePlan, world: inside.World, line: socket.socket) -> NoReturn:
     def tell(word: str, facts: object = None) -> None:
-        line.sendall(json.dumps([word, facts]).encode() + b"\n")
+        line.send(json.dumps([word, facts]).encode())
 
     try:
-        reader = line.makefile("rb")
         unshare(Namespace.MOUNT | Namespace.NET | Namespace.UTS)
         inside.set_defaults(ipv6=plan.conf.ipv6)
         tell("apart")
         inside.build_root(plan, world)
         tell("rooted")
-        reader.readline()
+        line.recv(_LONGEST_MESSAGE)
         inside.bring_up(plan)
         tell("up")
-        reader.readline()
+        line.recv(_LONGEST_MESSAGE)
         failures = inside.run_startup(plan, inside.environment_of(plan, world))
-        tell("started", [asdict(failure) for failure in failures])
+        tell("started", [asdict(failure) for failure in failures[:_FAILURES_TOLD]])
     except BaseException as wrong:
         traceback.print_exc()
-        tell("error", str(wrong) or type(wrong).__name__)
+        tell("forbidden" if isinstance(wrong, PermissionError) else "error", str(wrong) or type(wrong).__name__)
     os._exit(0)
 
 

@@ -164,7 +164,9 @@ def _entry(line: str) -> tuple[str, str, str]:
         raise ValueError(f'a line is MACHINE[NUMBER]="DOMAIN" or MACHINE[OPTION]="VALUE" ({line})')
     machine, argument = entry["machine"], entry["argument"]
     if not _MACHINE.fullmatch(machine):
-        raise ValueError(f'a machine\'s name is 1 to 30 of a-z, 0-9 and _, with no blank before the bracket ("{machine}")')
+        raise ValueError(
+            f'a machine\'s name is 1 to 30 of a-z, 0-9 and _, with no blank before the bracket ("{machine}")'
+        )
     if machine in RESERVED:
         raise ValueError(f'this name is reserved ("{machine}")')
     value = _VALUE.fullmatch(entry["value"])
@@ -176,10 +178,14 @@ def _entry(line: str) -> tuple[str, str, str]:
 def _attach(draft: _Draft, number: int, value: str, line: int) -> None:
     attachment = _ATTACHMENT.fullmatch(value)
     if attachment is None:
-        raise ValueError(f'an interface is joined to DOMAIN or DOMAIN/MAC, a domain being letters, digits and _ ("{value}")')
+        raise ValueError(
+            f'an interface is joined to DOMAIN or DOMAIN/MAC, a domain being letters, digits and _ ("{value}")'
+        )
     machine, domain = draft.machine, attachment["domain"]
     if number in draft.numbers:
-        raise ValueError(f'an interface is given once ("{machine.name}[{number}]" is in line {draft.numbers[number]} too)')
+        raise ValueError(
+            f'an interface is given once ("{machine.name}[{number}]" is in line {draft.numbers[number]} too)'
+        )
     draft.numbers[number] = line
     if any(each.domain == domain for each in machine.interfaces):
         raise ValueError(f'a machine joins a domain once ("{machine.name}" is in "{domain}" already)')

@@ -148,15 +148,22 @@ def _overlay(name: str, base: Path, *, layered: bool) -> None:
         folder.mkdir(parents=True)
     upper.chmod(_MODES.get(name, 0o755))
     lower = [f"../layer/{name}"] if layered and (base.parent / "layer" / name).is_dir() else []
-    if os.access(host, os.R_OK | os.X_OK):
-        lower.append(host)
-    if not lower:
-        mount(str(upper), str(target), flags=MountFlag.BIND)
-        return
     os.chdir(base)  # relative names: a comma or a colon in the lab's own path cannot spoil the options
+    with contextlib.suppress(OSError):
+        if os.access(host, os.R_OK | os.X_OK):
+            _mount_overlay(name, [*lower, host], layered=layered)
+            return
+    # The user may not read it, or the host mounted something below it, which the kernel then does not let a user take apart.
+    if lower:
+        _mount_overlay(name, lower, layered=layered)
+    else:
+        mount(str(upper), str(target), flags=MountFlag.BIND)
+
+
+def _mount_overlay(name: str, lower: list[str], *, layered: bool) -> None:
     options = f"lowerdir={':'.join(lower)},upperdir=upper/{name},workdir=work/{name}"
-    # In a user namespace the overlay's own marks must be user attributes; elsewhere that is refused or not needed.
-    mount("overlay", str(target), "overlay", 0, f"{options},userxattr" if layered else options)
+    # In a user namespace the overlay's own marks must be user attributes; elsewhere that is not needed.
+    mount("overlay", f"root/{name}", "overlay", 0, f"{options},userxattr" if layered else options)
 
 
 def _devices(root: Path) -> None:
@@ -259,11 +266,13 @@ def _run(machine: str, file: str, arguments: list[str], environment: dict[str, s
             continue  # the rest of a command that spans lines
         line, code, size, command = entry.split("\t", 3)
         if not command.startswith('. "$1"'):
-            failures.append(StartupFailure(machine, file, int(line), int(code), command, _tail(text[: int(size)])))
+            failures.append(
+                StartupFailure(machine, file, int(line), int(code), command[:200], _tail(text[: int(size)]))
+            )
     if status != 0 and not failures:
         failures.append(StartupFailure(machine, file, 0, status, "", _tail(text)))
     return failures
 
 
-def _tail(text: bytes, lines: int = 5) -> str:
-    return "\n".join(text.decode(errors="replace").splitlines()[-lines:])
+def _tail(text: bytes, lines: int = 5, longest: int = 200) -> str:
+    return "\n".join(line[:longest] for line in text.decode(errors="replace").splitlines()[-lines:])

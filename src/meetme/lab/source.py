@@ -36,7 +36,9 @@ def find_lab(name: str) -> Path:
     shipped = shipped_labs()
     if name in shipped:
         return shipped[name].resolve()
-    rule = "a lab is a directory with a lab.conf" if path.is_dir() else "a lab is a directory or the name of a shipped lab"
+    rule = (
+        "a lab is a directory with a lab.conf" if path.is_dir() else "a lab is a directory or the name of a shipped lab"
+    )
     raise NotFound("lab_not_found", f'{rule} ("{name}")', hint=f"shipped labs: {', '.join(shipped)}", field="DIR")
 
 

@@ -57,24 +57,24 @@ def birth_of(process: int) -> str | None:
 
 
 def base_directory() -> Path:
-    """Where the directories of labs lie; made if need be. Raises Unsupported if there is no place at all."""
+    """Where the directories of labs lie. Nothing is made here: looking leaves no trace."""
     user = os.geteuid()
-    candidates = [Path(value) for value in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{user}") if value]
-    candidates = [path for path in candidates if path.is_dir()]
-    if user == 0:
-        candidates.append(Path("/run"))
-    for candidate in candidates:
-        with suppress(OSError):
-            path = candidate / "meetme" / "labs"
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if os.access(path, os.W_OK):
-                return path
-    path = Path(tempfile.gettempdir(), f"meetme-{user}", "labs")
-    with suppress(OSError):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.parent.lstat().st_uid == user:
-            return path
-    raise Unsupported("no_runtime_directory", f"labs need a directory of this user's own ({path})", hint="set XDG_RUNTIME_DIR")
+    places = [os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{user}", "/run" if user == 0 else None]
+    for place in places:
+        if place and os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK):
+            return Path(place, "meetme", "labs")
+    return Path(tempfile.gettempdir(), f"meetme-{user}", "labs")
+
+
+def _make_private(path: Path) -> None:
+    """Make the directory of one lab. In a temporary directory that all share, somebody else could have been first."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.parents[1].lstat().st_uid != os.geteuid():
+        raise Unsupported(
+            "no_runtime_directory",
+            f"labs need a directory of this user's own ({path.parents[1]})",
+            hint="set XDG_RUNTIME_DIR",
+        )
 
 
 class LabState:
@@ -99,7 +99,7 @@ class LabState:
         """Be the only one that changes this lab. Raises Conflict when somebody else does for too long."""
         deadline = time.monotonic() + _LOCK_PATIENCE
         while True:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(self.path)
             try:
                 descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             except FileNotFoundError:
@@ -113,7 +113,9 @@ class LabState:
                 if time.monotonic() > deadline:
                     os.close(descriptor)
                     raise Conflict(
-                        "lab_busy", f'one command at a time changes a lab ("{self.path.name}" is locked)', hint="wait for it"
+                        "lab_busy",
+                        f'one command at a time changes a lab ("{self.path.name}" is locked)',
+                        hint="wait for it",
                     ) from None
                 time.sleep(0.02)
             os.close(descriptor)
@@ -142,7 +144,8 @@ class LabState:
 
 def running_labs() -> list[Running]:
     """Every lab of this user that is up, by name."""
-    found = [_read(entry) for entry in base_directory().iterdir()]
+    base = base_directory()
+    found = [_read(entry) for entry in base.iterdir()] if base.is_dir() else []
     return sorted((each for each in found if each is not None), key=lambda each: (each.name, each.directory))
 
 

@@ -16,6 +16,15 @@ FAREWELL_SECONDS = 60.0
 """How long a failed negotiation still tries to tell its peer, which ends by its own deadline in any case."""
 
 S = State
+_LATE = {
+    S.PROPOSED: Problem(
+        "negotiation_timeout", "propose: the peer did not answer in time", "try again", fault=Fault.REMOTE
+    ),
+    S.HELD: Problem("hold_expired", "hold: the initiator did not commit in time", "start again", fault=Fault.REMOTE),
+    S.COMMITTED: Problem(
+        "decision_timeout", "commit: not everything was in place in time", "see the steps for what was missing"
+    ),
+}
 Move = tuple[Negotiation, tuple[Effect, ...]]
 """The next value, and what is owed."""
 
@@ -30,8 +39,9 @@ def terminate(n: Negotiation, at: float, reason: Problem | None = None) -> Move:
         effects += (program,)
     if not n.peer_ended:
         effects += (Send(MessageType.TERMINATE, n.message(MessageType.TERMINATE), "send:terminate"),)
-        # a side that never put anything on a device ends by its own hold deadline, whether it hears of this or not
-        effects += (Wake(ev.CompareDue, COMPARE_SECONDS),) if touched else (Wake(ev.Deadline, FAREWELL_SECONDS),)
+        if not touched:
+            # the peer cannot be further than `held`, which ends by its own deadline whether it hears of this or not
+            effects += (Wake(ev.Deadline, FAREWELL_SECONDS),)
     ended, more = settle_end(mark(n, "terminate", at), at)
     return ended, effects + more
 
@@ -82,18 +92,12 @@ def on_deadline(n: Negotiation, event: ev.Deadline) -> Move:
         return n, (Cancel("send:terminate"),)
     if n.state is S.TERMINATING:
         return settle_end(replace(n, peer_ended=True), event.at, (Cancel("send:terminate"),))
-    late = {
-        S.PROPOSED: Problem(
-            "negotiation_timeout", "propose: the peer did not answer in time", "try again", fault=Fault.REMOTE
-        ),
-        S.HELD: Problem(
-            "hold_expired", "hold: the initiator did not commit in time", "start again", fault=Fault.REMOTE
-        ),
-        S.COMMITTED: Problem(
-            "decision_timeout", "commit: not everything was in place in time", "see the steps for what was missing"
-        ),
-    }
-    return fail(n, event.cause or late[n.state], event.at)
+    return fail(n, event.cause or _LATE[n.state], event.at)
+
+
+def too_late(n: Negotiation, at: float) -> Problem | None:
+    """What to fail with when the deadline of the present state has passed, whether or not its timer has fired."""
+    return None if n.deadline is None or at < n.deadline else _LATE[n.state]
 
 
 def order_device(
@@ -103,6 +107,11 @@ def order_device(
     device = {Verb.APPLY: Device.APPLYING, Verb.REMOVE: Device.REMOVING, Verb.CONFIRM: n.device}[verb]
     n = replace(n, generation=n.generation + 1, device=device)
     return n, Program(verb, n.generation, confirm, after)
+
+
+def wait(n: Negotiation, seconds: float, at: float) -> tuple[Negotiation, Wake]:
+    """Give the present state so many seconds."""
+    return replace(n, deadline=at + seconds), Wake(ev.Deadline, seconds)
 
 
 def mark(n: Negotiation, name: str, at: float, *, ok: bool = True) -> Negotiation:

@@ -77,6 +77,8 @@ class Negotiation:
     generation: int
     """Fencing number of the last order to the device; grows with each."""
     started: float
+    deadline: float | None = None
+    """Until when the next move has to come, by the own clock. The timer only wakes us: what comes later is too late."""
     state: State = State.PROPOSED
     revision: int = 0
     round: int = 0
@@ -167,6 +169,8 @@ class HoldReceived:
     agreement: Agreement
     own: Own
     policy: PeerPolicy
+    document: str | None = None
+    """The agreement with the peer's signature. Carried for the shell, never read by the rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +198,8 @@ class CommitReceived:
     at: float
     message: UUID
     agreement: Agreement
+    document: str | None = None
+    """The agreement with both signatures. Carried for the shell, never read by the rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +280,8 @@ class Restored:
     role: Role
     attachment: Attachment
     generation: int
+    document: str | None = None
+    """The agreement with both signatures. Carried for the shell, never read by the rules."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.PROPOSED, ev.RefuseReceived): (S.REFUSED, S.SUPERSEDED),
     (S.PROPOSED, ev.Superseded): (S.SUPERSEDED,),
     (S.PROPOSED, ev.Deadline): (S.FAILED,),
-    (S.HELD, ev.CommitReceived): (S.COMMITTED, S.HELD),
+    (S.HELD, ev.CommitReceived): (S.COMMITTED, S.HELD, S.FAILED),
     (S.HELD, ev.Deadline): (S.FAILED,),
     # both configure and probe
     (S.COMMITTED, ev.Applied): (S.COMMITTED,),
@@ -53,8 +53,8 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     # the decision
     (S.CONFIRMING, ev.ActiveReceived): (S.ACTIVE,),
     (S.CONFIRMING, ev.FailedReceived): (S.FAILED,),
-    (S.CONFIRMING, ev.StateReceived): (S.CONFIRMING, S.ACTIVE, S.FAILED, S.TERMINATING, S.TERMINATED),
-    (S.CONFIRMING, ev.QueryReceived): (S.CONFIRMING, S.ACTIVE, S.FAILED, S.TERMINATING, S.TERMINATED),
+    (S.CONFIRMING, ev.StateReceived): (S.CONFIRMING, S.ACTIVE, S.FAILED, S.TERMINATING),
+    (S.CONFIRMING, ev.QueryReceived): (S.CONFIRMING, S.ACTIVE, S.FAILED, S.TERMINATING),
     (S.CONFIRMING, ev.DeviceConfirmed): (S.CONFIRMING,),
     (S.CONFIRMING, ev.DeviceLost): (S.CONFIRMING,),
     (S.CONFIRMING, ev.Applied): (S.CONFIRMING,),
@@ -68,12 +68,12 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.ACTIVE, ev.Probed): (S.ACTIVE,),
     (S.ACTIVE, ev.ProbeFailed): (S.ACTIVE,),
     (S.ACTIVE, ev.CompareDue): (S.ACTIVE,),
-    (S.ACTIVE, ev.StateReceived): (S.ACTIVE, S.TERMINATING, S.TERMINATED),
-    (S.ACTIVE, ev.QueryReceived): (S.ACTIVE, S.TERMINATING, S.TERMINATED),
+    (S.ACTIVE, ev.StateReceived): (S.ACTIVE, S.TERMINATING),
+    (S.ACTIVE, ev.QueryReceived): (S.ACTIVE, S.TERMINATING),
     (None, ev.Restored): (S.ACTIVE,),
     # taking it back
-    (S.PROPOSED, ev.TerminateAsked): (S.TERMINATING, S.TERMINATED),
-    (S.HELD, ev.TerminateAsked): (S.TERMINATING, S.TERMINATED),
+    (S.PROPOSED, ev.TerminateAsked): (S.TERMINATING,),
+    (S.HELD, ev.TerminateAsked): (S.TERMINATING,),
     (S.COMMITTED, ev.TerminateAsked): (S.TERMINATING,),
     (S.CONFIRMING, ev.TerminateAsked): (S.TERMINATING,),
     (S.ACTIVE, ev.TerminateAsked): (S.TERMINATING,),
@@ -85,9 +85,8 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.TERMINATING, ev.TerminateReceived): (S.TERMINATING, S.TERMINATED),
     (S.TERMINATING, ev.TerminatedReceived): (S.TERMINATING, S.TERMINATED),
     (S.TERMINATING, ev.Removed): (S.TERMINATING, S.TERMINATED),
-    (S.TERMINATING, ev.StateReceived): (S.TERMINATING, S.TERMINATED),
     (S.TERMINATING, ev.QueryReceived): (S.TERMINATING, S.TERMINATED),
-    (S.TERMINATING, ev.Deadline): (S.TERMINATING, S.TERMINATED),
+    (S.TERMINATING, ev.Deadline): (S.TERMINATED,),
     (S.TERMINATING, ev.ReleaseAsked): (S.TERMINATING, S.TERMINATED),
     # what an end still owes
     (S.FAILED, ev.Removed): (S.FAILED,),
@@ -96,7 +95,6 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.FAILED, ev.TerminateReceived): (S.FAILED,),
     (S.FAILED, ev.ReleaseAsked): (S.FAILED,),
     (S.TERMINATED, ev.TerminatedReceived): (S.TERMINATED,),
-    (S.TERMINATED, ev.Removed): (S.TERMINATED,),
     (S.TERMINATED, ev.ReleaseAsked): (S.TERMINATED,),
 }
 """(state, event) → the states it may lead to. None is a negotiation that does not exist yet."""

@@ -22,6 +22,8 @@ from meetme.negotiator.endings import (
     order_device,
     settle_end,
     terminate,
+    too_late,
+    wait,
 )
 from meetme.negotiator.messages import (
     ActiveBody,
@@ -77,7 +79,8 @@ def start(event: ev.Start) -> Move:
         started=event.at,
         probe_target=event.probe_target,
     )
-    return _propose(n, event.own, None, event.at, (Wake(ev.Deadline, PROPOSE_SECONDS),))
+    n, deadline = wait(n, PROPOSE_SECONDS, event.at)
+    return _propose(n, event.own, None, event.at, (deadline,))
 
 
 def _propose(n: Negotiation, own: Own, counter: Counter | None, at: float, more: tuple[Effect, ...] = ()) -> Move:
@@ -132,11 +135,12 @@ def on_propose(n: Negotiation | None, event: ev.ProposeReceived) -> Move:
         return _refuse(n, event, result.problems)
     if isinstance(result, Counter):
         answer = Answer(event.message, CounterBody(result))
-        n = replace(n, offer=event.offer, round=n.round + 1, answers=(answer,))
-        return n, (Wake(ev.Deadline, HOLD_SECONDS),)
+        n, deadline = wait(n, HOLD_SECONDS, event.at)
+        return replace(n, offer=event.offer, round=n.round + 1, answers=(answer,)), (deadline,)
     answer = Answer(event.message, HoldBody(result, HOLD_SECONDS))
     n = replace(n, state=S.HELD, offer=event.offer, agreement=result, round=n.round + 1, answers=(answer,))
-    return mark(n, "held", event.at), (Wake(ev.Deadline, HOLD_SECONDS),)
+    n, deadline = wait(n, HOLD_SECONDS, event.at)
+    return mark(n, "held", event.at), (deadline,)
 
 
 def _yields(n: Negotiation, rival: ev.Rival) -> bool:
@@ -202,7 +206,8 @@ def on_hold(n: Negotiation, event: ev.HoldReceived) -> Move:
     n = mark(replace(n, state=S.COMMITTED, agreement=agreement), "propose", event.at)
     n, program = order_device(n, Verb.APPLY, confirm=DEVICE_CONFIRM_SECONDS)
     commit = Send(MessageType.COMMIT, n.message(MessageType.COMMIT))
-    return n, (commit, program, Wake(ev.Deadline, DECIDE_SECONDS))
+    n, deadline = wait(n, DECIDE_SECONDS, event.at)
+    return n, (commit, program, deadline)
 
 
 # --- both configure and probe -----------------------------------------------------------------------------------------
@@ -213,9 +218,12 @@ def on_commit(n: Negotiation, event: ev.CommitReceived) -> Move:
     if event.agreement != n.agreement:
         problem = Problem("agreement_differs", "commit.agreement: is not the one that is held", fault=Fault.REMOTE)
         return replace(n, answers=(Answer(event.message, FailedBody(problem)),)), ()
+    if late := too_late(n, event.at):
+        return fail(replace(n, pending=(event.message,)), late, event.at)
     n = replace(n, state=S.COMMITTED, pending=(event.message,))
     n, program = order_device(n, Verb.APPLY, confirm=DEVICE_CONFIRM_SECONDS)
-    return mark(n, "commit", event.at), (program, Wake(ev.Deadline, DECIDE_SECONDS))
+    n, deadline = wait(n, DECIDE_SECONDS, event.at)
+    return mark(n, "commit", event.at), (program, deadline)
 
 
 def on_device(
@@ -226,7 +234,8 @@ def on_device(
         case ev.Applied(at=at) if n.state is S.COMMITTED:
             return mark(replace(n, device=Device.APPLIED), "configure", at), (Probe(PROBE_SECONDS),)
         case ev.Applied(at=at):
-            return replace(n, device=Device.CONFIRMED), (Probe(PROBE_SECONDS),) if n.state is S.ACTIVE else ()
+            n = replace(n, device=Device.CONFIRMED, problem=None)
+            return n, (Probe(PROBE_SECONDS),) if n.state is S.ACTIVE else ()
         case ev.ApplyFailed(at=at, problem=problem) if n.state is S.COMMITTED:
             return fail(mark(n, "configure", at, ok=False), problem, at)
         case ev.ApplyFailed(problem=problem):
@@ -266,6 +275,8 @@ def _health(event: ev.Probed | ev.ProbeFailed) -> Health | None:
 
 def decide(n: Negotiation, at: float) -> Move:
     """Initiator: once both sides have configured and probed, ask the responder for the decision (rule 5)."""
+    if late := too_late(n, at):
+        return fail(n, late, at)
     if not (n.probe_done and n.peer_ready):
         return n, ()
     if n.verified is None and n.peer_verified is None:
@@ -275,7 +286,7 @@ def decide(n: Negotiation, at: float) -> Move:
             "give one side a configurator with LinkConfigurator, or a probe target that the negotiator's host reaches",
         )
         return fail(n, problem, at)
-    n, program = order_device(replace(n, state=S.CONFIRMING), Verb.CONFIRM)
+    n, program = order_device(replace(n, state=S.CONFIRMING, deadline=None), Verb.CONFIRM)
     confirm = Send(MessageType.CONFIRM, n.message(MessageType.CONFIRM))
     return n, (confirm, program, Cancel(Wake(ev.Deadline, 0).key), Wake(ev.CompareDue, COMPARE_SECONDS))
 
@@ -285,10 +296,11 @@ def decide(n: Negotiation, at: float) -> Move:
 
 def on_confirm(n: Negotiation, event: ev.ConfirmReceived) -> Move:
     """The responder decides, here and nowhere else (rule 4)."""
+    problem = too_late(n, event.at)
     if not n.probe_done or (n.verified is None and event.verified is None):
         problem = Problem("cannot_verify", "confirm: sent although packets were not seen to cross", fault=Fault.REMOTE)
-        failed, effects = fail(n, problem, event.at)
-        return replace(failed, answers=(*failed.answers, Answer(event.message, FailedBody(problem)))), effects
+    if problem:
+        return fail(replace(n, pending=(*n.pending, event.message)), problem, event.at)
     n, program = order_device(replace(n, peer_verified=event.verified), Verb.CONFIRM)
     active, effects = activate(n, event.at)
     return replace(active, answers=(Answer(event.message, ActiveBody(active.verified)),)), (program, *effects)
@@ -296,7 +308,7 @@ def on_confirm(n: Negotiation, event: ev.ConfirmReceived) -> Move:
 
 def activate(n: Negotiation, at: float) -> Move:
     """Packets crossed and the responder has decided: active."""
-    n = mark(replace(n, state=S.ACTIVE, problem=None), "active", at)
+    n = mark(replace(n, state=S.ACTIVE, deadline=None, problem=None), "active", at)
     return n, (Cancel("send"), Cancel(Wake(ev.Deadline, 0).key), Wake(ev.CompareDue, COMPARE_SECONDS))
 
 

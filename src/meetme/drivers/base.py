@@ -24,6 +24,8 @@ class RouterFacts:
 
     ports: tuple[Port, ...]
     routes: tuple[RouteFact, ...]
+    taken: tuple[tuple[str, str], ...] = ()
+    """Interface and circuit, for every port (or VLAN of one) that a circuit holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,175 @@
+"""The Linux driver: the six verbs of `drivers.base` over the kernel of the router it runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from meetme.drivers.base import Change, Disturbance, RouterFacts
+from meetme.drivers.linux import kernel, observe
+from meetme.drivers.linux.capabilities import capabilities
+from meetme.drivers.linux.config import CircuitConfig
+from meetme.drivers.linux.difference import Step, steps
+from meetme.drivers.linux.execute import Execution
+from meetme.drivers.linux.names import names
+from meetme.drivers.linux.observe import Places
+from meetme.drivers.linux.probe import probe
+from meetme.drivers.linux.render import render
+from meetme.drivers.linux.watch import watch
+from meetme.model.errors import Conflict, DeviceFailed, InvalidInput, MeetMeError, Unsupported
+from meetme.model.intent import Capabilities, LinkIntent, ProbeReport, ProbeRequest
+
+RUN_DIRECTORY = Path("/run/meetme")
+
+
+class LinuxDriver:
+    """The router is the network namespace that the process runs in; a circuit is a namespace of its own beside it."""
+
+    name = "linux"
+
+    def __init__(self, run_directory: Path = RUN_DIRECTORY) -> None:
+        self._places = Places(run_directory)
+        self._held: dict[str, int] = {}
+        """Open descriptors of the namespaces, by circuit: while we run, no unmounting can end one."""
+
+    async def open(self) -> None:
+        """Take up the circuits that an earlier process left."""
+        for circuit in await self.circuits():
+            self._hold(circuit)
+
+    async def close(self) -> None:
+        """Let go of the namespaces; their names keep them."""
+        for descriptor in self._held.values():
+            os.close(descriptor)
+        self._held.clear()
+
+    async def capabilities(self) -> Capabilities:
+        """Probed in a throw-away namespace."""
+        return await asyncio.to_thread(capabilities)
+
+    async def facts(self) -> RouterFacts:
+        """As they are now. Raises DeviceFailed."""
+        return await asyncio.to_thread(_device(observe.facts), self._places)
+
+    def render(self, intent: LinkIntent, facts: RouterFacts) -> CircuitConfig:
+        """See `render`."""
+        return render(intent, facts)
+
+    async def read(self, circuit: str) -> CircuitConfig | None:
+        """As it is now. Raises DeviceFailed."""
+        return await asyncio.to_thread(_device(observe.read), circuit, self._places)
+
+    def plan(self, circuit: str, have: CircuitConfig | None, want: CircuitConfig | None) -> Change[CircuitConfig]:
+        """The difference, as commands that a person can type in the router."""
+        return Change(circuit, have, want, tuple(step.command for step in steps(circuit, have, want)))
+
+    async def apply(self, change: Change[CircuitConfig]) -> None:
+        """Do it, or put back what was there."""
+        todo = steps(change.circuit, change.have, change.want)
+        if not todo:
+            return
+        await asyncio.to_thread(_device(self._apply), change, todo)
+
+    async def circuits(self) -> frozenset[str]:
+        """By our notes and by the tags of our interfaces."""
+        return await asyncio.to_thread(_device(observe.circuits), self._places)
+
+    async def probe(self, request: ProbeRequest) -> ProbeReport:
+        """See `probe`."""
+        return await probe(request)
+
+    def watch(self) -> AsyncIterator[Disturbance]:
+        """See `watch`."""
+        return watch()
+
+    def _apply(self, change: Change[CircuitConfig], todo: tuple[Step, ...]) -> None:
+        if change.want is not None:
+            _check_circuit_id(change.circuit)
+            _check_forwarding(change.want)
+            self._check_same_router(change.circuit)
+        try:
+            Execution(change.circuit, change.want, self._places).run(todo)
+        except (MeetMeError, OSError) as failure:
+            self._roll_back(change, failure)
+            raise
+        if change.want is None:
+            self._release(change.circuit)
+        else:
+            self._hold(change.circuit)
+
+    def _roll_back(self, change: Change[CircuitConfig], failure: Exception) -> None:
+        """Back to what was there, as far as the device lets us; what it does not is said with the failure."""
+        try:
+            now = observe.read(change.circuit, self._places)
+            back = steps(change.circuit, now, change.have)
+            Execution(change.circuit, change.have, self._places).run(back)
+        except (MeetMeError, OSError) as second:
+            raise DeviceFailed(
+                "rollback_failed",
+                f"device: {failure}; and putting back what was there failed too ({second})",
+                hint="the configurator tries again by itself",
+            ) from failure
+
+    def _check_same_router(self, circuit: str) -> None:
+        note = self._places.notes.read(names(circuit).namespace)
+        here = observe.netns.identity()
+        if note is not None and note.router != here and self._places.namespace(names(circuit)) is not None:
+            raise Conflict(
+                "circuit_elsewhere",
+                f'circuit: another router on this host holds "{circuit}"',
+                field="circuit",
+                hint="two routers on one host need a /run each, for example `ip netns exec` with `mount -t tmpfs tmpfs /run`",
+            )
+
+    def _hold(self, circuit: str) -> None:
+        path = self._places.namespace(names(circuit))
+        self._release(circuit)
+        if path is not None:
+            with contextlib.suppress(OSError):
+                self._held[circuit] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _release(self, circuit: str) -> None:
+        descriptor = self._held.pop(circuit, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _check_circuit_id(circuit: str) -> None:
+    if not circuit or len(circuit) > 200 or not all(c.isprintable() and c not in " \"'\\" for c in circuit):
+        raise InvalidInput(
+            "circuit_malformed",
+            f'circuit: must be 1 to 200 printable characters without blanks or quotes ("{circuit}")',
+            field="circuit",
+        )
+
+
+def _check_forwarding(want: CircuitConfig) -> None:
+    versions = {prefix.version for prefix in want.tracked}
+    for version, key in ((4, "net/ipv4/ip_forward"), (6, "net/ipv6/conf/all/forwarding")):
+        if version in versions and kernel.setting(key) != "1":
+            raise Unsupported(
+                "forwarding_off",
+                f"router: does not forward IPv{version}",
+                hint=f"sysctl -w {key.replace('/', '.')}=1",
+            )
+
+
+def _device(f):  # type: ignore[no-untyped-def]
+    """The kernel's refusals as DeviceFailed."""
+
+    def wrapped(*arguments):  # type: ignore[no-untyped-def]
+        try:
+            return f(*arguments)
+        except PermissionError as error:
+            raise Unsupported(
+                "capability_missing",
+                f"router: not allowed to change the network ({error})",
+                hint="run as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN, or in `unshare -Urnm`",
+            ) from error
+        except OSError as error:
+            raise DeviceFailed("device_failed", f"device: {error}") from error
+
+    return wrapped

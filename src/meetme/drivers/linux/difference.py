@@ -1,0 +1,264 @@
+"""From what is there to what is wished, as steps in a safe order. Pure.
+
+Building goes from the inside out: the namespace and its ruleset first, the router's routes last, so that nothing passes
+before everything is in force. Removing goes the other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from meetme.drivers.linux.config import (
+    CircuitConfig,
+    Device,
+    DeviceAddress,
+    Neighbour,
+    Part,
+    PortBefore,
+    Removable,
+    Route,
+    Rule,
+    Sysctl,
+    Where,
+)
+from meetme.drivers.linux.names import TAG, Names, names
+from meetme.model.addresses import Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Ip:
+    """One line for `ip`. `$$` in it is the process that runs it: the router's own namespace."""
+
+    where: Where
+    line: str
+    version: int = 4
+    namespace: str = ""
+
+    @property
+    def command(self) -> str:
+        """As typed in the router."""
+        words = ["ip", *(["-6"] if self.version == 6 else []), *(["-n", self.namespace] if self.namespace else [])]
+        return " ".join([*words, self.line])
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """One kernel setting."""
+
+    sysctl: Sysctl
+    namespace: str = ""
+
+    @property
+    def command(self) -> str:
+        """As typed in the router."""
+        return f"{_inside(self.namespace)}sysctl -w {self.sysctl.key}={self.sysctl.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The ruleset, replaced in one transaction."""
+
+    namespace: str
+    text: str
+
+    @property
+    def command(self) -> str:
+        """As typed in the router."""
+        return f"{_inside(self.namespace)}nft -f - <<'END'\n{self.text}END"
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """Whatever somebody else put beside the ruleset, gone with it."""
+
+    namespace: str
+
+    @property
+    def command(self) -> str:
+        """As typed in the router."""
+        return f"{_inside(self.namespace)}nft flush ruleset"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeNamespace:
+    """The namespace, or its name where only that is gone."""
+
+    namespace: str
+
+    @property
+    def command(self) -> str:
+        """As typed in the router."""
+        return f"ip netns add {self.namespace}"
+
+
+@dataclass(frozen=True, slots=True)
+class DropNamespace:
+    """The namespace and what we noted about the circuit."""
+
+    namespace: str
+
+    @property
+    def command(self) -> str:
+        """As typed in the router."""
+        return f"ip netns del {self.namespace}"
+
+
+@dataclass(frozen=True, slots=True)
+class TakePort:
+    """Move a port in, after noting how it was."""
+
+    device: str
+    namespace: str
+    note: bool
+
+    @property
+    def command(self) -> str:
+        """As typed in the router."""
+        return f"ip link set dev {self.device} netns {self.namespace}"
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetFlows:
+    """Connections tracked under an older truth. Without prefixes: all of the namespace's."""
+
+    namespace: str = ""
+    prefixes: tuple[Prefix, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """As typed in the router."""
+        if self.namespace:
+            return f"{_inside(self.namespace)}conntrack -F"
+        return "; ".join(f"conntrack -D -d {prefix}; conntrack -D -r {prefix}" for prefix in self.prefixes)
+
+
+Step = Ip | Set | Load | Unload | MakeNamespace | DropNamespace | TakePort | ForgetFlows
+
+
+def steps(circuit: str, have: CircuitConfig | None, want: CircuitConfig | None) -> tuple[Step, ...]:
+    """What leads from `have` to `want`; empty where they are equal."""
+    if have == want:
+        return ()
+    if want is None:
+        return tuple(_remove(have)) if have is not None else ()
+    if have is not None and (have.port, have.vlan) != (want.port, want.vlan):
+        return (*_remove(have), *_change(_nothing(want), want))
+    return tuple(_change(have if have is not None else _nothing(want), want))
+
+
+def _nothing(want: CircuitConfig) -> CircuitConfig:
+    return replace(want, named=False, parts=frozenset(), ruleset="", before=None)
+
+
+def _change(have: CircuitConfig, want: CircuitConfig) -> Iterator[Step]:
+    own = names(want.circuit)
+    extra, missing = have.parts - want.parts, want.parts - have.parts
+    if not have.named:
+        yield MakeNamespace(own.namespace)
+    if have.ruleset != want.ruleset:
+        if have.ruleset:
+            yield Unload(own.namespace)
+        yield Load(own.namespace, want.ruleset)
+    yield from _settings(missing, Where.CIRCUIT, own)  # connection tracking has settings once a ruleset needs it
+    for where in (Where.ROUTER, Where.CIRCUIT):
+        yield from (_ip(part, own, part.remove) for part in _ordered(extra, where) if isinstance(part, Removable))
+    yield from _connect(have, want, own)
+    yield from _additions(missing, Where.CIRCUIT, own)
+    if have.ruleset and have.ruleset != want.ruleset:
+        yield ForgetFlows(own.namespace)
+    yield from _settings(missing, Where.ROUTER, own)
+    yield from _additions(missing, Where.ROUTER, own)
+    if any(isinstance(part, Route) and part.where is Where.ROUTER for part in missing):
+        yield ForgetFlows(prefixes=want.tracked)
+
+
+def _connect(have: CircuitConfig, want: CircuitConfig, own: Names) -> Iterator[Step]:
+    """The veth pair and the port, where they are not in place."""
+    there = {(part.where, part.name): part for part in have.parts if isinstance(part, Device)}
+    mtu = next((part.mtu for part in want.parts if isinstance(part, Device)), 1500)
+    outer, inner = (Where.ROUTER, own.outer) in there, (Where.CIRCUIT, own.inner) in there
+    if not (outer and inner):
+        if outer:
+            yield Ip(Where.ROUTER, f"link del dev {own.outer}")
+        if inner:
+            yield Ip(Where.CIRCUIT, f"link del dev {own.inner}", namespace=own.namespace)
+        pair = f"link add name {own.outer} mtu {mtu} address {own.outer_mac} type veth"
+        yield Ip(Where.ROUTER, f"{pair} peer name {own.inner} mtu {mtu} address {own.inner_mac} netns {own.namespace}")
+        yield Ip(Where.ROUTER, f"link set dev {own.outer} alias {TAG}:{want.circuit}")
+        yield Ip(Where.ROUTER, f"link set dev {own.outer} addrgenmode none")
+    if (Where.CIRCUIT, want.device) not in there:
+        if want.vlan is not None:
+            yield Ip(Where.ROUTER, f"link add link {want.port} name {want.device} type vlan id {want.vlan}")
+        yield TakePort(want.device, own.namespace, note=want.vlan is None)
+
+
+def _remove(have: CircuitConfig) -> Iterator[Step]:
+    own = names(have.circuit)
+    devices = {(part.where, part.name) for part in have.parts if isinstance(part, Device)}
+    inside = (Where.CIRCUIT, have.device) in devices
+    if inside:
+        if have.vlan is not None:
+            yield Ip(Where.CIRCUIT, f"link del dev {have.device}", namespace=own.namespace)
+        else:
+            yield Ip(Where.CIRCUIT, f"link set dev {have.device} netns $$", namespace=own.namespace)
+    if have.before is not None and have.vlan is None:
+        yield from _restore(have.port, have.before)
+    if (Where.ROUTER, own.outer) in devices:
+        yield Ip(Where.ROUTER, f"link del dev {own.outer}")  # its routes and addresses go with it
+    for part in _ordered(have.parts, Where.ROUTER):
+        if isinstance(part, Route) and part.device is None:
+            yield _ip(part, own, part.remove)
+    yield DropNamespace(own.namespace)
+    prefixes = {p.prefix for p in have.parts if isinstance(p, Route) and p.where is Where.ROUTER} | set(have.tracked)
+    if prefixes:
+        yield ForgetFlows(prefixes=tuple(sorted(prefixes, key=lambda p: (p.version, p))))
+
+
+def _restore(port: str, before: PortBefore) -> Iterator[Step]:
+    """The port as it was before the circuit took it."""
+    for key, value in before.sysctls:
+        yield Set(Sysctl(Where.ROUTER, key, value))
+    yield Ip(Where.ROUTER, f"link set dev {port} mtu {before.mtu} {'up' if before.up else 'down'}")
+    if before.alias:
+        yield Ip(Where.ROUTER, f'link set dev {port} alias "{before.alias}"')
+    for address in before.addresses:
+        yield Ip(Where.ROUTER, f"addr replace {address} dev {port}" + (" nodad" if address.version == 6 else ""))
+
+
+def _settings(parts: Iterable[Part], where: Where, own: Names) -> Iterator[Step]:
+    namespace = own.namespace if where is Where.CIRCUIT else ""
+    for part in sorted((p for p in parts if isinstance(p, Sysctl) and p.where is where), key=lambda p: p.key):
+        yield Set(part, namespace)
+
+
+def _additions(parts: Iterable[Part], where: Where, own: Names) -> Iterator[Step]:
+    for part in _ordered(parts, where):
+        if not isinstance(part, Sysctl):
+            yield _ip(part, own, part.add)
+
+
+def _ip(part: Device | Removable, own: Names, line: str) -> Ip:
+    version = part.version if isinstance(part, Rule) else 4
+    return Ip(part.where, line, version, own.namespace if part.where is Where.CIRCUIT else "")
+
+
+_ORDER: tuple[type[Part], ...] = (Sysctl, Device, DeviceAddress, Neighbour, Route, Rule)
+
+
+def _ordered(parts: Iterable[Part], where: Where) -> list[Part]:
+    """Devices before addresses before routes; IPv4 rules before IPv6 ones, which take another call of `ip`."""
+    return sorted((p for p in parts if p.where is where), key=lambda p: (_ORDER.index(type(p)), _text(p)))
+
+
+def _text(part: Part) -> str:
+    if isinstance(part, Rule):
+        return f"{part.version} {part.priority:05}"
+    if isinstance(part, Route):
+        # the closed route beneath comes first, the open one above it last
+        return f"{part.device is not None} {part.table:05} {part.prefix.version} {int(part.prefix.network_address):039}"
+    return repr(part)
+
+
+def _inside(namespace: str) -> str:
+    return f"ip netns exec {namespace} " if namespace else ""

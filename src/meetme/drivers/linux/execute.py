@@ -1,0 +1,261 @@
+"""Doing the steps: `ip` in batches, `nft` from standard input, the rest in-process. Blocking.
+
+Two or three processes make a circuit: that is faster than a netlink library in Python, and the very commands a person types.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import TypeVar
+
+from meetme.drivers.linux import conntrack, kernel, netns
+from meetme.drivers.linux.config import CircuitConfig, PortBefore, Sysctl
+from meetme.drivers.linux.difference import (
+    DropNamespace,
+    ForgetFlows,
+    Ip,
+    Load,
+    MakeNamespace,
+    Set,
+    Step,
+    TakePort,
+    Unload,
+)
+from meetme.drivers.linux.names import Names, names
+from meetme.drivers.linux.netlink import Netlink
+from meetme.drivers.linux.notes import Note
+from meetme.drivers.linux.observe import Places
+from meetme.model.errors import Conflict, DeviceFailed, MeetMeError, NotFound, Unsupported
+
+T = TypeVar("T")
+_SECONDS = 20.0
+"""How long one command may take before the device counts as dead."""
+
+
+class Execution:
+    """The steps of one circuit's change."""
+
+    def __init__(self, circuit: str, want: CircuitConfig | None, places: Places) -> None:
+        self._own: Names = names(circuit)
+        self._circuit = circuit
+        self._want = want
+        self._places = places
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """All of them, in order. Raises MeetMeError or OSError at the first that fails."""
+        for key, group in groupby(steps, key=_batch):
+            together = list(group)
+            first = together[0]
+            match first:
+                case Ip():
+                    self._at(first.namespace, lambda lines=together: _ip([s for s in lines if isinstance(s, Ip)]))  # type: ignore[misc]
+                case Set():
+                    self._at(first.namespace, lambda some=together: _set([s.sysctl for s in some if isinstance(s, Set)]))  # type: ignore[misc]
+                case _:
+                    for step in together:
+                        self._one(step)
+            del key
+
+    def _one(self, step: Step) -> None:
+        match step:
+            case MakeNamespace():
+                self._make_namespace()
+            case DropNamespace():
+                self._drop_namespace()
+            case TakePort(device, _, note):
+                self._take_port(device, note=note)
+            case Load(_, text):
+                generation = self._at(self._own.namespace, lambda: _load(text))
+                self._note(ruleset=text, generation=generation)
+            case Unload(namespace):
+                self._at(namespace, lambda: _nft(["flush", "ruleset"], ""))
+            case ForgetFlows(namespace, _) if namespace:
+                self._at(namespace, conntrack.forget_all)
+            case ForgetFlows(_, prefixes):
+                conntrack.forget(prefixes)
+            case _:
+                raise AssertionError(step)
+
+    def _at(self, namespace: str, f: Callable[[], T]) -> T:
+        """Run `f` in the router, or inside the circuit's namespace."""
+        if not namespace:
+            return f()
+        path = self._places.namespace(self._own)
+        if path is None:
+            raise DeviceFailed("namespace_gone", f'namespace: "{namespace}" is not there any more')
+        return netns.inside(path, f)
+
+    def _note(self, **changes: object) -> None:
+        note = self._places.notes.read(self._own.namespace)
+        if note is None:
+            note = self._first_note(0)
+        self._places.notes.write(self._own.namespace, replace(note, **changes))  # type: ignore[arg-type]
+
+    def _first_note(self, namespace: int) -> Note:
+        want = self._want
+        return Note(
+            circuit=self._circuit,
+            router=netns.identity() or 0,
+            namespace=namespace,
+            port=want.port if want is not None else "",
+            vlan=want.vlan if want is not None else None,
+            tracked=want.tracked if want is not None else (),
+        )
+
+    def _make_namespace(self) -> None:
+        """Both names, for one namespace: the one that lives under either of them, or a new one."""
+        kept, public = self._places.kept(self._own), self._places.public(self._own)
+        if netns.alive(kept) and netns.alive(public) and netns.identity(kept) != netns.identity(public):
+            raise Conflict(
+                "namespace_in_use",
+                f'namespace: "{public.name}" is somebody else\'s',
+                hint=f"rename it or remove it: ip netns del {public.name}",
+            )
+        missing = [path for path in (kept, public) if not netns.alive(path)]
+        alive = self._places.namespace(self._own)
+        if alive is not None:
+            for path in missing:
+                netns.bind(alive, path)
+            return
+
+        def both() -> int:
+            for path in (kept, public):
+                netns.keep(path)
+            return netns.identity("/proc/thread-self/ns/net") or 0
+
+        self._places.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        before = self._places.notes.read(self._own.namespace)
+        note = self._first_note(netns.fresh(both))
+        if before is not None:  # the namespace died under us, the port may be back: what it was like is still true
+            note = replace(note, before=before.before)
+        self._places.notes.write(self._own.namespace, note)
+
+    def _drop_namespace(self) -> None:
+        kept, public = self._places.kept(self._own), self._places.public(self._own)
+        foreign = netns.alive(kept) and netns.alive(public) and netns.identity(kept) != netns.identity(public)
+        for path in (kept,) if foreign else (kept, public):
+            netns.let_go(path)
+        self._places.notes.drop(self._own.namespace)
+
+    def _take_port(self, device: str, *, note: bool) -> None:
+        if note:
+            self._note(before=_port_before(device))
+        _ip([_move(device, self._places.namespace(self._own) or self._places.public(self._own))])
+
+
+def _move(device: str, namespace: Path) -> str:
+    return f"link set dev {device} netns {namespace}"
+
+
+def _batch(step: Step) -> tuple[object, ...]:
+    """What may go together in one call."""
+    if isinstance(step, Ip):
+        return (Ip, step.namespace, step.version)
+    if isinstance(step, Set):
+        return (Set, step.namespace)
+    return (id(step),)
+
+
+def _ip(lines: Sequence[Ip | str]) -> None:
+    first = lines[0]
+    family = ["-6"] if isinstance(first, Ip) and first.version == 6 else []
+    plain = [line.line if isinstance(line, Ip) else line for line in lines]
+    script = "".join(f"{line.replace('$$', str(os.getpid()))}\n" for line in plain)
+    done = _call(["ip", *family, "-batch", "-"], script)
+    if done.returncode != 0:
+        failed = plain[_failed_line(done.stderr) - 1]
+        raise _device_error(f"ip {failed}", done.stderr)
+
+
+def _failed_line(stderr: str) -> int:
+    """`Command failed -:N` is all that a batch says of where it stopped."""
+    _, _, tail = stderr.rpartition("Command failed -:")
+    return int(tail.strip()) if tail.strip().isdigit() else 1
+
+
+def _set(sysctls: Sequence[Sysctl]) -> None:
+    for sysctl in sysctls:
+        try:
+            Path("/proc/sys", sysctl.key).write_text(sysctl.value)
+        except FileNotFoundError:
+            if sysctl.value != "0":  # a feature that the kernel lacks cannot be on
+                raise DeviceFailed(
+                    "setting_unknown", f'kernel: has no setting "{sysctl.key}"', hint="IPv6 may be off: boot without ipv6.disable=1"
+                ) from None
+
+
+def _load(text: str) -> int:
+    before = kernel.ruleset_generation()
+    _nft(["-f", "-"], text)
+    after = kernel.ruleset_generation()
+    return after if after == before + 1 else 0
+
+
+def _nft(arguments: Sequence[str], text: str) -> None:
+    done = _call(["nft", *arguments], text)
+    if done.returncode != 0:
+        raise _device_error("nft " + " ".join(arguments), done.stderr)
+
+
+def _call(command: Sequence[str], given: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which(command[0], path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if program is None:
+        package = {"ip": "iproute2", "nft": "nftables"}.get(command[0], command[0])
+        raise Unsupported(
+            "capability_missing", f'router: has no program "{command[0]}"', hint=f"install it: apt-get install {package}"
+        )
+    try:
+        return subprocess.run(
+            [program, *command[1:]], input=given, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise DeviceFailed("device_timeout", f'device: no answer within {_SECONDS:g} s ("{" ".join(command)}")') from None
+
+
+def _device_error(command: str, stderr: str) -> MeetMeError:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("Command failed")]
+    said = "; ".join(lines) or "no reason given"
+    if "not permitted" in said or "must be root" in said:
+        return Unsupported(
+            "capability_missing",
+            f'router: not allowed to change the network ("{command}": {said})',
+            hint="run as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN (systemd: AmbientCapabilities=), or in `unshare -Urnm`",
+        )
+    if " type vlan " in command and ("Unknown device type" in said or "not supported" in said):
+        return Unsupported(
+            "vlan_unsupported",
+            "vlan: this kernel has no 802.1Q",
+            field="vlan",
+            hint="modprobe 8021q, or use a whole port (vlan unset)",
+        )
+    if "Cannot find device" in said:
+        return NotFound("port_unknown", f'port: {said} ("{command}")', field="port", hint="ip link shows what is there")
+    return DeviceFailed("command_failed", f'device: refused "{command}" ({said})')
+
+
+def _port_before(device: str) -> PortBefore:
+    with Netlink() as netlink:
+        link = kernel.link_named(netlink, device)
+        if link is None:
+            raise NotFound("port_unknown", f'port: the router has no port "{device}"', field="port")
+        if link.master:
+            raise Conflict(
+                "port_in_use",
+                f'port: "{device}" is a member of a bridge or bond',
+                field="port",
+                hint=f"ip link set dev {device} nomaster",
+            )
+        held = list(kernel.addresses(netlink, link.index))
+    return PortBefore(
+        mtu=link.mtu,
+        up=link.up,
+        alias=link.alias,
+        addresses=tuple(a.address for a in held if not a.automatic),
+        sysctls=kernel.own_settings(device),
+    )

@@ -1,0 +1,106 @@
+"""What the driver must remember about a circuit while its namespace lives: one small file beside the namespace's name.
+
+It lies on the same tmpfs as the namespace's names, so a reboot takes both. Lost, it costs no more than a reload of the
+ruleset, and the port comes back without the settings it had: the veth's alias still says whose circuit it is.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+
+from meetme.drivers.linux.config import PortBefore
+from meetme.model.addresses import Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One circuit's file. `router` and `namespace` are the inodes of the two namespaces it is about."""
+
+    circuit: str
+    router: int
+    namespace: int
+    port: str
+    vlan: int | None
+    before: PortBefore | None = None
+    ruleset: str = ""
+    generation: int = 0
+    """The namespace's nftables generation right after `ruleset` was loaded: any later one means somebody was there."""
+    tracked: tuple[Prefix, ...] = ()
+
+
+class Notes:
+    """The files in one directory, by namespace name."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def read(self, name: str) -> Note | None:
+        """The note, or None where there is none that can be read."""
+        try:
+            found = json.loads((self._directory / f"{name}.json").read_text())
+            before = found["before"]
+            return Note(
+                circuit=found["circuit"],
+                router=found["router"],
+                namespace=found["namespace"],
+                port=found["port"],
+                vlan=found["vlan"],
+                before=None if before is None else _before(before),
+                ruleset=found["ruleset"],
+                generation=found["generation"],
+                tracked=tuple(ip_network(p) for p in found["tracked"]),
+            )
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self, name: str, note: Note) -> None:
+        """Replace the note in one step. Raises OSError."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        before = note.before
+        whole = {
+            "circuit": note.circuit,
+            "router": note.router,
+            "namespace": note.namespace,
+            "port": note.port,
+            "vlan": note.vlan,
+            "before": None
+            if before is None
+            else {
+                "mtu": before.mtu,
+                "up": before.up,
+                "alias": before.alias,
+                "addresses": [str(a) for a in before.addresses],
+                "sysctls": list(before.sysctls),
+            },
+            "ruleset": note.ruleset,
+            "generation": note.generation,
+            "tracked": [str(p) for p in note.tracked],
+        }
+        new = self._directory / f"{name}.new"
+        new.write_text(json.dumps(whole))
+        new.rename(self._directory / f"{name}.json")
+
+    def drop(self, name: str) -> None:
+        """Forget; what is not there is no error."""
+        (self._directory / f"{name}.json").unlink(missing_ok=True)
+
+    def all(self) -> list[Note]:
+        """Every note there is."""
+        found = (self.read(path.stem) for path in sorted(self._directory.glob("*.json")))
+        return [note for note in found if note is not None]
+
+
+def _before(found: dict[str, object]) -> PortBefore:
+    addresses, sysctls = found["addresses"], found["sysctls"]
+    if not isinstance(addresses, list) or not isinstance(sysctls, list):
+        raise ValueError("not a note of ours")
+    return PortBefore(
+        mtu=int(str(found["mtu"])),
+        up=bool(found["up"]),
+        alias=str(found["alias"]),
+        addresses=tuple(ip_interface(a) for a in addresses),
+        sysctls=tuple((str(key), str(value)) for key, value in sysctls),
+    )

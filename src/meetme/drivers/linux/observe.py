@@ -1,0 +1,213 @@
+"""Reading: what of a circuit is on the device, in the very words of `config`, found by our tags alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from meetme.drivers.base import RouterFacts
+from meetme.drivers.linux import kernel, netns
+from meetme.drivers.linux.config import (
+    MAIN,
+    CircuitConfig,
+    Device,
+    DeviceAddress,
+    Neighbour,
+    Part,
+    Route,
+    Rule,
+    Sysctl,
+    Where,
+    vlan_device,
+)
+from meetme.drivers.linux.names import PREFIX, PROTOCOL, TAG, Names, names
+from meetme.drivers.linux.netlink import Netlink
+from meetme.drivers.linux.notes import Note, Notes
+from meetme.drivers.linux.render import NAMESPACE_SYSCTLS
+from meetme.model.intent import Port, RouteFact
+
+LOCAL = 255
+CHANGED = "# not as it was loaded\n"
+"""Stands for a ruleset that somebody else has touched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the names of namespaces and our notes are."""
+
+    directory: Path
+
+    @property
+    def notes(self) -> Notes:
+        """The notes of every circuit."""
+        return Notes(self.directory)
+
+    def kept(self, own: Names) -> Path:
+        """The second, private name of a circuit's namespace."""
+        return self.directory / "netns" / own.namespace
+
+    def public(self, own: Names) -> Path:
+        """The name that people see."""
+        return netns.PUBLIC / own.namespace
+
+    def namespace(self, own: Names) -> Path | None:
+        """A name under which the namespace can be entered."""
+        return next((path for path in (self.kept(own), self.public(own)) if netns.alive(path)), None)
+
+    def named(self, own: Names) -> bool:
+        """Whether both names are there, for the same namespace."""
+        kept, public = self.kept(own), self.public(own)
+        return netns.alive(kept) and netns.alive(public) and netns.identity(kept) == netns.identity(public)
+
+
+def read(circuit: str, places: Places) -> CircuitConfig | None:
+    """The circuit as it is; None where there is nothing at all. Blocking. Raises OSError."""
+    own = names(circuit)
+    note = places.notes.read(own.namespace)
+    path = places.namespace(own)
+    with Netlink() as netlink:
+        parts = set(_router_parts(netlink, circuit, own))
+        port_back = note is not None and kernel.link_named(netlink, note.port) is not None
+    if note is None and path is None and not parts and not places.public(own).exists():
+        return None
+    devices: list[kernel.Link] = []
+    ruleset = ""
+    if path is not None:
+        inner, devices, generation = netns.inside(path, lambda: _inside(own))
+        parts |= inner
+        intact = note is not None and note.generation == generation != 0 and note.namespace == netns.identity(path)
+        ruleset = note.ruleset if note is not None and intact else CHANGED if generation > 1 else ""
+    port, vlan = (note.port, note.vlan) if note is not None else (_foreign(devices, own), None)
+    device = port if vlan is None else vlan_device(port, vlan)
+    returns = port_back or any(link.name == device for link in devices)
+    return CircuitConfig(
+        circuit=circuit,
+        port=port,
+        vlan=vlan,
+        named=places.named(own),
+        parts=frozenset(parts),
+        ruleset=ruleset,
+        before=note.before if note is not None and returns else None,
+        tracked=note.tracked if note is not None else (),
+    )
+
+
+def circuits(places: Places) -> frozenset[str]:
+    """Every circuit of which this router carries anything."""
+    here = netns.identity()
+    noted = {note.circuit for note in places.notes.all() if note.router == here}
+    with Netlink() as netlink:
+        tagged = {circuit for link in kernel.links(netlink) if (circuit := tagged_circuit(link)) is not None}
+    return frozenset(noted | tagged)
+
+
+def tagged_circuit(link: kernel.Link) -> str | None:
+    """Whose veth an interface of the router is."""
+    if link.name.startswith(PREFIX) and link.alias.startswith(f"{TAG}:"):
+        return link.alias.removeprefix(f"{TAG}:")
+    return None
+
+
+def facts(places: Places) -> RouterFacts:
+    """Ports, addresses and main tables. Blocking. Raises OSError."""
+    with Netlink() as netlink:
+        links = {link.index: link for link in kernel.links(netlink)}
+        held: dict[int, list[kernel.KernelAddress]] = {}
+        for address in kernel.addresses(netlink):
+            held.setdefault(address.device, []).append(address)
+        found = [r for version in (4, 6) for r in kernel.routes(netlink, version, table=MAIN)]
+    ports = [
+        Port(link.name, link.up, link.mtu, link.mac, tuple(a.address for a in held.get(link.index, ())))
+        for link in links.values()
+        if tagged_circuit(link) is None
+    ]
+    taken: list[tuple[str, str]] = []
+    here = netns.identity()
+    for note in places.notes.all():
+        path = places.namespace(names(note.circuit))
+        if note.router != here or path is None:
+            continue
+        device = note.port if note.vlan is None else vlan_device(note.port, note.vlan)
+        inside = netns.inside(path, lambda name=device: _link(name))  # type: ignore[misc]
+        if inside is None:
+            continue
+        taken.append((device, note.circuit))
+        if note.vlan is None:
+            before = note.before
+            mtu = before.mtu if before is not None else inside.mtu
+            ports.append(Port(inside.name, inside.up, mtu, inside.mac, before.addresses if before is not None else ()))
+    facts_of = {
+        (r.prefix, links[r.device].name if r.device in links and r.kind == 1 else None, r.protocol == PROTOCOL, _connected(r)): None
+        for r in found
+        if r.kind in (1, kernel.UNREACHABLE) and not r.prefix.is_multicast
+    }
+    return RouterFacts(tuple(ports), tuple(RouteFact(*fact) for fact in facts_of), tuple(taken))
+
+
+def _connected(route: kernel.KernelRoute) -> bool:
+    return route.protocol == kernel.KERNEL and route.via is None
+
+
+def _link(name: str) -> kernel.Link | None:
+    with Netlink() as netlink:
+        return kernel.link_named(netlink, name)
+
+
+def _foreign(devices: list[kernel.Link], own: Names) -> str:
+    """The port, where no note tells: whatever else is in the namespace."""
+    return next((link.name for link in devices if link.name not in ("lo", own.inner)), "")
+
+
+def _router_parts(netlink: Netlink, circuit: str, own: Names) -> Iterator[Part]:
+    for version in (4, 6):
+        for found in kernel.routes(netlink, version, table=MAIN, protocol=PROTOCOL, kind=kernel.UNREACHABLE):
+            if found.metric == own.closed_metric:
+                yield Route(Where.ROUTER, found.prefix, MAIN, found.metric)
+    link = kernel.link_named(netlink, own.outer)
+    if link is None or tagged_circuit(link) != circuit:
+        return
+    yield from _device_parts(netlink, Where.ROUTER, link)
+    for version in (4, 6):
+        for found in kernel.routes(netlink, version, table=MAIN, protocol=PROTOCOL, device=link.index):
+            yield Route(Where.ROUTER, found.prefix, MAIN, found.metric, link.name, found.via, found.source)
+    for key in ("ipv6/conf/{}/disable_ipv6", "ipv6/conf/{}/accept_ra", "ipv6/conf/{}/forwarding", "ipv4/conf/{}/forwarding"):
+        yield from _setting(Where.ROUTER, "net/" + key.format(own.outer))
+
+
+def _inside(own: Names) -> tuple[set[Part], list[kernel.Link], int]:
+    """Everything in the namespace, which is all ours."""
+    parts: set[Part] = set()
+    with Netlink() as netlink:
+        links = kernel.links(netlink)
+        by_index = {link.index: link.name for link in links}
+        for link in links:
+            if link.name != "lo":
+                parts.update(_device_parts(netlink, Where.CIRCUIT, link))
+        for version in (4, 6):
+            for found in kernel.routes(netlink, version):
+                if found.protocol == kernel.KERNEL or found.table == LOCAL or found.kind not in (1, kernel.UNREACHABLE):
+                    continue
+                device = by_index.get(found.device) if found.kind == 1 else None
+                parts.add(Route(Where.CIRCUIT, found.prefix, found.table, found.metric, device, found.via, found.source))
+            for rule in kernel.rules(netlink, version):
+                parts.add(Rule(rule.version, rule.priority, rule.device, rule.mark, rule.table))
+    for key, _ in NAMESPACE_SYSCTLS:
+        parts.update(_setting(Where.CIRCUIT, key))
+    return parts, links, kernel.ruleset_generation()
+
+
+
+
+def _device_parts(netlink: Netlink, where: Where, link: kernel.Link) -> Iterator[Part]:
+    yield Device(where, link.name, link.mtu, link.up)
+    for found in kernel.addresses(netlink, link.index):
+        yield DeviceAddress(where, link.name, found.address)
+    for address, mac in kernel.neighbours(netlink, link.index):
+        yield Neighbour(where, link.name, address, mac)
+
+
+def _setting(where: Where, key: str) -> Iterator[Sysctl]:
+    value = kernel.setting(key)
+    if value is not None:
+        yield Sysctl(where, key, value)

@@ -1,0 +1,134 @@
+"""Kernel events that may have disturbed a circuit: one netlink socket for links, addresses, routes and rules of the router
+and of every circuit's namespace, one for nftables; every 5 s a look at everything, for what events cannot tell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+from meetme.drivers.base import Disturbance
+from meetme.drivers.linux import kernel, observe
+from meetme.drivers.linux.names import PREFIX, PROTOCOL, names
+from meetme.drivers.linux.netlink import (
+    DEL_ADDRESS,
+    DEL_LINK,
+    DEL_ROUTE,
+    NETFILTER,
+    NEW_ADDRESS,
+    NEW_LINK,
+    NEW_ROUTE,
+    ROUTE,
+    Message,
+    Netlink,
+    messages,
+    speaker,
+    subscription,
+)
+
+POLL_SECONDS = 5.0
+_GROUPS = (1, 5, 7, 8, 9, 11, 19)  # RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE
+_NFTABLES = (7,)  # NFNLGRP_NFTABLES
+_SETTLE_SECONDS = 0.01
+"""One change is many events: they are told as one."""
+
+
+async def watch() -> AsyncIterator[Disturbance]:
+    """Disturbances as they come; never ends by itself."""
+    watcher = _Watcher()
+    loop = asyncio.get_running_loop()
+    sockets = (subscription(ROUTE, _GROUPS), subscription(NETFILTER, _NFTABLES))
+    for each in sockets:
+        loop.add_reader(each, watcher.hear, each)
+    try:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(watcher.heard.wait(), POLL_SECONDS)
+                await asyncio.sleep(_SETTLE_SECONDS)
+            for disturbance in watcher.take():
+                yield disturbance
+    finally:
+        for each in sockets:
+            loop.remove_reader(each)
+            each.close()
+
+
+class _Watcher:
+    """Turns messages into circuits. Knows interfaces and namespaces of the router by number, asking when one is new."""
+
+    def __init__(self) -> None:
+        self.heard = asyncio.Event()
+        self._disturbed: dict[str | None, str] = {}
+        self._by_index: dict[int, str] = {}
+        self._by_namespace: dict[int, str] = {}
+        self._learn()
+
+    def take(self) -> list[Disturbance]:
+        """What was heard since; a look at everything where nothing was."""
+        self.heard.clear()
+        found, self._disturbed = self._disturbed, {}
+        if None in found or not found:
+            return [Disturbance(None, found.get(None, "poll"))]
+        return [Disturbance(circuit, what) for circuit, what in found.items()]
+
+    def hear(self, source: socket.socket) -> None:
+        """Everything that waits on one socket."""
+        while True:
+            try:
+                data, ancillary, _, _ = source.recvmsg(1 << 16, 64)
+            except BlockingIOError:
+                return
+            except OSError:  # ENOBUFS: more happened than the kernel could tell
+                self._note(None, "events lost")
+                return
+            self._one(data, speaker(ancillary), source.proto)
+
+    def _one(self, data: bytes, namespace: int | None, family: int) -> None:
+        if namespace is not None:
+            if namespace not in self._by_namespace:
+                self._learn()
+            circuit = self._by_namespace.get(namespace)
+            if circuit is not None:
+                self._note(circuit, "ruleset" if family == NETFILTER else "namespace")
+        elif family == ROUTE:
+            for message in messages(data):
+                self._router(message)
+
+    def _router(self, message: Message) -> None:
+        """An event of the router itself: most of them are none of our business."""
+        if message.kind in (NEW_ROUTE, DEL_ROUTE):
+            if message.body[5] == PROTOCOL:
+                self._route(message)
+        elif message.kind in (NEW_ADDRESS, DEL_ADDRESS):
+            self._note(self._by_index.get(kernel.address_device(message)), "address")
+        elif message.kind in (NEW_LINK, DEL_LINK):
+            link = kernel.link(message)
+            circuit = observe.tagged_circuit(link)
+            if circuit is not None:
+                self._by_index[link.index] = circuit
+                self._note(circuit, "interface")
+            elif not link.name.startswith(PREFIX):
+                self._note(None, f"interface {link.name}")
+
+    def _route(self, message: Message) -> None:
+        found = kernel.route(message)
+        if found is None:
+            return
+        circuit = self._by_index.get(found.device)
+        if circuit is None:
+            circuit = next((c for c in self._by_index.values() if names(c).closed_metric == found.metric), None)
+        self._note(circuit, f"route {found.prefix}")
+
+    def _learn(self) -> None:
+        with Netlink() as netlink:
+            for link in kernel.links(netlink):
+                circuit = observe.tagged_circuit(link)
+                if circuit is not None:
+                    self._by_index[link.index] = circuit
+                    if link.peer_namespace is not None:
+                        self._by_namespace[link.peer_namespace] = circuit
+
+    def _note(self, circuit: str | None, what: str) -> None:
+        self._disturbed.setdefault(circuit, what)
+        self.heard.set()

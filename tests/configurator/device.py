@@ -48,7 +48,7 @@ def intent(**changes: object) -> LinkIntent:
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
     """Wait for something that nobody signals."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 

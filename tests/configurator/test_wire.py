@@ -31,10 +31,9 @@ from tests.configurator.device import intent
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=20)
 octets = st.integers(0, 2**32 - 1)
 counters = st.integers(0, 2**63 - 1)
-v4 = st.builds(lambda n, length: IPv4Network((n, length), strict=False), st.integers(0, 2**32 - 1), st.integers(1, 32))
-v6 = st.builds(
-    lambda n, length: IPv6Network((n, length), strict=False), st.integers(0, 2**128 - 1), st.integers(1, 128)
-)
+bits4, bits6 = st.integers(0, 2**32 - 1), st.integers(0, 2**128 - 1)
+v4 = st.builds(lambda n, length: IPv4Network((n, length), strict=False), bits4, st.integers(1, 32))
+v6 = st.builds(lambda n, length: IPv6Network((n, length), strict=False), bits6, st.integers(1, 128))
 prefixes = st.one_of(v4, v6)
 addresses = st.ip_addresses()
 interfaces = st.one_of(

@@ -53,7 +53,14 @@ class MeetMeError(Exception):
     default_fault = Fault.LOCAL
 
     def __init__(
-        self, code: str, text: str, *, hint: str = "", field: str | None = None, fault: Fault | None = None
+        self,
+        code: str,
+        text: str,
+        *,
+        hint: str = "",
+        field: str | None = None,
+        fault: Fault | None = None,
+        problems: tuple[Problem, ...] = (),
     ) -> None:
         super().__init__(text)
         self.code = code
@@ -61,6 +68,8 @@ class MeetMeError(Exception):
         self.hint = hint
         self.field = field
         self.fault = fault if fault is not None else self.default_fault
+        self.problems = problems
+        """Every problem, where several were found at once; the error itself is the first of them."""
 
     @property
     def problem(self) -> Problem:

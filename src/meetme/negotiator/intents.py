@@ -1,0 +1,85 @@
+"""From an agreement to what one side's router is told. Pure."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from meetme.model.addresses import Address, translate
+from meetme.model.agreement import AgreedPrefix, AgreedSide, Agreement, Role
+from meetme.model.intent import LinkAddresses, LinkIntent, Mapping, ProbeRequest
+from meetme.negotiator.negotiation import Attachment
+
+SMALL_PROBE = 84
+"""Octets of IP packet: what a plain `ping` sends."""
+
+
+def link_intent(
+    agreement: Agreement, role: Role, attachment: Attachment, *, generation: int, revision: int = 1
+) -> LinkIntent:
+    """The whole intent of `role`'s router. It translates exactly the prefixes whose translator it is."""
+    own, peer = agreement.side(role), agreement.side(role.other)
+    return LinkIntent(
+        circuit=agreement.circuit,
+        agreement=agreement.id,
+        revision=revision,
+        generation=generation,
+        role=role,
+        port=attachment.port,
+        mtu=agreement.mtu,
+        local=tuple(Mapping(p.real, p.alias if p.translator is role else p.real) for p in own.prefixes),
+        remote=tuple(Mapping(p.alias, p.real if p.translator is role else p.alias) for p in peer.prefixes),
+        link=_addresses(agreement, role),
+        vlan=attachment.vlan,
+        probe=own.probe,
+        probe_source=own.probe,
+        peer_probe=as_reached(peer, peer.probe) if peer.probe is not None else None,
+    )
+
+
+def _addresses(agreement: Agreement, role: Role) -> LinkAddresses | None:
+    first, second = agreement.link.initiator, agreement.link.responder
+    if first is None or second is None:
+        return None
+    return LinkAddresses(first, second) if role is Role.INITIATOR else LinkAddresses(second, first)
+
+
+def as_reached(side: AgreedSide, address: Address) -> Address | None:
+    """How the other side addresses `address` of `side`. None: it lies in none of the agreed prefixes."""
+    found = _holding(side, address)
+    return translate(address, found.real, found.alias) if found else None
+
+
+def _holding(side: AgreedSide, address: Address) -> AgreedPrefix | None:
+    return next((p for p in side.prefixes if address in p.real), None)
+
+
+def probe_requests(
+    agreement: Agreement, role: Role, *, target: Address | None, within: float
+) -> tuple[ProbeRequest, ...]:
+    """What to send so that packets are seen to cross, small and at full MTU. Empty: there is no address to do it with.
+
+    Along the customers' path where both routers have a probe address, else over the link where it is numbered; then
+    to `target`, an address of the peer's network, written as the peer does or as this side reaches it.
+    """
+    own, peer = agreement.side(role), agreement.side(role.other)
+    sizes = (SMALL_PROBE, agreement.mtu)
+    reached = as_reached(peer, peer.probe) if peer.probe is not None else None
+    source = own.probe
+    addresses = _addresses(agreement, role)
+    if source is not None and reached is not None and source.version == reached.version:
+        first = [ProbeRequest(agreement.circuit, source, reached, sizes, within)]
+    elif addresses is not None:
+        local, remote = ip_address(addresses.local.ip), ip_address(addresses.peer.ip)
+        first = [ProbeRequest(agreement.circuit, local, remote, sizes, within)]
+    else:
+        first = []
+    if target is not None and source is not None:
+        end = as_reached(peer, target) or target
+        first.append(ProbeRequest(agreement.circuit, source, end, sizes[:1], within))
+    return tuple(first)
+
+
+def along_the_path(request: ProbeRequest, agreement: Agreement) -> bool:
+    """Whether a probe goes the customers' way, through the translation, and not just over the link."""
+    link = agreement.link.initiator
+    return link is None or request.target not in link.network

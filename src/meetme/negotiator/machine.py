@@ -1,0 +1,162 @@
+"""The ledger's machine around the rules: loads, steps, and saves everything that belongs to a negotiation at once.
+
+One transaction writes the state, the claims, the answers to the peer, the log of events and the audit entry; the ledger
+adds the effects owed. So nothing is ever answered, told or done that is not on disk with the state it follows from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+from uuid import UUID, uuid5
+
+from sqlalchemy import Connection
+
+from meetme.negotiator import negotiation as ev
+from meetme.negotiator import store, wire
+from meetme.negotiator.messages import MessageType
+from meetme.negotiator.negotiation import Answer, Cancel, Effect, Event, Negotiation, Probe, Program, Send, Verb, Wake
+from meetme.negotiator.protocol import claims, step
+from meetme.negotiator.views import view
+from meetme.runtime.ledger import Cancelled, Owed, Step
+
+ANSWER_SECONDS = 60.0
+"""How long an answer says that it is good."""
+WAKES: dict[str, type[ev.Deadline] | type[ev.CompareDue]] = {"Deadline": ev.Deadline, "CompareDue": ev.CompareDue}
+
+
+class Signer(Protocol):
+    """This member's signature on agreements. Documents are JSON text."""
+
+    def sign(self, payload: bytes) -> str:
+        """A new document with the own signature."""
+
+    def countersign(self, document: str) -> str:
+        """The same document with the own signature added."""
+
+
+class NegotiationMachine:
+    """What the ledger and the loop run. `changed` is called, in the transaction, with the id of what was saved."""
+
+    name = "negotiation"
+
+    def __init__(self, signer: Signer, changed: Callable[[UUID], None] = lambda _id: None) -> None:
+        self._signer = signer
+        self._changed = changed
+
+    def load(self, tx: Connection, instance: str) -> Negotiation | None:
+        """The negotiation as it is stored."""
+        return store.load(tx, instance)
+
+    def step(self, state: Negotiation | None, event: Event) -> Step[Negotiation]:
+        """Ask the rules."""
+        outcome = step(state, event)
+        return Step(outcome.negotiation, tuple(write_effect(effect) for effect in outcome.effects))
+
+    def save(self, tx: Connection, before: Negotiation | None, after: Negotiation, event: Event, now: float) -> None:
+        """Write the state and everything that goes with it. Raises Conflict `claim_conflict`."""
+        n = replace(after, answers=(), document=self._document(before, after, event))
+        if n != before:
+            store.save(tx, n, new=before is None)
+            held = claims(n)
+            if held != (claims(before) if before else frozenset()):
+                store.claim(tx, n.id, held)
+            if before is None or before.generation != n.generation:
+                store.keep_generation(tx, n.circuit, n.generation)
+            _tell(tx, before, n)
+            _audit(tx, before, n, event, now)
+        for answer in after.answers:
+            store.put_answer(tx, n.peer, answer.to, wire.write_message(envelope(n, answer, now)))
+        self._changed(n.id)
+
+    def _document(self, before: Negotiation | None, after: Negotiation, event: Event) -> str | None:
+        """The agreement with every signature there is by now: the own one is made when the state that needs it is."""
+        if after.agreement is None:
+            return None
+        match event:
+            case ev.Restored(document=str(document)) if before is None:
+                return document
+            case ev.CommitReceived(document=str(document)) if before and before.state is not after.state:
+                return document
+            case ev.HoldReceived(document=str(document)) if before and before.agreement is None:
+                return self._signer.countersign(document)
+        if after.document is None:
+            return self._signer.sign(wire.agreement_payload(after.agreement))
+        return after.document
+
+
+def envelope(n: Negotiation, answer: Answer, now: float) -> wire.Message:
+    """The answer to one of the peer's messages, as it is kept and sent."""
+    return wire.Message(
+        negotiation=n.id,
+        message=uuid5(answer.to, "answer"),
+        circuit=n.circuit,
+        sender=n.me,
+        to=n.peer,
+        expires=now + ANSWER_SECONDS,
+        body=answer.body,
+        document=n.document,
+    )
+
+
+def _tell(tx: Connection, before: Negotiation | None, after: Negotiation) -> None:
+    for done in after.steps[len(before.steps) if before else 0 :]:
+        store.tell(tx, after.id, "step", {"name": done.name, "seconds": done.seconds, "ok": done.ok})
+    shown = wire.view_json(view(after))
+    if before is None or before.state is not after.state:
+        store.tell(tx, after.id, "state", shown)
+    elif shown["health"] is not None and (before.health is None or before.health.state != shown["health"]["state"]):
+        store.tell(tx, after.id, "health", shown["health"])
+
+
+def _audit(tx: Connection, before: Negotiation | None, after: Negotiation, event: Event, now: float) -> None:
+    if before is not None and before.state is after.state and before.released == after.released:
+        return
+    store.audit(
+        tx,
+        now,
+        type(event).__name__,
+        negotiation=str(after.id),
+        peer=after.peer,
+        circuit=after.circuit,
+        before=before.state.value if before else None,
+        after=after.state.value,
+        revision=after.revision,
+        problem=after.problem.code if after.problem else None,
+    )
+
+
+# --- effects as the ledger keeps them ---------------------------------------------------------------------------------
+
+
+def write_effect(effect: Effect) -> Owed | Cancelled:
+    """An effect of the rules as the ledger keeps it."""
+    match effect:
+        case Cancel(key=key):
+            return Cancelled(key)
+        case Send(type=kind, message=message, key=key):
+            return Owed(key, "send", json.dumps({"type": kind.value, "message": str(message)}))
+        case Program(verb=verb, generation=generation, confirm_seconds=seconds, after=after, key=key):
+            body = {"verb": verb.value, "generation": generation, "confirm_seconds": seconds}
+            return Owed(key, "program", json.dumps(body), after)
+        case Probe(within=within, key=key):
+            return Owed(key, "probe", json.dumps({"within": within}))
+        case Wake(event=kind, after=after):
+            return Owed(effect.key, "wake", json.dumps({"event": kind.__name__}), after)
+
+
+def read_effect(kind: str, key: str, body: str) -> Effect:
+    """The effect that `write_effect` wrote, from a lease or a debt."""
+    facts = json.loads(body)
+    match kind:
+        case "send":
+            return Send(MessageType(facts["type"]), UUID(facts["message"]), key)
+        case "program":
+            return Program(Verb(facts["verb"]), facts["generation"], facts["confirm_seconds"])
+        case "probe":
+            return Probe(facts["within"])
+        case "wake":
+            return Wake(WAKES[facts["event"]], 0.0)
+    raise LookupError(kind)

@@ -1,0 +1,440 @@
+"""The negotiator's tables, and everything that is asked of them. Each function is part of the caller's transaction.
+
+What two negotiations may not both have (a circuit, a port, a shared address) is a row in `negotiator_claim`, rewritten
+from the rules' `claims` in the transaction that changes the state: invariant 2 is checked where it would be broken.
+Migrated by `runtime.database.migrate(database, "meetme.negotiator")`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_network
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Double,
+    Integer,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from meetme.model.addresses import Prefix
+from meetme.model.errors import Conflict
+from meetme.negotiator import wire
+from meetme.negotiator.negotiation import Attachment, Claim, Negotiation, Rival
+from meetme.negotiator.states import LIVE
+from meetme.negotiator.views import Terms
+
+_META = MetaData()
+NEGOTIATION = Table(
+    "negotiator_negotiation",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("peer", Text, nullable=False),
+    Column("circuit", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("started", Double, nullable=False),
+    Column("order_id", Text),
+    Column("body", Text, nullable=False),
+)
+REQUEST = Table(
+    "negotiator_request",
+    _META,
+    Column("negotiation", Text, primary_key=True),
+    Column("body", Text, nullable=False),
+)
+CLAIM = Table(
+    "negotiator_claim",
+    _META,
+    Column("negotiation", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("first", Text),
+    Column("last", Text),
+)
+MESSAGE = Table(
+    "negotiator_message",
+    _META,
+    Column("sender", Text, primary_key=True),
+    Column("message", Text, primary_key=True),
+    Column("negotiation", Text, nullable=False),
+    Column("received", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("answer", Text),
+)
+ATTACHMENT = Table(
+    "negotiator_attachment",
+    _META,
+    Column("circuit", Text, primary_key=True),
+    Column("router", Text, nullable=False),
+    Column("port", Text, nullable=False),
+    Column("vlan", Integer),
+    Column("mtu", Integer, nullable=False),
+)
+IDEMPOTENCY = Table(
+    "negotiator_idempotency",
+    _META,
+    Column("key", Text, primary_key=True),
+    Column("body_hash", Text, nullable=False),
+    Column("negotiation", Text, nullable=False),
+    Column("at", Double, nullable=False),
+)
+CIRCUIT = Table(
+    "negotiator_circuit",
+    _META,
+    Column("circuit", Text, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+)
+EVENT = Table(
+    "negotiator_event",
+    _META,
+    Column("sequence", Integer, primary_key=True),
+    Column("negotiation", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", Text, nullable=False),
+)
+AUDIT = Table(
+    "negotiator_audit",
+    _META,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("entry", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+)
+
+KEPT_SECONDS = 3600.0
+"""How much longer than a message is good its answer is kept. A repetition that is older still is refused as expired."""
+_LIVE = [state.value for state in LIVE]
+
+
+# --- negotiations -----------------------------------------------------------------------------------------------------
+
+
+def load(tx: Connection, id: UUID | str) -> Negotiation | None:
+    """One negotiation, or None."""
+    body = tx.scalar(select(NEGOTIATION.c.body).where(NEGOTIATION.c.id == str(id)))
+    return None if body is None else wire.load_negotiation(body)
+
+
+def save(tx: Connection, n: Negotiation, *, new: bool) -> None:
+    """Write the standing state of one negotiation."""
+    values = {
+        "peer": n.peer,
+        "circuit": n.circuit,
+        "role": n.role.value,
+        "state": n.state.value,
+        "revision": n.revision,
+        "started": n.started,
+        "order_id": n.order,
+        "body": wire.store_negotiation(n),
+    }
+    if new:
+        tx.execute(insert(NEGOTIATION).values(id=str(n.id), **values))
+    else:
+        tx.execute(update(NEGOTIATION).where(NEGOTIATION.c.id == str(n.id)).values(values))
+
+
+def negotiations(tx: Connection) -> list[Negotiation]:
+    """All of them, the newest first."""
+    rows = tx.scalars(select(NEGOTIATION.c.body).order_by(NEGOTIATION.c.started.desc(), NEGOTIATION.c.id))
+    return [wire.load_negotiation(body) for body in rows]
+
+
+def live_with(tx: Connection, peer: str) -> int:
+    """How many live negotiations there are with this peer."""
+    query = select(func.count()).where(NEGOTIATION.c.peer == peer, NEGOTIATION.c.state.in_(_LIVE))
+    return tx.scalar(query) or 0
+
+
+def rival(tx: Connection, circuit: str, other_than: UUID | None = None) -> Rival | None:
+    """Who has this circuit: a live negotiation, or one that has ended and still claims it."""
+    claiming = select(CLAIM.c.negotiation).where(CLAIM.c.kind == "circuit", CLAIM.c.value == circuit)
+    query = select(NEGOTIATION.c.body).where(
+        or_(
+            (NEGOTIATION.c.circuit == circuit) & NEGOTIATION.c.state.in_(_LIVE),
+            NEGOTIATION.c.id.in_(claiming),
+        ),
+        NEGOTIATION.c.id != str(other_than),
+    )
+    body = tx.scalar(query.order_by(NEGOTIATION.c.started).limit(1))
+    if body is None:
+        return None
+    n = wire.load_negotiation(body)
+    return Rival(n.id, n.role, n.state)
+
+
+def put_terms(tx: Connection, id: UUID, terms: Terms) -> None:
+    """Keep what the request overrides, for the later rounds."""
+    tx.execute(insert(REQUEST).values(negotiation=str(id), body=wire.store_terms(terms)))
+
+
+def terms(tx: Connection, id: UUID) -> Terms:
+    """What the request overrode; nothing where the peer started."""
+    body = tx.scalar(select(REQUEST.c.body).where(REQUEST.c.negotiation == str(id)))
+    return Terms() if body is None else wire.load_terms(body)
+
+
+def next_generation(tx: Connection, circuit: str, now: float) -> int:
+    """A fencing number above every one that was ever used for the circuit.
+
+    Also above the clock's milliseconds: a database that was restored from a backup does not fall behind the devices.
+    """
+    known = tx.scalar(select(CIRCUIT.c.generation).where(CIRCUIT.c.circuit == circuit)) or 0
+    return max(known + 1, int(now * 1000))
+
+
+def keep_generation(tx: Connection, circuit: str, generation: int) -> None:
+    """Remember the highest number used; it outlives the negotiation."""
+    if (
+        not tx.execute(
+            update(CIRCUIT)
+            .where(CIRCUIT.c.circuit == circuit, CIRCUIT.c.generation < generation)
+            .values(generation=generation)
+        ).rowcount
+        and tx.scalar(select(CIRCUIT.c.generation).where(CIRCUIT.c.circuit == circuit)) is None
+    ):
+        tx.execute(insert(CIRCUIT).values(circuit=circuit, generation=generation))
+
+
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+
+def lock_claims(tx: Connection) -> None:
+    """From here to the commit nobody else reads or writes claims. SQLite has one writer as it is."""
+    if tx.dialect.name == "postgresql":
+        tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('negotiator_claim', 0))"))
+
+
+def claim(tx: Connection, id: UUID, claims: Iterable[Claim]) -> None:
+    """Replace everything that one negotiation claims. Raises Conflict `claim_conflict` where another has it."""
+    lock_claims(tx)
+    tx.execute(delete(CLAIM).where(CLAIM.c.negotiation == str(id)))
+    rows = []
+    for item in claims:
+        holder = _holder(tx, item, str(id))
+        if holder is not None:
+            raise Conflict(
+                "claim_conflict",
+                f'{item.kind}: must not be given out twice ("{item.value}", negotiation {holder} has it)',
+                hint="terminate or release that one first",
+                field=item.kind,
+            )
+        first, last = _range(item.prefix) if item.prefix is not None else (None, None)
+        rows.append({"negotiation": str(id), "kind": item.kind, "value": item.value, "first": first, "last": last})
+    if rows:
+        tx.execute(insert(CLAIM), rows)
+
+
+def _holder(tx: Connection, item: Claim, id: str) -> str | None:
+    query = select(CLAIM.c.negotiation).where(CLAIM.c.kind == item.kind, CLAIM.c.negotiation != id)
+    if item.prefix is None:
+        return tx.scalar(query.where(CLAIM.c.value == item.value).limit(1))
+    # Two prefixes that share an address are nested: the other one begins within this one, or is one around it.
+    first, last = _range(item.prefix)
+    around = [str(item.prefix.supernet(new_prefix=length)) for length in range(item.prefix.prefixlen)]
+    nested = CLAIM.c.first.between(first, last) | CLAIM.c.value.in_(around)
+    return tx.scalar(query.where(nested).limit(1))
+
+
+def _range(prefix: Prefix) -> tuple[str, str]:
+    """First and last address as text that sorts as the addresses do, one family after the other."""
+    first, last = int(prefix.network_address), int(prefix.broadcast_address)
+    return f"{prefix.version}:{first:032x}", f"{prefix.version}:{last:032x}"
+
+
+def claimed_prefixes(tx: Connection, other_than: UUID | None = None) -> tuple[Prefix, ...]:
+    """Every prefix that other negotiations claim."""
+    lock_claims(tx)
+    query = select(CLAIM.c.value).where(CLAIM.c.kind == "prefix", CLAIM.c.negotiation != str(other_than))
+    return tuple(_prefix(value) for value in tx.scalars(query))
+
+
+@lru_cache(maxsize=65536)
+def _prefix(value: str) -> Prefix:
+    return ip_network(value)
+
+
+def claimant(tx: Connection, kind: str, value: str, other_than: UUID | None = None) -> UUID | None:
+    """Which negotiation has this port or circuit."""
+    holder = _holder(tx, Claim(kind, value), str(other_than))
+    return None if holder is None else UUID(holder)
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A message that was received before, and its answer, once there is one."""
+
+    negotiation: UUID
+    answer: str | None
+
+
+def known_message(tx: Connection, sender: str, message: UUID) -> Known | None:
+    """What is known of a message; None: it is new."""
+    row = tx.execute(
+        select(MESSAGE.c.negotiation, MESSAGE.c.answer).where(
+            MESSAGE.c.sender == sender, MESSAGE.c.message == str(message)
+        )
+    ).one_or_none()
+    return None if row is None else Known(UUID(row.negotiation), row.answer)
+
+
+def put_message(tx: Connection, message: wire.Message, body: str, now: float) -> None:
+    """Write down a message as it came, before it is answered."""
+    tx.execute(
+        insert(MESSAGE).values(
+            sender=message.sender,
+            message=str(message.message),
+            negotiation=str(message.negotiation),
+            received=now,
+            expires=message.expires,
+            body=body,
+        )
+    )
+
+
+def put_answer(tx: Connection, sender: str, message: UUID, answer: str) -> None:
+    """Keep the answer to a message, for the one who waits and for every repetition."""
+    tx.execute(
+        update(MESSAGE).where(MESSAGE.c.sender == sender, MESSAGE.c.message == str(message)).values(answer=answer)
+    )
+
+
+def purge_messages(tx: Connection, now: float) -> int:
+    """Forget answered messages whose repetition would be refused as expired; how many went."""
+    old = delete(MESSAGE).where(MESSAGE.c.expires < now - KEPT_SECONDS, MESSAGE.c.answer.is_not(None))
+    return tx.execute(old).rowcount
+
+
+# --- attachments ------------------------------------------------------------------------------------------------------
+
+
+def attachments(tx: Connection) -> dict[str, Attachment]:
+    """Every attachment, by circuit."""
+    return {row.circuit: _attachment(row) for row in tx.execute(select(ATTACHMENT).order_by(ATTACHMENT.c.circuit))}
+
+
+def attachment(tx: Connection, circuit: str) -> Attachment | None:
+    """Where a circuit lands, if that was registered."""
+    row = tx.execute(select(ATTACHMENT).where(ATTACHMENT.c.circuit == circuit)).one_or_none()
+    return None if row is None else _attachment(row)
+
+
+def _attachment(row: Row[Any]) -> Attachment:
+    return Attachment(row.router, row.port, row.vlan, row.mtu)
+
+
+def put_attachment(tx: Connection, circuit: str, a: Attachment) -> bool:
+    """Register where a circuit lands, in the place of what was registered. True: it is new."""
+    values = {"router": a.router, "port": a.port, "vlan": a.vlan, "mtu": a.mtu}
+    if tx.execute(update(ATTACHMENT).where(ATTACHMENT.c.circuit == circuit).values(values)).rowcount:
+        return False
+    tx.execute(insert(ATTACHMENT).values(circuit=circuit, **values))
+    return True
+
+
+def delete_attachment(tx: Connection, circuit: str) -> bool:
+    """Forget where a circuit lands. False: it was not registered."""
+    return tx.execute(delete(ATTACHMENT).where(ATTACHMENT.c.circuit == circuit)).rowcount == 1
+
+
+# --- idempotency ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a key was used for."""
+
+    body_hash: str
+    negotiation: UUID
+
+
+def done_with(tx: Connection, key: str) -> Done | None:
+    """What this idempotency key was used for; None: nothing yet."""
+    row = tx.execute(select(IDEMPOTENCY).where(IDEMPOTENCY.c.key == key)).one_or_none()
+    return None if row is None else Done(row.body_hash, UUID(row.negotiation))
+
+
+def put_done(tx: Connection, key: str, done: Done, now: float) -> None:
+    """Remember what a key was used for."""
+    tx.execute(insert(IDEMPOTENCY).values(key=key, body_hash=done.body_hash, negotiation=str(done.negotiation), at=now))
+
+
+# --- what is told about a negotiation ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One entry of a negotiation's log of events (`state`, `step` or `health`); `body` is JSON text."""
+
+    sequence: int
+    kind: str
+    body: str
+
+
+def tell(tx: Connection, id: UUID, kind: str, body: dict[str, Any]) -> None:
+    """Append to the log of events."""
+    tx.execute(insert(EVENT).values(negotiation=str(id), kind=kind, body=json.dumps(body, separators=(",", ":"))))
+
+
+def told(tx: Connection, id: UUID, after: int = 0) -> list[Told]:
+    """The log of events of one negotiation, behind the sequence number `after`."""
+    query = select(EVENT).where(EVENT.c.negotiation == str(id), EVENT.c.sequence > after).order_by(EVENT.c.sequence)
+    return [Told(row.sequence, row.kind, row.body) for row in tx.execute(query)]
+
+
+# --- audit ------------------------------------------------------------------------------------------------------------
+
+
+def audit(tx: Connection, now: float, what: str, **facts: Any) -> None:
+    """Append to the audit log. Each entry's hash covers the one before: what was changed later can be told."""
+    if tx.dialect.name == "postgresql":
+        tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('negotiator_audit', 0))"))
+    last = tx.execute(select(AUDIT).order_by(AUDIT.c.sequence.desc()).limit(1)).one_or_none()
+    sequence, before = (last.sequence + 1, last.hash) if last else (1, "")
+    entry = json.dumps({"at": now, "what": what, **facts}, sort_keys=True, separators=(",", ":"))
+    tx.execute(insert(AUDIT).values(sequence=sequence, entry=entry, hash=_chain(sequence, before, entry)))
+
+
+def verify_audit(tx: Connection) -> int | None:
+    """The first entry of the audit log that is not as it was written; None: all of them are.
+
+    An end that was cut off shows only to who knows the last hash (`audit_head`) from before.
+    """
+    before = ""
+    for expected, row in enumerate(tx.execute(select(AUDIT).order_by(AUDIT.c.sequence)), start=1):
+        if row.sequence != expected or row.hash != _chain(expected, before, row.entry):
+            return expected
+        before = row.hash
+    return None
+
+
+def audit_head(tx: Connection) -> tuple[int, str]:
+    """How many entries the audit log has, and the hash that covers all of them."""
+    last = tx.execute(select(AUDIT).order_by(AUDIT.c.sequence.desc()).limit(1)).one_or_none()
+    return (last.sequence, last.hash) if last else (0, "")
+
+
+def _chain(sequence: int, before: str, entry: str) -> str:
+    return hashlib.sha256(f"{sequence}\n{before}\n{entry}".encode()).hexdigest()

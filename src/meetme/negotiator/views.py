@@ -1,0 +1,199 @@
+"""What the local API takes and gives, as values: a request as it was written, and how a negotiation looks to people.
+
+Their JSON form is in `wire`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from meetme.model.addresses import Address, Prefix, parse_address, parse_prefix
+from meetme.model.agreement import AgreedPrefix, Agreement, MemberId, Role
+from meetme.model.errors import InvalidInput, Problem
+from meetme.negotiator.addressing import LinkWish, TranslationWish
+from meetme.negotiator.messages import Verified
+from meetme.negotiator.negotiation import Health, Negotiation, StepTime
+from meetme.negotiator.states import State
+
+LEAST_MTU, MOST_MTU = 576, 65535
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """The body of `start_negotiation`, as text. Only `peer` is required; what is None comes from the settings."""
+
+    peer: str
+    circuit: str | None = None
+    port: str | None = None
+    order: str | None = None
+    local_subnets: tuple[str, ...] | list[str] | None = None
+    private_networks: tuple[str, ...] | list[str] | None = None
+    negotiated_networks: tuple[str, ...] | list[str] | None = None
+    translation: str | None = None
+    link: str | None = None
+    mtu: int | None = None
+    probe_target: str | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one request overrides; None: as the settings say."""
+
+    local_subnets: tuple[Prefix, ...] | None = None
+    private_networks: tuple[Prefix, ...] | None = None
+    negotiated_networks: tuple[Prefix, ...] | None = None
+    translation: TranslationWish | None = None
+    link: LinkWish | None = None
+    mtu: int | None = None
+    probe_target: Address | None = None
+
+
+def read_terms(request: StartRequest) -> Terms:
+    """The overrides of a request. Raises InvalidInput with every problem found in it."""
+    found: list[Problem] = []
+    prefixes = {
+        name: _prefixes(getattr(request, name), name, found)
+        for name in ("local_subnets", "private_networks", "negotiated_networks")
+    }
+    translation = _choice(request.translation, TranslationWish, "translation", found)
+    link = _choice(request.link, LinkWish, "link", found)
+    if request.mtu is not None and not LEAST_MTU <= request.mtu <= MOST_MTU:
+        text = f"mtu: must be between {LEAST_MTU} and {MOST_MTU} octets ({request.mtu})"
+        found.append(Problem("mtu_invalid", text, "the largest IP packet that the circuit carries", "mtu"))
+    for name in ("circuit", "port", "order"):
+        value = getattr(request, name)
+        if value is not None and not is_name(value):
+            found.append(bad_name(name, value))
+    target = None
+    if request.probe_target is not None:
+        try:
+            target = parse_address(request.probe_target, field="probe_target")
+        except InvalidInput as error:
+            found.append(error.problem)
+    raise_problems(found)
+    return Terms(**prefixes, translation=translation, link=link, mtu=request.mtu, probe_target=target)
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` can name a circuit, a port or an order."""
+    return 0 < len(text) <= 200 and text.isprintable() and not any(c.isspace() for c in text)
+
+
+def bad_name(field: str, seen: str) -> Problem:
+    """What is wrong with a name that is none."""
+    return Problem(
+        "name_invalid",
+        f'{field}: must be 1 to 200 printable characters without blanks ("{seen[:40]}")',
+        "use the name that the order or the router has for it",
+        field,
+    )
+
+
+def raise_problems(problems: Iterable[Problem]) -> None:
+    """Raise InvalidInput for the first of `problems`, carrying all of them. Does nothing where there is none."""
+    found = tuple(problems)
+    if found:
+        first = found[0]
+        raise InvalidInput(
+            first.code, first.text, hint=first.hint, field=first.field, fault=first.fault, problems=found
+        )
+
+
+def _prefixes(texts: Iterable[str] | None, field_name: str, found: list[Problem]) -> tuple[Prefix, ...] | None:
+    if texts is None:
+        return None
+    prefixes = []
+    for index, text in enumerate(texts):
+        try:
+            prefixes.append(parse_prefix(text, field=f"{field_name}[{index}]"))
+        except InvalidInput as error:
+            found.append(error.problem)
+    return tuple(prefixes)
+
+
+def _choice(text: str | None, choices: Any, name: str, found: list[Problem]) -> Any:
+    if text is None:
+        return None
+    try:
+        return choices(text)
+    except ValueError:
+        allowed = ", ".join(choices)
+        found.append(
+            Problem("choice_unknown", f'{name}: must be one of {allowed} ("{text[:40]}")', "leave it at auto", name)
+        )
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class NegotiationView:
+    """One negotiation, for people and for catalogues."""
+
+    id: UUID
+    role: Role
+    peer: MemberId
+    circuit: str
+    state: State
+    health: Health | None
+    verified: Verified | None
+    superseded_by: UUID | None
+    problem: Problem | None
+    agreement: Agreement | None
+    steps: tuple[StepTime, ...] = ()
+    left_on_device: tuple[str, ...] = ()
+    document: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """The JSON that it was read from. Empty where it was not read from any."""
+
+    @property
+    def me(self) -> MemberId | None:
+        """Which member this is the view of, as far as an agreement says it."""
+        return self.agreement.side(self.role).member if self.agreement else None
+
+    @property
+    def peer_prefixes(self) -> tuple[AgreedPrefix, ...]:
+        """What is reached at the peer, by the agreement."""
+        return self.agreement.side(self.role.other).prefixes if self.agreement else ()
+
+
+def view(n: Negotiation) -> NegotiationView:
+    """How `n` looks to people."""
+    return NegotiationView(
+        id=n.id,
+        role=n.role,
+        peer=n.peer,
+        circuit=n.circuit,
+        state=n.state,
+        health=n.health if n.state is State.ACTIVE else None,
+        verified=n.verified or n.peer_verified,
+        superseded_by=n.superseded_by,
+        problem=n.problem,
+        agreement=n.agreement,
+        steps=n.steps,
+        left_on_device=n.left_on_device,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A dry run: what would be agreed, and the commands that the own router would be told."""
+
+    agreement: Agreement
+    plan: tuple[str, ...]
+    document: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def me(self) -> MemberId:
+        """Who asked."""
+        return self.agreement.initiator.member
+
+
+@dataclass(frozen=True, slots=True)
+class SignedAgreement:
+    """The agreement as both keep it. `signers` are those it names; who checks a signature needs their certificates."""
+
+    agreement: Agreement
+    signers: tuple[str, ...]
+    document: dict[str, Any]

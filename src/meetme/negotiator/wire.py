@@ -1,0 +1,279 @@
+"""JSON and values: the envelope between negotiators, the agreement document, what is stored, what the local API says.
+
+Rules of this file:
+
+1. It is the only one in this room that knows pydantic. Values are dataclasses; JSON follows from them.
+2. An agreement travels as a signed document (JWS): who reads a body reads the signed payload, never a copy beside it.
+3. An unknown field from a peer is ignored here (the stored message keeps it, and a signed document keeps it signed).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, NoReturn, TypeVar
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+
+from meetme.model.agreement import Agreement, MemberId
+from meetme.model.errors import Fault, InvalidInput
+from meetme.negotiator.messages import BODIES, Body, MessageType, type_of
+from meetme.negotiator.negotiation import Attachment, Negotiation
+from meetme.negotiator.views import NegotiationView, Plan, SignedAgreement, StartRequest, Terms
+from meetme.runtime.documents import canonical, verify_document
+
+__all__ = ["Message", "NegotiationView", "Plan", "SignedAgreement", "StartRequest"]
+
+T = TypeVar("T")
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message between two negotiators. `document` is the signed agreement where the body carries one."""
+
+    negotiation: UUID
+    message: UUID
+    circuit: str
+    sender: MemberId
+    to: MemberId
+    expires: float
+    """Epoch seconds."""
+    body: Body
+    document: str | None = None
+
+    @property
+    def type(self) -> MessageType:
+        """What kind of message it is."""
+        return type_of(self.body)
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return _built(kind)
+
+
+@cache
+def _built(kind: Any) -> TypeAdapter[Any]:
+    # When first needed: building one takes longer than everything a command line does.
+    return TypeAdapter(kind)
+
+
+def _read(kind: type[T], value: Any, *, path: str, code: str) -> T:
+    try:
+        result: T = _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in (path, *first["loc"]))
+        raise InvalidInput(code, f"{where}: {first['msg'].lower()}", field=where, fault=Fault.REMOTE) from None
+    return result
+
+
+def _load(text: str | bytes, *, path: str, code: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise InvalidInput(code, f"{path}: must be JSON", field=path, fault=Fault.REMOTE) from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+# --- the envelope -----------------------------------------------------------------------------------------------------
+
+
+def write_message(message: Message) -> str:
+    """The envelope as JSON text."""
+    kind = message.type
+    body = _adapter(BODIES[kind]).dump_python(message.body, mode="json")
+    if body.get("agreement") is not None:
+        body["agreement"] = json.loads(message.document) if message.document else _unsigned(message.body)
+    envelope = {
+        "version": VERSION,
+        "negotiation": str(message.negotiation),
+        "message": str(message.message),
+        "type": kind.value,
+        "circuit": message.circuit,
+        "from": message.sender,
+        "to": message.to,
+        "expires": datetime.fromtimestamp(message.expires, UTC).isoformat().replace("+00:00", "Z"),
+        "body": body,
+    }
+    return json.dumps(envelope, separators=(",", ":"), ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Envelope:
+    negotiation: UUID
+    message: UUID
+    type: str
+    circuit: str
+    sender: str
+    to: str
+    expires: datetime
+    body: dict[str, Any]
+
+
+def read_message(text: str | bytes) -> Message:
+    """Read an envelope. Raises InvalidInput `message_malformed`, `version_unknown` or `message_type_unknown`."""
+    code = "message_malformed"
+    raw = _load(text, path="message", code=code)
+    if not isinstance(raw, dict):
+        raise InvalidInput(code, "message: must be a JSON object", field="message", fault=Fault.REMOTE)
+    if raw.get("version") != VERSION or isinstance(raw["version"], bool):
+        seen = str(raw.get("version"))[:20]
+        raise InvalidInput(
+            "version_unknown",
+            f"message.version: must be {VERSION} ({seen})",
+            hint="the two members run versions of the protocol that do not meet",
+            field="message.version",
+            fault=Fault.REMOTE,
+        )
+    envelope = _read(_Envelope, {**raw, "sender": raw.get("from")}, path="message", code=code)
+    if envelope.expires.tzinfo is None:
+        raise InvalidInput(
+            code, "message.expires: must have a time zone (RFC 3339)", field="message.expires", fault=Fault.REMOTE
+        )
+    if envelope.type not in set(MessageType):
+        text = f'message.type: must be one of the protocol ("{envelope.type[:40]}")'
+        raise InvalidInput("message_type_unknown", text, field="message.type", fault=Fault.REMOTE)
+    body, document = dict(envelope.body), None
+    if body.get("agreement") is not None:
+        document = json.dumps(body["agreement"])
+        body["agreement"] = json.loads(payload_of(document))
+    return Message(
+        envelope.negotiation,
+        envelope.message,
+        envelope.circuit,
+        MemberId(envelope.sender),
+        MemberId(envelope.to),
+        envelope.expires.timestamp(),
+        _read(BODIES[MessageType(envelope.type)], body, path="message.body", code=code),
+        document,
+    )
+
+
+# --- the agreement ----------------------------------------------------------------------------------------------------
+
+
+def agreement_payload(agreement: Agreement) -> bytes:
+    """The canonical JSON of an agreement: what both sides sign."""
+    return canonical(agreement_json(agreement))
+
+
+def agreement_json(agreement: Agreement) -> dict[str, Any]:
+    """The agreement as a JSON value."""
+    result: dict[str, Any] = _adapter(Agreement).dump_python(agreement, mode="json")
+    return result
+
+
+def payload_of(document: str) -> bytes:
+    """What a signed document says, whoever signed it. Raises InvalidInput `signature_malformed`."""
+    return verify_document(_load(document, path="agreement", code="signature_malformed"), {}).payload
+
+
+def read_agreement(payload: bytes | str) -> Agreement:
+    """Read the payload of a signed document. Raises InvalidInput `agreement_malformed`."""
+    raw = _load(payload, path="agreement", code="agreement_malformed")
+    return _read(Agreement, raw, path="agreement", code="agreement_malformed")
+
+
+def _unsigned(body: Body) -> dict[str, Any]:
+    """A dry run's answer: a document that nobody has signed, so that nobody can hold anyone to it."""
+    from base64 import urlsafe_b64encode
+
+    agreement: Agreement = getattr(body, "agreement")  # noqa: B009  three of the bodies have one
+    payload = urlsafe_b64encode(agreement_payload(agreement)).rstrip(b"=").decode()
+    return {"payload": payload, "signatures": []}
+
+
+# --- what is stored ---------------------------------------------------------------------------------------------------
+
+
+def store_negotiation(n: Negotiation) -> str:
+    """The standing state as JSON text."""
+    return _adapter(Negotiation).dump_json(n, exclude={"answers"}).decode()
+
+
+def load_negotiation(text: str) -> Negotiation:
+    """Read what `store_negotiation` wrote."""
+    result: Negotiation = _adapter(Negotiation).validate_json(text)
+    return result
+
+
+def store_terms(terms: Terms) -> str:
+    """The overrides of a request as JSON text."""
+    return _adapter(Terms).dump_json(terms, exclude_none=True).decode()
+
+
+def load_terms(text: str) -> Terms:
+    """Read what `store_terms` wrote."""
+    result: Terms = _adapter(Terms).validate_json(text)
+    return result
+
+
+# --- the local API ----------------------------------------------------------------------------------------------------
+
+
+def view_json(view: NegotiationView) -> dict[str, Any]:
+    """A negotiation as the local API shows it."""
+    result: dict[str, Any] = _adapter(NegotiationView).dump_python(view, mode="json", exclude={"document"})
+    return result
+
+
+def read_view(raw: Any) -> NegotiationView:
+    """Read what `view_json` wrote."""
+    return _with_document(NegotiationView, raw)
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """A dry run as the local API shows it."""
+    return {"agreement": agreement_json(plan.agreement), "plan": list(plan.plan)}
+
+
+def read_plan(raw: Any) -> Plan:
+    """Read what `plan_json` wrote."""
+    return _with_document(Plan, raw)
+
+
+def _with_document(kind: type[T], raw: Any) -> T:
+    if not isinstance(raw, dict):
+        raise InvalidInput("answer_malformed", "answer: must be a JSON object", field="answer", fault=Fault.REMOTE)
+    return _read(kind, {**raw, "document": raw}, path="answer", code="answer_malformed")
+
+
+def request_json(request: StartRequest) -> dict[str, Any]:
+    """A request as it is sent: what is not said is left out."""
+    return {
+        f.name: value for f in fields(request) if (value := getattr(request, f.name)) is not None and value is not False
+    }
+
+
+def attachment_json(attachment: Attachment) -> dict[str, Any]:
+    """An attachment as the local API shows it."""
+    result: dict[str, Any] = _adapter(Attachment).dump_python(attachment, mode="json")
+    return result
+
+
+def read_attachment(raw: Any) -> Attachment:
+    """Read what `attachment_json` wrote."""
+    return _read(Attachment, raw, path="answer", code="answer_malformed")
+
+
+def read_signed(document: Any) -> SignedAgreement:
+    """Read a signed agreement. The signatures are named, not verified."""
+    text = json.dumps(document)
+    return SignedAgreement(read_agreement(payload_of(text)), tuple(_signers(document)), document)
+
+
+def _signers(document: dict[str, Any]) -> list[str]:
+    from base64 import urlsafe_b64decode
+
+    found = []
+    for signature in document.get("signatures", []):
+        header = json.loads(urlsafe_b64decode(signature["protected"] + "=="))
+        found.append(str(header["kid"]))
+    return found

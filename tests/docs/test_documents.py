@@ -1,0 +1,63 @@
+"""What the documents say is true: their links lead somewhere, their commands print what stands beneath them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/README.md")])
+
+
+@dataclass(frozen=True)
+class Command:
+    """One `$ command` of a console block, with the output that the page promises (`...` stands for anything)."""
+
+    line: str
+    expected: str
+
+
+def commands(page: Path) -> list[Command]:
+    found: list[Command] = []
+    for block in re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            line, _, expected = part.partition("\n")
+            found.append(Command(line, expected.strip("\n")))
+    return found
+
+
+def matches(expected: str, seen: str) -> bool:
+    pattern = ".*".join(re.escape(part) for part in expected.split("..."))
+    return re.fullmatch(pattern, seen.strip("\n"), re.DOTALL) is not None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert not missing
+
+
+@pytest.mark.live
+def test_tutorial_does_what_it_says() -> None:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NO_COLOR": "1"}
+    steps = commands(ROOT / "docs/tutorial/first-agreement.md")
+    assert len(steps) > 10
+    subprocess.run(["meetme", "lab", "down", "thesis"], env=environment, capture_output=True, check=False)
+    try:
+        for step in steps:
+            done = subprocess.run(
+                ["bash", "-c", step.line], env=environment, capture_output=True, text=True, timeout=120, check=False
+            )
+            said = done.stdout + done.stderr
+            assert done.returncode == 0, f"$ {step.line}\n{said}"
+            accepted = step.expected == "..." or matches(step.expected, done.stdout) or matches(step.expected, said)
+            assert accepted, f"$ {step.line}\nexpected:\n{step.expected}\nseen:\n{said}"
+    finally:
+        subprocess.run(["meetme", "lab", "down", "thesis"], env=environment, capture_output=True, check=False)

@@ -1,0 +1,222 @@
+"""What a lab's `checks.toml` says: actions and checks, in order. Pure; every mistake is collected, with its step."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address
+from re import ASCII, fullmatch
+from typing import Any
+
+from meetme.lab.labconf import Mistake, stop_at
+
+LOCAL_EXPERIMENT = 0x88B5
+"""The ethertype of a check that names none: IEEE 802, local experimental."""
+
+
+class Protocol(StrEnum):
+    """What a check sends."""
+
+    ICMP = "icmp"
+    TCP = "tcp"
+    UDP = "udp"
+    ETHERNET = "ethernet"
+
+
+class Expectation(StrEnum):
+    """What must come of it."""
+
+    REACHES = "reaches"
+    """The receiver sees the nonce, and where the protocol answers, the sender sees the answer."""
+    BLOCKED = "blocked"
+    """Packets leave, none arrives, and a control packet shows that the receiver was listening."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A shell command on a machine that must succeed, in `within` seconds."""
+
+    on: str
+    run: str
+    within: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Packets from one machine to another.
+
+    `address` None: found through the active agreements. `size` is the IP packet (icmp, udp) or the payload of the frame
+    (ethernet) in octets, never fragmented, and for tcp the octets of the stream. `port` None: any free one. `within` is
+    in seconds: so long it may take to reach, or so long nothing may arrive.
+    """
+
+    name: str
+    source: str
+    to: str
+    protocol: Protocol = Protocol.ICMP
+    expect: Expectation = Expectation.REACHES
+    address: str | None = None
+    port: int | None = None
+    size: int | None = None
+    ethertype: int = LOCAL_EXPERIMENT
+    within: float = 5.0
+
+
+Step = Action | Check
+
+_ACTION_KEYS = frozenset(("on", "run", "within"))
+_CHECK_KEYS = frozenset(
+    ("name", "from", "to", "address", "proto", "port", "size", "ethertype", "expect", "within"),
+)
+_BLOCKED_WITHIN = 1.0
+
+
+def parse_checks(text: str, machines: tuple[str, ...], *, file: str = "checks.toml") -> tuple[Step, ...]:
+    """Read a `checks.toml` for a lab with these machines. Raises InvalidInput that shows every mistake."""
+    mistakes: list[Mistake] = []
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as wrong:
+        mistakes.append(Mistake(file, 0, f"a file of checks is TOML ({wrong})"))
+        stop_at(mistakes)
+    mistakes += [
+        Mistake(file, 0, f'there is nothing but [[step]] ("{key}")') for key in sorted(document) if key != "step"
+    ]
+    tables = document.get("step", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        mistakes.append(Mistake(file, 0, "steps are written [[step]] (step)"))
+        tables = []
+    steps: list[Step] = []
+    names: set[str] = set()
+    for number, table in enumerate(tables, start=1):
+        reader = _Reader(table, machines, [])
+        step = reader.action() if "run" in table or "on" in table else reader.check()
+        if isinstance(step, Check):
+            if step.name in names:
+                reader.wrong("name", "a name is given once", step.name)
+            names.add(step.name)
+        mistakes += [Mistake(file, 0, f"step {number}: {text}") for text in reader.mistakes]
+        steps.append(step)
+    stop_at(mistakes)
+    return tuple(steps)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Takes one table apart; what is wrong is noted and replaced by something harmless."""
+
+    table: Mapping[str, Any]
+    machines: tuple[str, ...]
+    mistakes: list[str]
+
+    def wrong(self, key: str, rule: str, seen: object) -> None:
+        shown = f'"{seen}"' if isinstance(seen, str) else seen
+        self.mistakes.append(f"{key}: {rule} ({'nothing' if seen is None else shown})")
+
+    def action(self) -> Action:
+        self._no_others(_ACTION_KEYS)
+        return Action(on=self._machine("on"), run=self._text("run"), within=self._seconds(60.0))
+
+    def check(self) -> Check:
+        self._no_others(_CHECK_KEYS)
+        protocol = self._choice("proto", Protocol, Protocol.ICMP)
+        expect = self._choice("expect", Expectation, Expectation.REACHES)
+        source, to = self._machine("from"), self._machine("to")
+        if source and source == to:
+            self.wrong("to", "a check needs two machines", to)
+        return Check(
+            name=self._text("name"),
+            source=source,
+            to=to,
+            protocol=protocol,
+            expect=expect,
+            address=self._address(protocol),
+            port=self._number("port", 1, 65535, only=(Protocol.TCP, Protocol.UDP), protocol=protocol),
+            size=self._number("size", 64, 100_000_000),
+            ethertype=self._ethertype(protocol),
+            within=self._seconds(_BLOCKED_WITHIN if expect is Expectation.BLOCKED else 5.0),
+        )
+
+    def _no_others(self, keys: frozenset[str]) -> None:
+        for key in sorted(self.table.keys() - keys):
+            self.wrong(key, f"a step of this kind has {', '.join(sorted(keys))}", key)
+
+    def _text(self, key: str) -> str:
+        value = self.table.get(key)
+        if not isinstance(value, str) or not value.strip():
+            self.wrong(key, "has to be given, as text", value)
+            return ""
+        return value
+
+    def _machine(self, key: str) -> str:
+        value = self.table.get(key)
+        if value not in self.machines:
+            self.wrong(key, f"is one of {', '.join(self.machines)}", value)
+            return ""
+        return str(value)
+
+    def _choice(self, key: str, kind: Callable[[str], Any], default: StrEnum) -> Any:
+        value = self.table.get(key, default)
+        try:
+            return kind(value)
+        except ValueError:
+            self.wrong(key, f"is one of {', '.join(each.value for each in type(default))}", value)
+            return default
+
+    def _number(
+        self,
+        key: str,
+        least: int,
+        most: int,
+        *,
+        only: tuple[Protocol, ...] = tuple(Protocol),
+        protocol: Protocol = Protocol.TCP,
+    ) -> int | None:
+        value = self.table.get(key)
+        if value is None:
+            return None
+        if protocol not in only:
+            self.wrong(key, f"belongs to {' and '.join(only)}", value)
+        elif not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            self.wrong(key, f"is a number from {least} to {most}", value)
+        else:
+            return value
+        return None
+
+    def _ethertype(self, protocol: Protocol) -> int:
+        value = self.table.get("ethertype", LOCAL_EXPERIMENT)
+        if isinstance(value, str) and fullmatch(r"0[xX][0-9a-fA-F]{1,4}", value, ASCII):
+            value = int(value, 16)
+        if "ethertype" in self.table and protocol is not Protocol.ETHERNET:
+            self.wrong("ethertype", "belongs to ethernet", value)
+        elif not isinstance(value, int) or not 0x0600 <= value <= 0xFFFF:
+            self.wrong("ethertype", "is a number from 0x0600 to 0xffff", value)
+        else:
+            return value
+        return LOCAL_EXPERIMENT
+
+    def _address(self, protocol: Protocol) -> str | None:
+        value = self.table.get("address")
+        if value is None:
+            return None
+        if protocol is Protocol.ETHERNET:
+            if isinstance(value, str) and fullmatch(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", value, ASCII):
+                return value.lower()
+            self.wrong("address", "is a MAC address, with ethernet", value)
+            return None
+        try:
+            if not isinstance(value, str):
+                raise ValueError
+            return str(ip_address(value))
+        except ValueError:
+            self.wrong("address", "is an IP address", value)
+            return None
+
+    def _seconds(self, default: float) -> float:
+        value = self.table.get("within", default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 600:
+            self.wrong("within", "is a number of seconds up to 600", value)
+            return default
+        return float(value)

@@ -59,7 +59,7 @@ class Trust:
         return context
 
     def presented_by(self, certificate: bytes | None) -> Member:
-        """The member whose certificate (DER) this is, as of now. Raises Unauthenticated `certificate_unknown`."""
+        """Whose certificate (PEM or DER) this is, as of now. Raises Unauthenticated `certificate_unknown`."""
         if certificate is not None:
             pin = self._pins.get(certificate)
             if pin is None:

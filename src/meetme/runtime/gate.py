@@ -1,0 +1,161 @@
+"""What every request passes on its way in and out: a name for the log, a limit, and a last net under it (pure ASGI)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from uuid import uuid4
+
+import structlog
+from prometheus_client import CollectorRegistry, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from meetme.model.errors import InvalidInput, MeetMeError, TooLarge
+from meetme.runtime.problems import MEDIA_TYPE, internal_error, problem_document
+from meetme.runtime.telemetry import correlated, correlation
+
+BODY_LIMIT = 64 * 1024
+BODY_SECONDS = 10.0
+"""How long a body may take to arrive."""
+_SWALLOWED = 16 * BODY_LIMIT
+"""How much of a body that is too large is read and dropped, so that the client gets to read the answer."""
+
+
+class Requests:
+    """Gives every request a correlation id, a line in the log and its place in the metrics."""
+
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry | None = None) -> None:
+        self._app = app
+        self._log = structlog.get_logger()
+        self._seconds: Histogram | None = None
+        if registry is not None:
+            self._seconds = Histogram(
+                "meetme_http_request_seconds",
+                "Time from request to answer.",
+                ("method", "route", "status"),
+                registry=registry,
+                buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begin, status = time.perf_counter(), 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message.setdefault("headers", []).append((b"x-content-type-options", b"nosniff"))
+            await send(message)
+
+        with correlated(uuid4().hex):
+            try:
+                await self._app(scope, receive, watch)
+            finally:
+                seconds = time.perf_counter() - begin
+                # The route as it is declared, not the path as it came: a label must not have a value for each id.
+                route = getattr(scope.get("route"), "path", "none")
+                if self._seconds is not None:
+                    self._seconds.labels(scope["method"], route, status).observe(seconds)
+                self._log.info(
+                    "request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4)
+                )
+
+
+class ErrorGate:
+    """Errors that no route has turned into an answer: ours become problems, all others a 500 that tells nothing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._log = structlog.get_logger()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception as error:
+            id = correlation()
+            instance = f"urn:meetme:request:{id}" if id else None
+            if isinstance(error, MeetMeError):
+                document = problem_document(error, instance=instance)
+            else:
+                self._log.exception("a request failed unexpectedly", path=scope.get("path"))
+                document = internal_error(instance=instance)
+            if started:
+                raise  # half an answer is out: cutting the connection is the only way left to say so
+            await _answer(send, document)
+
+
+class BodyLimit:
+    """Takes in the whole body, up to a limit and within a time, before the app sees any of it."""
+
+    def __init__(self, app: ASGIApp, limit: int = BODY_LIMIT) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body: bytes | None = None
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await self._read(receive)
+        except TimeoutError:
+            raise InvalidInput(
+                "body_late", f"body: must arrive within {BODY_SECONDS:g} s", hint="send it again", field="body"
+            ) from None
+
+        async def replay() -> Message:
+            nonlocal body
+            if body is None:
+                return await receive()
+            message = {"type": "http.request", "body": body, "more_body": False}
+            body = None
+            return message
+
+        await self._app(scope, replay, send)
+
+    async def _read(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise InvalidInput("body_truncated", "body: must be whole (the client went away)", field="body")
+            size += len(message.get("body", b""))
+            if size <= self._limit:
+                parts.append(message.get("body", b""))
+            if not message.get("more_body", False) or size > _SWALLOWED:
+                break
+        if size > self._limit:
+            raise TooLarge(
+                "body_too_large",
+                f"body: must not be larger than {self._limit // 1024} KiB ({size} octets or more)",
+                hint="split it, or leave out what is not needed",
+                field="body",
+            )
+        return b"".join(parts)
+
+
+async def _answer(send: Send, document: dict[str, object]) -> None:
+    body = json.dumps(document).encode()
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": document["status"], "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,226 @@
+"""HTTP apps: FastAPI with our errors, our limits and our way of letting people in.
+
+`build_app` makes the local API of a service (tokens, documentation, health, metrics), `build_peer_app` the listener for
+other members (their certificates, nothing else). Sockets are in `runtime.listener`, the error table in
+`runtime.problems`, event streams in `runtime.sse`, the client's side in `runtime.peer_client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+
+from meetme.model.errors import Forbidden, InvalidInput, MeetMeError, NotFound, Unauthenticated
+from meetme.model.members import Member
+from meetme.runtime.apidocs import DOCS_POLICY, docs_page
+from meetme.runtime.gate import BodyLimit, ErrorGate, Requests
+from meetme.runtime.problems import MEDIA_TYPE, error_of_validation, problem_document
+from meetme.runtime.telemetry import correlation
+from meetme.runtime.tls import Trust
+from meetme.runtime.tokens import Scope, Tokens
+
+READY_SECONDS = 2.0
+Check = Callable[[], Awaitable[object]]
+"""Raises when the thing it is about does not work."""
+
+
+def build_app(
+    *,
+    title: str,
+    version: str,
+    description: str = "",
+    ready: Mapping[str, Check] | None = None,
+    registry: CollectorRegistry | None = None,
+) -> FastAPI:
+    """The app of a local API: /healthz, /readyz, /metrics (with a registry), /openapi.json and /docs are there already.
+
+    `ready` names what has to work before requests make sense ("database", "configurator").
+    """
+    app = _app(title=title, version=version, description=description, openapi_url="/openapi.json", registry=registry)
+    checks = dict(ready or {})
+
+    @app.get("/healthz", tags=["service"], summary="Whether the process answers")
+    async def healthz() -> dict[str, bool]:
+        return {"ok": True}
+
+    @app.get("/readyz", tags=["service"], summary="Whether everything it needs works", responses={503: {}})
+    async def readyz() -> JSONResponse:
+        results = await asyncio.gather(*(_checked(check) for check in checks.values()))
+        ok = all(result == "ok" for result in results)
+        return JSONResponse({"ready": ok, "checks": dict(zip(checks, results, strict=True))}, 200 if ok else 503)
+
+    if registry is not None:
+        add_metrics(app, registry)
+
+    page = docs_page(title)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(page, headers={"content-security-policy": DOCS_POLICY})
+
+    return app
+
+
+def build_peer_app(*, title: str, version: str, trust: Trust, registry: CollectorRegistry | None = None) -> FastAPI:
+    """The app that other members talk to. Every route must take `PeerMember`; there is no page for strangers."""
+    app = _app(title=title, version=version, description="", openapi_url=None, registry=registry)
+    app.state.trust = trust
+    return app
+
+
+def build_metrics_app(registry: CollectorRegistry) -> FastAPI:
+    """/metrics alone, for --listen-metrics."""
+    app = _app(title="metrics", version="1", description="", openapi_url=None, registry=None)
+    add_metrics(app, registry)
+    return app
+
+
+def add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
+    """Serve what `registry` holds at /metrics."""
+
+    @app.get("/metrics", tags=["service"], summary="Figures for Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def peer_member(request: Request) -> Member:
+    """Whose key this connection was made with, checked again for every request: a member may have been removed."""
+    chain = request.scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ())
+    trust: Trust = request.app.state.trust
+    return trust.presented_by(chain[0].encode("ascii") if chain else None)
+
+
+PeerMember = Annotated[Member, Depends(peer_member)]
+"""For routes of a peer app: the member that asks. A stranger gets 401 `certificate_unknown`."""
+
+
+class Access:
+    """Who may use a local API: whoever has a token, within its scope."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._bearer = HTTPBearer(auto_error=False, description="a token, see `meetme identity init`")
+
+    @property
+    def read(self) -> Any:
+        """`dependencies=[access.read]` for routes that only show something."""
+        return self._needs(Scope.READ)
+
+    @property
+    def write(self) -> Any:
+        """`dependencies=[access.write]` for routes that change something."""
+        return self._needs(Scope.WRITE)
+
+    def _needs(self, needed: Scope) -> Any:
+        async def check(
+            credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(self._bearer)],
+        ) -> None:
+            scope = self._tokens.scope_of(credentials.credentials) if credentials is not None else None
+            if scope is None:
+                raise Unauthenticated(
+                    "token_unknown" if credentials is not None else "token_missing",
+                    "token: must be one that is known here",
+                    hint="set MEETME_TOKEN, or send 'Authorization: Bearer TOKEN'",
+                    field="token",
+                )
+            if needed is Scope.WRITE and scope is not Scope.WRITE:
+                raise Forbidden(
+                    "token_scope", "token: must be good for changes ('read')", hint="use another token", field="token"
+                )
+
+        return Depends(check)
+
+
+def problem_response(error: MeetMeError) -> JSONResponse:
+    """`error` as the answer to a request."""
+    id = correlation()
+    document = problem_document(error, instance=f"urn:meetme:request:{id}" if id else None)
+    headers = {"www-authenticate": "Bearer"} if document["status"] == 401 else None
+    return JSONResponse(document, document["status"], headers, MEDIA_TYPE)
+
+
+def _app(
+    *, title: str, version: str, description: str, openapi_url: str | None, registry: CollectorRegistry | None
+) -> FastAPI:
+    app = FastAPI(
+        title=title,
+        version=version,
+        description=description,
+        openapi_url=openapi_url,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses={"default": {"description": "A problem (RFC 9457)", "content": {MEDIA_TYPE: {"schema": _SCHEMA}}}},
+    )
+    app.add_exception_handler(MeetMeError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit)
+    app.add_middleware(ErrorGate)
+    app.add_middleware(Requests, registry=registry)
+    return app
+
+
+async def _checked(check: Check) -> str:
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            await check()
+    except TimeoutError:
+        return f"no answer within {READY_SECONDS:g} s"
+    except MeetMeError as error:
+        return error.text
+    except Exception as error:
+        return type(error).__name__
+    return "ok"
+
+
+async def _on_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, MeetMeError)
+    return problem_response(error)
+
+
+async def _on_validation(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problem_response(error_of_validation(error.errors()))
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    match error.status_code:
+        case 404:
+            response = problem_response(NotFound("route_unknown", f"path: must be one of this API ('{path}')"))
+        case 405:
+            seen = f"'{request.method} {path}'"
+            response = problem_response(InvalidInput("method_unknown", f"method: must be one of this path ({seen})"))
+        case _:
+            response = problem_response(InvalidInput("body_malformed", f"body: {error.detail}", field="body"))
+    response.headers.update(error.headers or {})
+    return response
+
+
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "Problem",
+    "required": ["type", "title", "status", "detail", "fault"],
+    "properties": {
+        "type": {"type": "string", "description": "stable: urn:meetme:problem: and the code"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "what is wrong, and what was seen"},
+        "field": {"type": "string", "description": "the offending field"},
+        "hint": {"type": "string", "description": "what to do about it"},
+        "fault": {"enum": ["local", "remote", "device"], "description": "who has to act"},
+        "instance": {"type": "string", "description": "the request, as the log names it"},
+    },
+}

@@ -1,0 +1,156 @@
+"""Talking to other members: JSON over HTTP with mutual TLS, one pinned connection pool for each of them."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from meetme.model.errors import MeetMeError, NotFound, Unreachable
+from meetme.model.members import Member
+from meetme.runtime.problems import error_of_problem
+from meetme.runtime.tls import Trust
+
+ANSWER_LIMIT = 256 * 1024
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 30.0
+"""Shorter than the listener's, so that a connection is never used just as the other side gives it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a peer answered. `document` None: nothing, as with 202 and 204."""
+
+    status: int
+    document: Any
+
+
+class PeerClient:
+    """Connections to every member we talk to, kept open. Follows the roster: a new key or address is used at once."""
+
+    def __init__(self, trust: Trust, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self._trust = trust
+        self._timeout = httpx2.Timeout(answer_seconds, connect=CONNECT_SECONDS)
+        self._clients: dict[str, tuple[Member, httpx2.AsyncClient]] = {}
+
+    async def post(self, member: str, service: str, path: str, document: Mapping[str, Any]) -> Answer:
+        """POST `document` to `path` of a member's `service` ("negotiator").
+
+        Raises NotFound `peer_unknown` or `peer_url_missing`, Unreachable `peer_*`, or the error the peer answered with.
+        """
+        return await self._send("POST", member, service, path, json.dumps(document).encode())
+
+    async def get(self, member: str, service: str, path: str) -> Answer:
+        """GET `path` of a member's `service`. Raises what `post` raises."""
+        return await self._send("GET", member, service, path, None)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for _, client in self._clients.values():
+            await client.aclose()
+        self._clients.clear()
+
+    async def _send(self, method: str, name: str, service: str, path: str, body: bytes | None) -> Answer:
+        member = self._trust.roster.member(name)
+        url = getattr(member.urls, service)
+        if url is None:
+            raise NotFound(
+                "peer_url_missing",
+                f"peer '{name}': must have a {service} in the roster",
+                hint=f"meetme peer add {name} --{service} URL",
+                field=service,
+            )
+        client = await self._client(member)
+        headers = {"content-type": "application/json"} if body is not None else {}
+        try:
+            async with client.stream(method, url.rstrip("/") + path, content=body, headers=headers) as response:
+                return _read(name, response, await _body(name, response))
+        except httpx2.TimeoutException as error:
+            raise Unreachable(
+                "peer_timeout", f"peer '{name}': must answer in time ('{url}', {type(error).__name__})"
+            ) from error
+        except httpx2.HTTPError as error:
+            raise _unreachable(name, url, error) from error
+
+    async def _client(self, member: Member) -> httpx2.AsyncClient:
+        known = self._clients.get(member.id)
+        if known is not None and known[0] == member:
+            return known[1]
+        client = httpx2.AsyncClient(
+            verify=self._trust.client_context(member),
+            timeout=self._timeout,
+            limits=httpx2.Limits(max_keepalive_connections=4, keepalive_expiry=KEEP_ALIVE_SECONDS),
+            # A compressed answer could be small on the wire and huge here.
+            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "meetme"},
+            trust_env=False,
+        )
+        self._clients[member.id] = member, client
+        if known is not None:
+            await known[1].aclose()
+        return client
+
+
+async def _body(name: str, response: httpx2.Response) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_raw():
+        size += len(part)
+        if size > ANSWER_LIMIT:
+            raise Unreachable(
+                "peer_answer_too_large", f"peer '{name}': must not answer with more than {ANSWER_LIMIT // 1024} KiB"
+            )
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _read(name: str, response: httpx2.Response, body: bytes) -> Answer:
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    document: Any = None
+    if media_type in ("application/json", "application/problem+json") and body:
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            media_type = "malformed"
+    if not response.is_success:
+        raise error_of_problem(response.status_code, document, who=f"peer '{name}'")
+    if body and media_type != "application/json":
+        raise Unreachable(
+            "peer_answer_malformed",
+            f"peer '{name}': must answer with JSON ({response.headers.get('content-type', 'no content type')!r})",
+            hint="is there something else at its address?",
+        )
+    return Answer(response.status_code, document)
+
+
+def _unreachable(name: str, url: str, error: httpx2.HTTPError) -> MeetMeError:
+    cause = _tls_cause(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return Unreachable(
+            "peer_certificate_unknown",
+            f"peer '{name}': must show a key that we have pinned ('{url}' shows another one)",
+            hint=f"ask its operator for the fingerprint, then meetme peer add {name}",
+        )
+    if cause is not None and "ALERT" in (cause.reason or ""):
+        return Unreachable(
+            "peer_refuses_certificate",
+            f"peer '{name}': must know our key ('{url}' hung up: {cause.reason})",
+            hint="its operator has to run meetme peer add for us",
+        )
+    if cause is not None:
+        return Unreachable("peer_speaks_no_tls", f"peer '{name}': must speak TLS 1.3 ('{url}': {cause.reason})")
+    return Unreachable(
+        "peer_unreachable",
+        f"peer '{name}': must be reachable ('{url}': {error or type(error).__name__})",
+        hint="is it running, and does a firewall let us through?",
+    )
+
+
+def _tls_cause(error: BaseException | None) -> ssl.SSLError | None:
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error

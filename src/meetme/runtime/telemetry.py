@@ -1,0 +1,85 @@
+"""What an operator sees of a running service: logs on stderr, one correlation id through them, and metrics.
+
+Nothing here happens at import. A program calls `configure_logging` once; each service gets a registry of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TextIO
+from uuid import uuid4
+
+import structlog
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from structlog.contextvars import bound_contextvars, get_contextvars
+from structlog.typing import Processor
+
+CORRELATION = "request"
+"""The key under which every log line says what it belongs to."""
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+def configure_logging(format: LogFormat, *, level: str = "info", stream: TextIO | None = None) -> None:
+    """Send the logs of this process, and of the libraries it uses, to stderr. To be called once, by a program."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    out = stream or sys.stderr
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Processor = structlog.processors.JSONRenderer()
+    if format is LogFormat.CONSOLE:
+        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty())
+    else:
+        shared.append(structlog.processors.format_exc_info)
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer], foreign_pre_chain=shared
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    # Libraries say at INFO what our own lines say better.
+    root.setLevel(max(number, logging.WARNING))
+
+
+@contextmanager
+def correlated(id: str | None = None, **more: str) -> Iterator[str]:
+    """Let every log line inside carry one id (`id`, or a new one) and whatever else identifies the work."""
+    id = id or uuid4().hex
+    with bound_contextvars(**{CORRELATION: id}, **more):
+        yield id
+
+
+def correlation() -> str | None:
+    """The id of what is being done right now, if it has one."""
+    found: Mapping[str, object] = get_contextvars()
+    id = found.get(CORRELATION)
+    return id if isinstance(id, str) else None
+
+
+def create_registry() -> CollectorRegistry:
+    """A registry for one service, with the figures of the process in it. Not the global one of the library."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry

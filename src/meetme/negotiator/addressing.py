@@ -9,18 +9,22 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_interface
+from ipaddress import ip_network
 from itertools import islice
 
 from meetme.model.addresses import Address, Prefix, free_prefixes, overlaps, overlaps_any, within
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem
 
-CANDIDATES = 4
-"""How many aliases of one length, and how many link prefixes, the initiator leases for one offer."""
+CANDIDATES = 2
+"""How many link prefixes the initiator leases for one offer: one is enough, unless somebody is quicker at the peer."""
+FREE_BLOCKS = 64
+"""How many free ranges a counter names at most."""
+LINK_LENGTH = 31
+"""A numbered link is a /31 (RFC 3021)."""
 
 
 class TranslationWish(StrEnum):
@@ -74,11 +78,12 @@ class Usage:
             or any(address.version == prefix.version and address in prefix for address in self.control)
         )
 
-    def taken(self, pool: Prefix) -> tuple[Prefix, ...]:
-        """Everything in or around `pool` that a new alias or link prefix has to keep clear of."""
-        routes = tuple(route for route in self.routes if within(route, pool))
-        control = tuple(_host(a) for a in self.control if a.version == pool.version and a in pool)
-        return tuple(p for p in self.held if overlaps(p, pool)) + routes + control
+    def taken(self, pools: Iterable[Prefix]) -> tuple[Prefix, ...]:
+        """Everything in or around `pools` that a new alias or link prefix has to keep clear of."""
+        places = tuple(pools)
+        routes = tuple(route for route in self.routes if any(within(route, pool) for pool in places))
+        control = tuple(ip_network(address) for address in self.control)
+        return tuple(p for p in (*self.held, *control) if overlaps_any(p, places)) + routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +124,17 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """What the responder lacks to agree: it names its prefixes, its pools, and what is free there."""
+    """What the responder lacks to agree: it names its prefixes, its pools, and the ranges of either side's alias pools,
+    and of its link pools, that are free there.
+    """
 
     prefixes: tuple[Prefix, ...]
     alias_pools: tuple[Prefix, ...]
     link_pools: tuple[Prefix, ...]
     free_aliases: tuple[Prefix, ...]
     free_links: tuple[Prefix, ...]
+    lacking: Problem | None = None
+    """Set where the last offer had no candidate that will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,25 +199,34 @@ def intersection(a: Iterable[Prefix], b: Iterable[Prefix]) -> Iterator[Prefix]:
 
 
 def lowest_free(
-    pools: Iterable[Prefix], version: int, length: int, usage: Usage, clear: tuple[Prefix, ...] | list[Prefix]
+    pools: Iterable[Prefix], version: int, length: int, busy: tuple[Prefix, ...], count: int
 ) -> list[Prefix]:
-    """The lowest few free prefixes of `length` in `pools`, clear of the side's usage and of `clear`."""
+    """The lowest `count` prefixes of `length` in `pools` that share no address with any of `busy`."""
     found: list[Prefix] = []
-    for pool in sorted((p for p in pools if p.version == version), key=lambda p: int(p.network_address)):
-        busy = (*usage.taken(pool), *(p for p in clear if overlaps(p, pool)))
-        found += islice(free_prefixes(pool, length, busy), CANDIDATES - len(found))
+    for pool in sorted({p for p in pools if p.version == version}, key=lambda p: int(p.network_address)):
+        found += islice(free_prefixes(pool, length, busy), count - len(found))
     return found
 
 
-def free_links(pools: Iterable[Prefix], usage: Usage) -> list[Prefix]:
-    """The lowest few /31 (RFC 3021) that are free for a numbered link."""
-    return lowest_free((p for p in pools if p.version == 4), 4, 31, usage, ())
+def free_blocks(
+    pools: Iterable[Prefix], lengths: Collection[tuple[int, int]], busy: tuple[Prefix, ...]
+) -> tuple[Prefix, ...]:
+    """The free ranges of `pools` that have room for one of `lengths` (family and length), at most `FREE_BLOCKS`."""
+    found: list[Prefix] = []
+    for pool in pools:
+        longest = max((length for version, length in lengths if version == pool.version), default=-1)
+        found += islice(_unused(pool, busy, longest), FREE_BLOCKS - len(found))
+    return tuple(found)
 
 
-def _host(address: Address) -> Prefix:
-    return ip_interface((address, address.max_prefixlen)).network
-
-
-def restricted(own: Own, *, avoid: Iterable[Prefix]) -> Own:
-    """`own` with `avoid` counted as used: the candidates of another attempt stay clear of what just failed."""
-    return replace(own, usage=replace(own.usage, held=(*own.usage.held, *avoid)))
+def _unused(block: Prefix, busy: tuple[Prefix, ...], longest: int) -> Iterator[Prefix]:
+    """The largest parts of `block` without an address of `busy`, lowest first, down to the length `longest`."""
+    inside = tuple(p for p in busy if overlaps(p, block))
+    if block.prefixlen > longest or any(within(block, p) for p in inside):
+        return
+    if not inside:
+        yield block
+        return
+    if block.prefixlen < longest:
+        for half in block.subnets():
+            yield from _unused(half, inside, longest)

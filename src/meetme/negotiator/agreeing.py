@@ -3,14 +3,15 @@
 Rules of this file:
 
 1. `agree` is the only function that makes an agreement. It runs at the responder, on the initiator's offer and the
-   responder's own usage. `objections` is its mirror: the initiator checks the result against its own usage.
+   responder's own usage. Its mirror is in `objecting`: the initiator checks the result against its own usage.
 2. An alias is free at its viewer and at its translator. The initiator proves that by leasing candidates before offering
    them, the responder by choosing inside the transaction that claims them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter as Counted
+from collections.abc import Iterator
 from ipaddress import ip_interface
 from uuid import UUID
 
@@ -28,49 +29,36 @@ from meetme.model.agreement import (
 from meetme.model.errors import Fault, Problem
 from meetme.negotiator.addressing import (
     CANDIDATES,
-    Can,
+    LINK_LENGTH,
     Counter,
     LinkWish,
     Offer,
     Own,
     Refusal,
     TranslationWish,
-    free_links,
+    free_blocks,
     intersection,
     lowest_free,
     own_problems,
 )
 
+LEAST_MTU = 576
+"""Octets of IP packet: what every IPv4 host must be able to receive (RFC 1122, section 3.3.2)."""
+
 
 def make_offer(own: Own, counter: Counter | None) -> Offer | Refusal:
     """The initiator's next offer, with candidates that are free in `own.usage` (the caller leases them)."""
-    problems = tuple(own_problems(own))
+    problems = [*own_problems(own), *(_peer_problems(counter.prefixes, own, "counter.prefixes") if counter else ())]
     if problems:
-        return Refusal(problems)
+        return Refusal(tuple(problems))
     peer = counter.prefixes if counter else None
-    need = tuple(p for p in peer or () if own.usage.clashes(p))
-    lengths = sorted({(p.version, p.prefixlen) for p in (*own.prefixes, *(peer or ()))})
-    aliases: list[Prefix] = []
-    if counter:
-        keep_clear = (*own.prefixes, *counter.prefixes)
-        shared = tuple(intersection(own.alias_pools, counter.alias_pools))
-        for version, length in lengths:
-            free_here = (p for p in counter.free_aliases if (p.version, p.prefixlen) == (version, length))
-            proposed = [p for p in free_here if not own.usage.clashes(p) and any(within(p, s) for s in shared)]
-            proposed += lowest_free(shared, version, length, own.usage, keep_clear)
-            proposed += lowest_free(own.alias_pools, version, length, own.usage, keep_clear)
-            aliases += dict.fromkeys(proposed)
-    link_pools = tuple(intersection(own.link_pools, counter.link_pools)) if counter else own.link_pools
-    hinted = [p for p in (counter.free_links if counter else ()) if not own.usage.clashes(p)]
-    links = list(
-        dict.fromkeys([p for p in hinted if any(within(p, s) for s in link_pools)] + free_links(link_pools, own.usage))
-    )
+    wants_link = counter is not None and own.link is not LinkWish.UNNUMBERED
     return Offer(
         prefixes=own.prefixes,
         peer_prefixes=peer,
-        need_alias=need,
-        aliases=tuple(aliases),
-        links=tuple(links[: 2 * CANDIDATES]) if own.link is not LinkWish.UNNUMBERED else (),
+        need_alias=tuple(p for p in peer or () if own.usage.clashes(p)),
+        aliases=_alias_candidates(own, counter) if counter else (),
+        links=_link_candidates(own, counter) if counter and wants_link else (),
         alias_pools=own.alias_pools,
         can=own.can,
         mtu=own.mtu,
@@ -80,10 +68,40 @@ def make_offer(own: Own, counter: Counter | None) -> Offer | Refusal:
     )
 
 
+def _alias_candidates(own: Own, counter: Counter) -> tuple[Prefix, ...]:
+    """Aliases free here, and for those that both sides must have free, at the peer too: enough of every length.
+
+    Larger ones first: a smaller one gets a candidate beside them as well, since it is not known yet which are needed.
+    """
+    prefixes = (*own.prefixes, *counter.prefixes)
+    busy = (*prefixes, *own.usage.taken((*own.alias_pools, *counter.alias_pools)))
+    shared = tuple(intersection(own.alias_pools, counter.alias_pools))
+    places = (
+        shared,
+        tuple(intersection(shared, counter.free_aliases)),
+        own.alias_pools,
+        tuple(intersection(own.alias_pools, counter.free_aliases)),
+        tuple(intersection(counter.alias_pools, counter.free_aliases)),
+    )
+    found: dict[Prefix, None] = {}
+    for (version, length), count in sorted(Counted((p.version, p.prefixlen) for p in prefixes).items()):
+        larger = tuple(found)
+        for pools in places:
+            for clear in (busy, (*busy, *larger)):
+                found |= dict.fromkeys(lowest_free(pools, version, length, clear, count))
+    return tuple(found)
+
+
+def _link_candidates(own: Own, counter: Counter) -> tuple[Prefix, ...]:
+    both = tuple(intersection(intersection(own.link_pools, counter.link_pools), counter.free_links))
+    busy = (*own.prefixes, *counter.prefixes, *own.usage.taken(own.link_pools))
+    return tuple(lowest_free(both, 4, LINK_LENGTH, busy, CANDIDATES))
+
+
 def agree(
     offer: Offer, own: Own, *, id: UUID, circuit: str, initiator: MemberId, order: str | None = None
 ) -> Agreement | Counter | Refusal:
-    """The one agreement that offer and own usage allow, a counter where a fact is lacking, or all reasons why not."""
+    """The one agreement that offer and own usage allow; a counter if something is lacking, or every reason why not."""
     problems = [*own_problems(own), *_offer_problems(offer, own)]
     if problems:
         return Refusal(tuple(problems))
@@ -99,10 +117,10 @@ def agree(
     translation, single_translator = mode
     link = _choose_link(offer, own)
     if isinstance(link, Problem):
-        return Refusal((link,)) if link.code != "link_pool_exhausted" else _again(offer, own, link)
+        return Refusal((link,)) if link.code != "link_pool_exhausted" else make_counter(own, offer, link)
     chosen = _choose_aliases(offer, own, needs, translation, single_translator)
     if isinstance(chosen, Problem):
-        return _again(offer, own, chosen)
+        return make_counter(own, offer, chosen)
     theirs, mine = chosen
     return Agreement(
         id=id,
@@ -116,69 +134,39 @@ def agree(
     )
 
 
-def make_counter(own: Own, offer: Offer) -> Counter:
+def make_counter(own: Own, offer: Offer, lacking: Problem | None = None) -> Counter:
     """What the responder tells so that the next offer can be agreed to."""
-    pools = tuple(intersection(own.alias_pools, offer.alias_pools)) or own.alias_pools
-    lengths = sorted({(p.version, p.prefixlen) for p in (*own.prefixes, *offer.prefixes)})
-    clear = (*own.prefixes, *offer.prefixes)
-    free = [p for version, length in lengths for p in lowest_free(pools, version, length, own.usage, clear)]
+    prefixes = (*own.prefixes, *offer.prefixes)
+    lengths = {(p.version, p.prefixlen) for p in prefixes}
+    alias_pools = tuple(dict.fromkeys((*own.alias_pools, *offer.alias_pools)))
     return Counter(
-        own.prefixes, own.alias_pools, own.link_pools, tuple(free), tuple(free_links(own.link_pools, own.usage))
+        own.prefixes,
+        own.alias_pools,
+        own.link_pools,
+        free_aliases=free_blocks(alias_pools, lengths, (*prefixes, *own.usage.taken(alias_pools))),
+        free_links=free_blocks(own.link_pools, {(4, LINK_LENGTH)}, (*prefixes, *own.usage.taken(own.link_pools))),
+        lacking=lacking,
     )
 
 
-def objections(agreement: Agreement, offer: Offer, own: Own) -> tuple[Problem, ...]:
-    """Why the initiator cannot sign `agreement`, which claims to answer its `offer`. Empty: it can."""
-    found: list[Problem] = []
-
-    def object_to(code: str, text: str) -> None:
-        found.append(
-            Problem(
-                code, text, "the other negotiator broke the protocol; report it to its operator", None, Fault.REMOTE
-            )
-        )
-
-    mine, theirs = agreement.initiator, agreement.responder
-    if mine.member != own.member or tuple(p.real for p in mine.prefixes) != offer.prefixes or mine.probe != offer.probe:
-        object_to("agreement_not_offered", "agreement.initiator: differs from what was offered")
-    if tuple(p.real for p in theirs.prefixes) != offer.peer_prefixes:
-        object_to("agreement_not_offered", "agreement.responder.prefixes: differ from those the offer was made for")
-    if not 576 <= agreement.mtu <= offer.mtu:
-        object_to("agreement_mtu", f"agreement.mtu: must be between 576 and {offer.mtu} ({agreement.mtu})")
-    if theirs.probe is not None and not any(theirs.probe in p.real for p in theirs.prefixes):
-        object_to("agreement_probe", f"agreement.responder.probe: must lie in one of its prefixes ({theirs.probe})")
-    for role, side in ((Role.INITIATOR, mine), (Role.RESPONDER, theirs)):
-        for index, entry in enumerate(side.prefixes):
-            path = f"agreement.{role}.prefixes[{index}]"
-            translated = entry.real != entry.alias
-            if translated != (entry.translator is not None):
-                object_to("agreement_translator", f"{path}: an alias and a translator come together")
-            if (entry.alias.version, entry.alias.prefixlen) != (entry.real.version, entry.real.prefixlen):
-                object_to("agreement_alias_length", f"{path}.alias: must be as long as {entry.real} ({entry.alias})")
-            if role is Role.RESPONDER and not translated and own.usage.clashes(entry.real):
-                object_to("agreement_overlap", f"{path}: {entry.real} overlaps what this network uses and has no alias")
-            if translated and _concerns(Role.INITIATOR, role, entry.translator) and entry.alias not in offer.aliases:
-                object_to("agreement_alias", f"{path}.alias: was not among the aliases offered ({entry.alias})")
-    entries = [*mine.prefixes, *theirs.prefixes]
-    by_us = any(entry.translator is Role.INITIATOR for entry in entries)
-    if by_us and not _able(own.can, agreement.translation, entries):
-        object_to("agreement_capability", "agreement.translation: this router cannot do what it asks for")
-    if agreement.link.kind is LinkKind.UNNUMBERED:
-        if not own.can.unnumbered or own.link is LinkWish.NUMBERED:
-            object_to("agreement_link", "agreement.link: this side needs a numbered link")
-    elif agreement.link not in [_numbered(p) for p in offer.links]:
-        object_to("agreement_link", "agreement.link: was not among the link prefixes offered")
-    return tuple(found)
-
-
 def _offer_problems(offer: Offer, own: Own) -> Iterator[Problem]:
-    field = "offer.prefixes"
-    for index, prefix in enumerate(offer.prefixes):
+    yield from _peer_problems(offer.prefixes, own, "offer.prefixes")
+    if offer.probe is not None and not any(offer.probe in prefix for prefix in offer.prefixes):
+        yield _remote(
+            "probe_outside_prefixes", f"offer.probe: must lie in one of the prefixes ({offer.probe})", "offer.probe"
+        )
+    if offer.mtu < LEAST_MTU:
+        yield _remote("mtu_too_small", f"offer.mtu: must be at least {LEAST_MTU} ({offer.mtu})", "offer.mtu")
+
+
+def _peer_problems(prefixes: tuple[Prefix, ...], own: Own, field: str) -> Iterator[Problem]:
+    """Why the peer's prefixes cannot be negotiated, whatever the addresses in use."""
+    for index, prefix in enumerate(prefixes):
         if prefix.prefixlen == 0:
             yield _remote("prefix_default_route", f"{field}[{index}]: a default route cannot be negotiated", field)
         if prefix.version == 6 and not own.can.ipv6:
             yield _remote("ipv6_unsupported", f"{field}[{index}]: this side carries IPv4 only ({prefix})", field)
-        if any(overlaps(prefix, other) for other in offer.prefixes[index + 1 :]):
+        if any(overlaps(prefix, other) for other in prefixes[index + 1 :]):
             yield _remote("prefixes_overlap", f"{field}[{index}]: overlaps another of the same offer ({prefix})", field)
         if own.translation is TranslationWish.NONE and any(
             a.version == prefix.version and a in prefix for a in own.usage.control
@@ -186,32 +174,16 @@ def _offer_problems(offer: Offer, own: Own) -> Iterator[Problem]:
             yield _remote(
                 "prefix_contains_control_plane", f"{field}[{index}]: contains a control-plane address ({prefix})", field
             )
-    if not offer.prefixes:
+    if not prefixes:
         yield _remote("local_subnet_missing", f"{field}: at least one prefix is needed", field)
-    if offer.probe is not None and not any(offer.probe in prefix for prefix in offer.prefixes):
+    if own.can.max_prefixes is not None and len(prefixes) > own.can.max_prefixes:
         yield _remote(
-            "probe_outside_prefixes", f"offer.probe: must lie in one of the prefixes ({offer.probe})", "offer.probe"
-        )
-    if offer.mtu < 576:
-        yield _remote("mtu_too_small", f"offer.mtu: must be at least 576 ({offer.mtu})", "offer.mtu")
-    if own.can.max_prefixes is not None and len(offer.prefixes) > own.can.max_prefixes:
-        yield _remote(
-            "too_many_prefixes", f"{field}: this side carries {own.can.max_prefixes} ({len(offer.prefixes)})", field
+            "too_many_prefixes", f"{field}: this side carries {own.can.max_prefixes} ({len(prefixes)})", field
         )
 
 
 def _remote(code: str, text: str, field: str) -> Problem:
     return Problem(code, text, "", field, Fault.REMOTE)
-
-
-def _again(offer: Offer, own: Own, problem: Problem) -> Counter | Refusal:
-    """A counter while it can still change the next offer, else the refusal that `problem` is."""
-    counter = make_counter(own, offer)
-    if problem.code == "alias_pool_exhausted" and not set(counter.free_aliases) - set(offer.aliases):
-        return Refusal((problem,))
-    if problem.code == "link_pool_exhausted" and not set(counter.free_links) - set(offer.links):
-        return Refusal((problem,))
-    return counter
 
 
 def _choose_translation(
@@ -276,16 +248,11 @@ def _choose_link(offer: Offer, own: Own) -> AgreedLink | Problem:
         )
     if both_can and LinkWish.NUMBERED not in wishes:
         return AgreedLink(LinkKind.UNNUMBERED)
-    clear = (*own.prefixes, *offer.prefixes)
+    busy = (*own.prefixes, *offer.prefixes, *own.usage.taken(own.link_pools))
     for prefix in offer.links:
         in_pool = any(within(prefix, pool) for pool in own.link_pools)
-        if (
-            in_pool
-            and prefix.prefixlen in (30, 31)
-            and not own.usage.clashes(prefix)
-            and not overlaps_any(prefix, clear)
-        ):
-            return _numbered(prefix)
+        if in_pool and prefix.prefixlen in (30, 31) and not overlaps_any(prefix, busy):
+            return numbered_link(prefix)
     return Problem(
         "link_pool_exhausted",
         "negotiated_networks: no link prefix is free at both sides",
@@ -294,7 +261,8 @@ def _choose_link(offer: Offer, own: Own) -> AgreedLink | Problem:
     )
 
 
-def _numbered(prefix: Prefix) -> AgreedLink:
+def numbered_link(prefix: Prefix) -> AgreedLink:
+    """The link in `prefix`: the initiator has the lower address."""
     first = prefix.network_address + (0 if prefix.prefixlen in (31, 127) else 1)
     low: InterfaceAddress = ip_interface((first, prefix.prefixlen))
     return AgreedLink(LinkKind.NUMBERED, low, ip_interface((first + 1, prefix.prefixlen)))
@@ -306,7 +274,7 @@ def _shared_alias(a: tuple[Prefix, ...], b: tuple[Prefix, ...], needs: dict[Role
     return one_each and bool(needs[Role.RESPONDER]) and bool(needs[Role.INITIATOR])
 
 
-def _concerns(side: Role, owner: Role, translator: Role | None) -> bool:
+def concerns(side: Role, owner: Role, translator: Role | None) -> bool:
     """Whether the alias of a prefix of `owner` has to be free at `side`: at its viewer and its translator."""
     return side in (owner.other, translator)
 
@@ -314,54 +282,38 @@ def _concerns(side: Role, owner: Role, translator: Role | None) -> bool:
 def _choose_aliases(
     offer: Offer, own: Own, needs: dict[Role, tuple[Prefix, ...]], translation: Translation, single: Role | None
 ) -> tuple[tuple[AgreedPrefix, ...], tuple[AgreedPrefix, ...]] | Problem:
-    clear: list[Prefix] = [*own.prefixes, *offer.prefixes]
+    busy = [*own.prefixes, *offer.prefixes]
     share = translation is Translation.SINGLE and _shared_alias(offer.prefixes, own.prefixes, needs)
-    sides: dict[Role, list[AgreedPrefix]] = {Role.INITIATOR: [], Role.RESPONDER: []}
-    shared: Prefix | None = None
-    for owner, prefixes in ((Role.RESPONDER, own.prefixes), (Role.INITIATOR, offer.prefixes)):
-        for real in prefixes:
-            if real not in needs[owner.other]:
-                sides[owner].append(AgreedPrefix(real, real, None))
-                continue
-            translator = single if translation is Translation.SINGLE else owner
-            alias = shared or _lowest_alias(real, owner, translator, offer, own, clear, both=share)
-            if alias is None:
-                return Problem(
-                    "alias_pool_exhausted",
-                    f"private_networks: no /{real.prefixlen} is free at both sides for {real}",
-                    "widen --private-networks at both sides",
-                    "private_networks",
-                )
-            if share:
-                shared = alias
-            elif alias not in clear:
-                clear.append(alias)
-            sides[owner].append(AgreedPrefix(real, alias, translator))
-    return tuple(sides[Role.INITIATOR]), tuple(sides[Role.RESPONDER])
+    found: dict[tuple[Role, Prefix], AgreedPrefix] = {}
+    wanted = [(owner, real) for owner in (Role.RESPONDER, Role.INITIATOR) for real in needs[owner.other]]
+    for owner, real in sorted(wanted, key=lambda item: item[1].prefixlen):
+        translator = single if translation is Translation.SINGLE else owner
+        first = next(iter(found.values()), None)
+        alias = first.alias if share and first else _lowest_alias(real, owner, translator, offer, own, busy, both=share)
+        if alias is None:
+            return Problem(
+                "alias_pool_exhausted",
+                f"private_networks: no /{real.prefixlen} is free at both sides for {real}",
+                "widen --private-networks at both sides",
+                "private_networks",
+            )
+        busy.append(alias)
+        found[owner, real] = AgreedPrefix(real, alias, translator)
+    theirs = tuple(found.get((Role.INITIATOR, real), AgreedPrefix(real, real)) for real in offer.prefixes)
+    return theirs, tuple(found.get((Role.RESPONDER, real), AgreedPrefix(real, real)) for real in own.prefixes)
 
 
 def _lowest_alias(
-    real: Prefix, owner: Role, translator: Role | None, offer: Offer, own: Own, clear: list[Prefix], *, both: bool
+    real: Prefix, owner: Role, translator: Role | None, offer: Offer, own: Own, busy: list[Prefix], *, both: bool
 ) -> Prefix | None:
-    """Rule 4: lowest in the intersection of the pools, else in the viewer's, free at viewer and translator."""
-    shared = tuple(intersection(own.alias_pools, offer.alias_pools))
-    viewer_pool = offer.alias_pools if owner.other is Role.INITIATOR else own.alias_pools
-    at_initiator = both or _concerns(Role.INITIATOR, owner, translator)
-    at_responder = both or _concerns(Role.RESPONDER, owner, translator)
-    for pools in (shared, viewer_pool):
-        if at_initiator:
-            found = [p for p in offer.aliases if (p.version, p.prefixlen) == (real.version, real.prefixlen)]
-            found = sorted(p for p in found if any(within(p, pool) for pool in pools))
-        else:
-            found = lowest_free(pools, real.version, real.prefixlen, own.usage, clear)
-        for alias in found:
-            if not overlaps_any(alias, clear) and not (at_responder and own.usage.clashes(alias)):
-                return alias
+    """The lowest in the intersection of the pools, else in the viewer's, free at viewer and translator."""
+    viewer_pools = offer.alias_pools if owner.other is Role.INITIATOR else own.alias_pools
+    offered = [p for p in offer.aliases if p.prefixlen == real.prefixlen]
+    for pools in (tuple(intersection(own.alias_pools, offer.alias_pools)), viewer_pools):
+        at_initiator = both or concerns(Role.INITIATOR, owner, translator)
+        places = tuple(intersection(pools, offered)) if at_initiator else pools
+        at_responder = both or concerns(Role.RESPONDER, owner, translator)
+        clear = (*busy, *(own.usage.taken(pools) if at_responder else ()))
+        if found := lowest_free(places, real.version, real.prefixlen, clear, 1):
+            return found[0]
     return None
-
-
-def _able(can: Can, translation: Translation, entries: Iterable[AgreedPrefix]) -> bool:
-    if translation is Translation.EACH_OWN:
-        return can.each_own
-    pairs = {(entry.real, entry.alias) for entry in entries}
-    return can.single or (can.single_identical and len(pairs) == 1)

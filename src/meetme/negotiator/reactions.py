@@ -11,7 +11,7 @@ from meetme.model.agreement import Role
 from meetme.model.errors import Fault, Problem
 from meetme.negotiator import negotiation as ev
 from meetme.negotiator.addressing import Counter, Own, Refusal
-from meetme.negotiator.agreeing import agree, make_offer, objections
+from meetme.negotiator.agreeing import agree, make_offer
 from meetme.negotiator.endings import (
     COMPARE_SECONDS,
     Move,
@@ -47,6 +47,7 @@ from meetme.negotiator.negotiation import (
     Verb,
     Wake,
 )
+from meetme.negotiator.objecting import objections
 from meetme.negotiator.policy import policy_problems
 from meetme.negotiator.states import ENDED, Device, State
 
@@ -87,6 +88,8 @@ def _propose(n: Negotiation, own: Own, counter: Counter | None, at: float, more:
     offer = make_offer(own, counter)
     if isinstance(offer, Refusal):
         return fail(n, offer.problems[0], at)
+    if counter and counter.lacking and offer == n.offer:
+        return fail(n, counter.lacking, at)
     n = replace(n, offer=offer, round=n.round + 1)
     return n, (Send(MessageType.PROPOSE, n.message(MessageType.PROPOSE)), *more)
 

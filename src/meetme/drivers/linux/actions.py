@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 
 from meetme.drivers.actions import Nat
 from meetme.model.addresses import Address, InterfaceAddress, Prefix
@@ -16,6 +17,7 @@ from meetme.model.errors import DeviceFailed, Unsupported
 Command = tuple[str, ...]
 
 COMMAND_SECONDS = 10.0
+EVERYWHERE = IPv4Network("0.0.0.0/0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,12 @@ def nat_steps(nat: Nat) -> tuple[Step, ...]:
             present=("iptables", "-t", table, "-C", chain, *rest),
         )
 
-    anywhere = type(nat.real)(0)
-    default = anywhere.supernet(new_prefix=0)
     selector = ("fwmark", str(nat.mark), "lookup", str(nat.table))
     return (
         rule("nat", "PREROUTING", "-d", str(nat.alias), "-j", "NETMAP", "--to", str(nat.real)),
         rule("nat", "POSTROUTING", "-d", str(nat.real), "-j", "NETMAP", "--to", str(nat.alias)),
         rule("mangle", "PREROUTING", "!", "-i", nat.port, "-j", "MARK", "--set-mark", str(nat.mark)),
-        route_step(default, nat.next_hop, table=nat.table),
+        route_step(EVERYWHERE, nat.next_hop, table=nat.table),
         Step(
             add=("ip", "rule", "add", *selector),
             undo=("ip", "rule", "del", *selector),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meetme.model.agreement import AgreedPrefix, Role
-from meetme.negotiator.negotiation import Claim, Negotiation
+from meetme.negotiator.negotiation import Attachment, Claim, Negotiation
 from meetme.negotiator.states import ENDED, Device
 
 
@@ -12,9 +12,7 @@ def claims(n: Negotiation) -> frozenset[Claim]:
     undone = n.device is Device.ABSENT and not n.left_on_device
     if n.released or (n.state in ENDED and undone):
         return frozenset()
-    a = n.attachment
-    port = f"{a.router}/{a.port}" + (f".{a.vlan}" if a.vlan is not None else "")
-    held = {Claim("port", port), Claim("circuit", n.circuit)}
+    held = {Claim("port", port_claim(n.attachment)), Claim("circuit", n.circuit)}
     if n.agreement is not None:
         sides = ((Role.INITIATOR, n.agreement.initiator), (Role.RESPONDER, n.agreement.responder))
         mine = {_prefix(e) for owner, side in sides for e in side.prefixes if n.role in (owner.other, e.translator)}
@@ -25,6 +23,12 @@ def claims(n: Negotiation) -> frozenset[Claim]:
         candidates = (*n.offer.aliases, *n.offer.links)
         return frozenset(held | {Claim("prefix", str(p), p) for p in candidates})
     return frozenset()
+
+
+def port_claim(attachment: Attachment) -> str:
+    """How a claim names a port: a VLAN of it is one of its own."""
+    vlan = f".{attachment.vlan}" if attachment.vlan is not None else ""
+    return f"{attachment.router}/{attachment.port}{vlan}"
 
 
 def _prefix(entry: AgreedPrefix) -> Claim:

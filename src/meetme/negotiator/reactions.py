@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from meetme.model.agreement import Role
+from meetme.model.agreement import MemberId, Role
 from meetme.model.errors import Fault, Problem
 from meetme.negotiator import negotiation as ev
 from meetme.negotiator.addressing import Counter, Own, Refusal
@@ -120,7 +120,7 @@ def on_propose(n: Negotiation | None, event: ev.ProposeReceived) -> Move:
             generation=event.generation,
             started=event.at,
         )
-    if event.rival is not None and not _yields(n, event.rival):
+    if event.rival is not None and not yields(event.rival, me=n.me, peer=n.peer):
         return _refuse(n, event, (_rival_problem(event.rival),), event.rival)
     problems = tuple(
         policy_problems(
@@ -146,9 +146,9 @@ def on_propose(n: Negotiation | None, event: ev.ProposeReceived) -> Move:
     return mark(n, "held", event.at), (deadline,)
 
 
-def _yields(n: Negotiation, rival: ev.Rival) -> bool:
+def yields(rival: ev.Rival, *, me: MemberId, peer: MemberId) -> bool:
     """Glare: of two proposals for one circuit that of the lower member id survives; anything further along stays."""
-    return rival.role is Role.INITIATOR and rival.state is S.PROPOSED and n.peer < n.me
+    return rival.role is Role.INITIATOR and rival.state is S.PROPOSED and peer < me
 
 
 def _rival_problem(rival: ev.Rival) -> Problem:

@@ -87,11 +87,16 @@ def _no_constant(name: str) -> NoReturn:
 
 def write_message(message: Message) -> str:
     """The envelope as JSON text."""
+    return json.dumps(message_json(message), separators=(",", ":"), ensure_ascii=False)
+
+
+def message_json(message: Message) -> dict[str, Any]:
+    """The envelope as a JSON value."""
     kind = message.type
     body = _adapter(BODIES[kind]).dump_python(message.body, mode="json")
     if body.get("agreement") is not None:
         body["agreement"] = json.loads(message.document) if message.document else _unsigned(message.body)
-    envelope = {
+    return {
         "version": VERSION,
         "negotiation": str(message.negotiation),
         "message": str(message.message),
@@ -102,7 +107,6 @@ def write_message(message: Message) -> str:
         "expires": datetime.fromtimestamp(message.expires, UTC).isoformat().replace("+00:00", "Z"),
         "body": body,
     }
-    return json.dumps(envelope, separators=(",", ":"), ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +121,13 @@ class _Envelope:
     body: dict[str, Any]
 
 
-def read_message(text: str | bytes) -> Message:
-    """Read an envelope. Raises InvalidInput `message_malformed`, `version_unknown` or `message_type_unknown`."""
+def read_message(source: str | bytes | dict[str, Any]) -> Message:
+    """Read an envelope, from text or from its JSON value.
+
+    Raises InvalidInput `message_malformed`, `version_unknown`, `message_type_unknown` or `signature_malformed`.
+    """
     code = "message_malformed"
-    raw = _load(text, path="message", code=code)
+    raw = _load(source, path="message", code=code) if isinstance(source, str | bytes) else source
     if not isinstance(raw, dict):
         raise InvalidInput(code, "message: must be a JSON object", field="message", fault=Fault.REMOTE)
     if raw.get("version") != VERSION or isinstance(raw["version"], bool):
@@ -143,7 +150,7 @@ def read_message(text: str | bytes) -> Message:
     body, document = dict(envelope.body), None
     if body.get("agreement") is not None:
         document = json.dumps(body["agreement"])
-        body["agreement"] = json.loads(payload_of(document))
+        body["agreement"] = _load(payload_of(document), path="message.body.agreement", code="agreement_malformed")
     return Message(
         envelope.negotiation,
         envelope.message,

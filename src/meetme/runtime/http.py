@@ -222,5 +222,6 @@ _SCHEMA: dict[str, Any] = {
         "hint": {"type": "string", "description": "what to do about it"},
         "fault": {"enum": ["local", "remote", "device"], "description": "who has to act"},
         "instance": {"type": "string", "description": "the request, as the log names it"},
+        "problems": {"type": "array", "items": {"type": "object"}, "description": "each one, where there are several"},
     },
 }

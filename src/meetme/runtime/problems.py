@@ -57,7 +57,8 @@ def problem_document(error: MeetMeError, *, instance: str | None = None) -> dict
         "detail": error.text,
         "fault": error.fault.value,
     }
-    optional = {"field": error.field, "hint": error.hint, "instance": instance}
+    every = [{"code": p.code, "detail": p.text, "field": p.field, "hint": p.hint} for p in error.problems]
+    optional = {"field": error.field, "hint": error.hint, "instance": instance, "problems": every}
     return document | {key: value for key, value in optional.items() if value}
 
 

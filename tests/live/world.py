@@ -29,7 +29,9 @@ _NEWNS, _NEWNET = 0x20000, 0x40000000
 
 def why_not() -> str | None:
     """The reason why no world can be built here; None where one can."""
-    probe = subprocess.run(["unshare", "-n", "-m", "mount", "-t", "tmpfs", "tmpfs", "/run"], capture_output=True, text=True)
+    probe = subprocess.run(
+        ["unshare", "-n", "-m", "mount", "-t", "tmpfs", "tmpfs", "/run"], capture_output=True, text=True
+    )
     return None if probe.returncode == 0 else f"needs root or `unshare -Urnm`: {probe.stderr.strip()}"
 
 
@@ -58,7 +60,11 @@ class Machine:
     def sh(self, command: str, *, check: bool = True, given: str | None = None) -> str:
         """Run a shell command line in the machine and return what it printed."""
         done = subprocess.run(
-            ["nsenter", "-t", str(self.pid), "-n", "-m", "sh", "-ec", command], capture_output=True, text=True, input=given, timeout=60
+            ["nsenter", "-t", str(self.pid), "-n", "-m", "sh", "-ec", command],
+            capture_output=True,
+            text=True,
+            input=given,
+            timeout=60,
         )
         if check and done.returncode != 0:
             raise AssertionError(f"{self.name}: {command}\n{done.stdout}{done.stderr}")
@@ -135,7 +141,9 @@ class Capture:
     def pairs(self) -> set[tuple[str, str]]:
         """Source and destination of every IPv4 packet seen since the last call."""
         return {
-            (socket.inet_ntoa(p[12:16]), socket.inet_ntoa(p[16:20])) for p in self.packets() if len(p) >= 20 and p[0] >> 4 == 4
+            (socket.inet_ntoa(p[12:16]), socket.inet_ntoa(p[16:20]))
+            for p in self.packets()
+            if len(p) >= 20 and p[0] >> 4 == 4
         }
 
 
@@ -147,9 +155,13 @@ class World:
 
     def machine(self, name: str, *, forwards: bool = False) -> Machine:
         """A new machine with nothing but lo."""
-        script = "mount -t tmpfs tmpfs /run && ip link set lo up && echo ready && exec sleep infinity"
+        # without duplicate address detection, which would make every new IPv6 address wait for over a second
+        settled = "for f in all default; do echo 0 > /proc/sys/net/ipv6/conf/$f/accept_dad; done"
+        script = f"mount -t tmpfs tmpfs /run && ip link set lo up && {settled} && echo ready && exec sleep infinity"
         holder = subprocess.Popen(
-            ["unshare", "-n", "-m", "--propagation", "private", "sh", "-c", script], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+            ["unshare", "-n", "-m", "--propagation", "private", "sh", "-c", script],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
         )
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"ready\n", f"{name}: no namespace"

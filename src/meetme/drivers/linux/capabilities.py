@@ -49,7 +49,9 @@ def capabilities() -> Capabilities:
         missing.append(_lacks("capability_missing", "may not send ICMP echo", "give CAP_NET_RAW"))
     for key in ("net/ipv4/ip_forward",):
         if kernel.setting(key) != "1":
-            missing.append(_lacks("forwarding_off", "the router does not forward", f"sysctl -w {key.replace('/', '.')}=1"))
+            missing.append(
+                _lacks("forwarding_off", "the router does not forward", f"sysctl -w {key.replace('/', '.')}=1")
+            )
     return Capabilities(
         driver="linux",
         unnumbered=results["unnumbered"],
@@ -79,9 +81,17 @@ def _try_all() -> dict[str, bool]:
 def _explained(results: dict[str, bool]) -> list[Problem]:
     told = {
         "veth": ("capability_missing", "this kernel has no veth", "modprobe veth"),
-        "unnumbered": ("capability_missing", "no IPv4 over IPv6 next hops", "Linux 5.2 or later, without ipv6.disable=1"),
+        "unnumbered": (
+            "capability_missing",
+            "no IPv4 over IPv6 next hops",
+            "Linux 5.2 or later, without ipv6.disable=1",
+        ),
         "vlan": ("vlan_unsupported", "this kernel has no 802.1Q", "modprobe 8021q, or use whole ports"),
-        "nat": ("capability_missing", "no nftables prefix translation", "Linux 5.8 with nft_nat and nf_conntrack, nft 0.9.5 or later"),
+        "nat": (
+            "capability_missing",
+            "no nftables prefix translation",
+            "Linux 5.8 with nft_nat and nf_conntrack, nft 0.9.5 or later",
+        ),
         "nat6": ("capability_missing", "no IPv6 prefix translation", "Linux 5.8 with nft_nat and IPv6"),
     }
     return [_lacks(*told[name]) for name, works in results.items() if not works]
@@ -96,7 +106,12 @@ def _works(*command: str, given: str) -> bool:
     if program is None:
         return False
     try:
-        return subprocess.run([program, *command[1:]], input=given, capture_output=True, text=True, timeout=10, check=False).returncode == 0
+        return (
+            subprocess.run(
+                [program, *command[1:]], input=given, capture_output=True, text=True, timeout=10, check=False
+            ).returncode
+            == 0
+        )
     except subprocess.TimeoutExpired:
         return False
 

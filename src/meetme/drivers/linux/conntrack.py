@@ -34,7 +34,9 @@ def forget(prefixes: Iterable[Prefix]) -> int:
     with Netlink(NETFILTER) as netlink:
         for message in netlink.dump(_GET, bytes(4)):
             ends = message.attributes(4)
-            if not any(address in prefix for address in _ends(ends) for prefix in wanted if address.version == prefix.version):
+            if not any(
+                address in prefix for address in _ends(ends) for prefix in wanted if address.version == prefix.version
+            ):
                 continue
             gone += _delete(netlink, message, ends)
     return gone

@@ -57,27 +57,21 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The ruleset, replaced in one transaction."""
+    """The ruleset, in one transaction. `replace` throws out what was there, which takes the kernel far longer."""
 
     namespace: str
     text: str
+    replace: bool
+
+    @property
+    def script(self) -> str:
+        """What `nft` reads."""
+        return f"flush ruleset\n{self.text}" if self.replace else self.text
 
     @property
     def command(self) -> str:
         """As typed in the router."""
-        return f"{_inside(self.namespace)}nft -f - <<'END'\n{self.text}END"
-
-
-@dataclass(frozen=True, slots=True)
-class Unload:
-    """Whatever somebody else put beside the ruleset, gone with it."""
-
-    namespace: str
-
-    @property
-    def command(self) -> str:
-        """As typed in the router."""
-        return f"{_inside(self.namespace)}nft flush ruleset"
+        return f"{_inside(self.namespace)}nft -f - <<'END'\n{self.script}END"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +127,7 @@ class ForgetFlows:
         return "; ".join(f"conntrack -D -d {prefix}; conntrack -D -r {prefix}" for prefix in self.prefixes)
 
 
-Step = Ip | Set | Load | Unload | MakeNamespace | DropNamespace | TakePort | ForgetFlows
+Step = Ip | Set | Load | MakeNamespace | DropNamespace | TakePort | ForgetFlows
 
 
 def steps(circuit: str, have: CircuitConfig | None, want: CircuitConfig | None) -> tuple[Step, ...]:
@@ -156,14 +150,15 @@ def _change(have: CircuitConfig, want: CircuitConfig) -> Iterator[Step]:
     extra, missing = have.parts - want.parts, want.parts - have.parts
     if not have.named:
         yield MakeNamespace(own.namespace)
+    inner = [part for part in missing if isinstance(part, Sysctl) and part.where is Where.CIRCUIT]
+    tracking = {part for part in inner if part.key.startswith("net/netfilter/")}
+    yield from _settings(set(inner) - tracking, Where.CIRCUIT, own)
     if have.ruleset != want.ruleset:
-        if have.ruleset:
-            yield Unload(own.namespace)
-        yield Load(own.namespace, want.ruleset)
-    yield from _settings(missing, Where.CIRCUIT, own)  # connection tracking has settings once a ruleset needs it
+        yield Load(own.namespace, want.ruleset, replace=bool(have.ruleset))
     for where in (Where.ROUTER, Where.CIRCUIT):
         yield from (_ip(part, own, part.remove) for part in _ordered(extra, where) if isinstance(part, Removable))
     yield from _connect(have, want, own)
+    yield from _settings(tracking, Where.CIRCUIT, own)  # they exist once a ruleset needs connection tracking
     yield from _additions(missing, Where.CIRCUIT, own)
     if have.ruleset and have.ruleset != want.ruleset:
         yield ForgetFlows(own.namespace)

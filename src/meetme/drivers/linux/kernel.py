@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from meetme.drivers.linux.netlink import (
     GET_ADDRESS,
@@ -201,23 +201,28 @@ def ruleset_generation() -> int:
 def setting(key: str) -> str | None:
     """A kernel setting by its path below /proc/sys; None where there is none or it cannot be read."""
     try:
-        return Path("/proc/sys", key).read_text().strip()
+        descriptor = os.open(f"/proc/sys/{key}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        return os.read(descriptor, 4096).decode().strip()
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def own_settings(device: str) -> tuple[tuple[str, str], ...]:
     """An interface's settings that differ from those a new one would get."""
     found: list[tuple[str, str]] = []
-    for family in ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh"):
-        base = Path("/proc/sys/net", family)
+    for family in ("ipv4", "ipv6"):
+        base = f"net/{family}/conf"
         try:
-            keys = sorted(path.name for path in (base / device).iterdir())
+            keys = sorted(os.listdir(f"/proc/sys/{base}/{device}"))
         except OSError:
             continue
         for key in keys:
-            value = setting(f"net/{family}/{device}/{key}")
-            usual = setting(f"net/{family}/default/{key}")
+            value, usual = setting(f"{base}/{device}/{key}"), setting(f"{base}/default/{key}")
             if key != "mtu" and value is not None and usual is not None and value != usual:
-                found.append((f"net/{family}/{device}/{key}", value))
+                found.append((f"{base}/{device}/{key}", value))
     return tuple(found)

@@ -23,7 +23,7 @@ from meetme.drivers.linux.config import (
 )
 from meetme.drivers.linux.names import PREFIX, PROTOCOL, TAG, Names, names
 from meetme.drivers.linux.netlink import Netlink
-from meetme.drivers.linux.notes import Note, Notes
+from meetme.drivers.linux.notes import Notes
 from meetme.drivers.linux.render import NAMESPACE_SYSCTLS
 from meetme.model.intent import Port, RouteFact
 
@@ -138,7 +138,12 @@ def facts(places: Places) -> RouterFacts:
             mtu = before.mtu if before is not None else inside.mtu
             ports.append(Port(inside.name, inside.up, mtu, inside.mac, before.addresses if before is not None else ()))
     facts_of = {
-        (r.prefix, links[r.device].name if r.device in links and r.kind == 1 else None, r.protocol == PROTOCOL, _connected(r)): None
+        (
+            r.prefix,
+            links[r.device].name if r.device in links and r.kind == 1 else None,
+            r.protocol == PROTOCOL,
+            _connected(r),
+        ): None
         for r in found
         if r.kind in (1, kernel.UNREACHABLE) and not r.prefix.is_multicast
     }
@@ -171,7 +176,12 @@ def _router_parts(netlink: Netlink, circuit: str, own: Names) -> Iterator[Part]:
     for version in (4, 6):
         for found in kernel.routes(netlink, version, table=MAIN, protocol=PROTOCOL, device=link.index):
             yield Route(Where.ROUTER, found.prefix, MAIN, found.metric, link.name, found.via, found.source)
-    for key in ("ipv6/conf/{}/disable_ipv6", "ipv6/conf/{}/accept_ra", "ipv6/conf/{}/forwarding", "ipv4/conf/{}/forwarding"):
+    for key in (
+        "ipv6/conf/{}/disable_ipv6",
+        "ipv6/conf/{}/accept_ra",
+        "ipv6/conf/{}/forwarding",
+        "ipv4/conf/{}/forwarding",
+    ):
         yield from _setting(Where.ROUTER, "net/" + key.format(own.outer))
 
 
@@ -189,14 +199,14 @@ def _inside(own: Names) -> tuple[set[Part], list[kernel.Link], int]:
                 if found.protocol == kernel.KERNEL or found.table == LOCAL or found.kind not in (1, kernel.UNREACHABLE):
                     continue
                 device = by_index.get(found.device) if found.kind == 1 else None
-                parts.add(Route(Where.CIRCUIT, found.prefix, found.table, found.metric, device, found.via, found.source))
+                parts.add(
+                    Route(Where.CIRCUIT, found.prefix, found.table, found.metric, device, found.via, found.source)
+                )
             for rule in kernel.rules(netlink, version):
                 parts.add(Rule(rule.version, rule.priority, rule.device, rule.mark, rule.table))
     for key, _ in NAMESPACE_SYSCTLS:
         parts.update(_setting(Where.CIRCUIT, key))
     return parts, links, kernel.ruleset_generation()
-
-
 
 
 def _device_parts(netlink: Netlink, where: Where, link: kernel.Link) -> Iterator[Part]:

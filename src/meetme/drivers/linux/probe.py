@@ -32,7 +32,9 @@ async def probe(request: ProbeRequest) -> ProbeReport:
     """
     if request.source.version != request.target.version:
         raise InvalidInput(
-            "probe_family", f"target: must be of the source's family ({request.source}, {request.target})", field="target"
+            "probe_family",
+            f"target: must be of the source's family ({request.source}, {request.target})",
+            field="target",
         )
     with _socket(request) as raw:
         return await _Probing(request, raw).run()

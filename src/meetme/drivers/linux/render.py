@@ -86,7 +86,10 @@ def _port(intent: LinkIntent, facts: RouterFacts) -> Port:
     if found is None:
         there = ", ".join(sorted(p.name for p in facts.ports if p.name != "lo")) or "none"
         raise NotFound(
-            "port_unknown", f'port: the router has no port "{intent.port}"', field="port", hint=f"its ports are: {there}"
+            "port_unknown",
+            f'port: the router has no port "{intent.port}"',
+            field="port",
+            hint=f"its ports are: {there}",
         )
     device = intent.port if intent.vlan is None else vlan_device(intent.port, intent.vlan)
     for name, circuit in facts.taken:
@@ -265,5 +268,3 @@ def _answered(facts: RouterFacts) -> Iterator[Prefix]:
                     yield ip_network(network.broadcast_address)
             elif network.prefixlen < 127:
                 yield ip_network(network.network_address)
-
-

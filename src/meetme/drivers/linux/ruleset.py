@@ -32,7 +32,7 @@ _DISCOVERY = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }"
 
 
 def ruleset(intent: LinkIntent, *, circuit: str, inside: str, own: Iterable[Prefix]) -> str:
-    """The whole text, replacing what was there in one transaction.
+    """The whole text.
 
     `circuit` and `inside` are the interfaces towards the peer and towards the router; `own` are the addresses that the
     router itself would answer (as seen inside).
@@ -58,7 +58,9 @@ def ruleset(intent: LinkIntent, *, circuit: str, inside: str, own: Iterable[Pref
             f"{u} {ip} daddr {remote_inside} ct state related {errors} meta mark set {FROM_INSIDE}",
             f"{x} {ip} daddr {local_wire} ct state related {errors} meta mark set {FROM_CIRCUIT}",
         ]
-        forward.append(f"meta nfproto ipv{version} tcp flags syn tcp option maxseg size set {intent.mtu - _TCP_HEADERS[version]}")
+        forward.append(
+            f"meta nfproto ipv{version} tcp flags syn tcp option maxseg size set {intent.mtu - _TCP_HEADERS[version]}"
+        )
         mine = [p for p in own if p.version == version and any(within(p, m.inside) for m in local)]
         if mine:
             forward_router.append(f"{x} {ip} daddr {_set(mine)} jump router")
@@ -93,7 +95,7 @@ def ruleset(intent: LinkIntent, *, circuit: str, inside: str, own: Iterable[Pref
         chains.append(_chain("dstnat", "nat", "prerouting", "dstnat", "accept", dstnat))
         chains.append(_chain("srcnat", "nat", "postrouting", "srcnat", "accept", srcnat))
     body = "\n".join(chains)
-    return f"table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n{body}}}\n"
+    return f"table inet {TABLE} {{\n{body}}}\n"
 
 
 def _translate(match: str, verb: str, field: str, pairs: Sequence[tuple[Prefix, Prefix]]) -> list[str]:

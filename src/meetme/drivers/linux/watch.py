@@ -28,7 +28,15 @@ from meetme.drivers.linux.netlink import (
 )
 
 POLL_SECONDS = 5.0
-_GROUPS = (1, 5, 7, 8, 9, 11, 19)  # RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE
+_GROUPS = (
+    1,
+    5,
+    7,
+    8,
+    9,
+    11,
+    19,
+)  # RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE
 _NFTABLES = (7,)  # NFNLGRP_NFTABLES
 _SETTLE_SECONDS = 0.01
 """One change is many events: they are told as one."""

@@ -13,7 +13,7 @@ import httpx2
 from meetme.model.errors import MeetMeError, NotFound, Unreachable
 from meetme.model.members import Member
 from meetme.runtime.problems import error_of_problem
-from meetme.runtime.tls import Trust
+from meetme.runtime.tls import Trust, refuses_us
 
 ANSWER_LIMIT = 256 * 1024
 CONNECT_SECONDS = 3.0
@@ -30,13 +30,22 @@ class Answer:
     document: Any
 
 
+@dataclass(frozen=True, slots=True)
+class _Connections:
+    """Those to one member, as the roster had it when they were made."""
+
+    member: Member
+    context: ssl.SSLContext
+    client: httpx2.AsyncClient
+
+
 class PeerClient:
     """Connections to every member we talk to, kept open. Follows the roster: a new key or address is used at once."""
 
     def __init__(self, trust: Trust, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._trust = trust
         self._timeout = httpx2.Timeout(answer_seconds, connect=CONNECT_SECONDS)
-        self._clients: dict[str, tuple[Member, httpx2.AsyncClient]] = {}
+        self._clients: dict[str, _Connections] = {}
 
     async def post(self, member: str, service: str, path: str, document: Mapping[str, Any]) -> Answer:
         """POST `document` to `path` of a member's `service` ("negotiator").
@@ -51,8 +60,8 @@ class PeerClient:
 
     async def close(self) -> None:
         """Close every connection."""
-        for _, client in self._clients.values():
-            await client.aclose()
+        for connections in self._clients.values():
+            await connections.client.aclose()
         self._clients.clear()
 
     async def _send(self, method: str, name: str, service: str, path: str, body: bytes | None) -> Answer:
@@ -65,34 +74,35 @@ class PeerClient:
                 hint=f"meetme peer add {name} --{service} URL",
                 field=service,
             )
-        client = await self._client(member)
+        known = await self._connections(member)
         headers = {"content-type": "application/json"} if body is not None else {}
         try:
-            async with client.stream(method, url.rstrip("/") + path, content=body, headers=headers) as response:
+            async with known.client.stream(method, url.rstrip("/") + path, content=body, headers=headers) as response:
                 return _read(name, response, await _body(name, response))
         except httpx2.TimeoutException as error:
             raise Unreachable(
                 "peer_timeout", f"peer '{name}': must answer in time ('{url}', {type(error).__name__})"
             ) from error
         except httpx2.HTTPError as error:
-            raise _unreachable(name, url, error) from error
+            raise await _unreachable(name, httpx2.URL(url), known.context, error) from error
 
-    async def _client(self, member: Member) -> httpx2.AsyncClient:
+    async def _connections(self, member: Member) -> _Connections:
         known = self._clients.get(member.id)
-        if known is not None and known[0] == member:
-            return known[1]
+        if known is not None and known.member == member:
+            return known
+        context = self._trust.client_context(member)
         client = httpx2.AsyncClient(
-            verify=self._trust.client_context(member),
+            verify=context,
             timeout=self._timeout,
             limits=httpx2.Limits(max_keepalive_connections=4, keepalive_expiry=KEEP_ALIVE_SECONDS),
             # A compressed answer could be small on the wire and huge here.
             headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "meetme"},
             trust_env=False,
         )
-        self._clients[member.id] = member, client
+        fresh = self._clients[member.id] = _Connections(member, context, client)
         if known is not None:
-            await known[1].aclose()
-        return client
+            await known.client.aclose()
+        return fresh
 
 
 async def _body(name: str, response: httpx2.Response) -> bytes:
@@ -127,7 +137,7 @@ def _read(name: str, response: httpx2.Response, body: bytes) -> Answer:
     return Answer(response.status_code, document)
 
 
-def _unreachable(name: str, url: str, error: httpx2.HTTPError) -> MeetMeError:
+async def _unreachable(name: str, url: httpx2.URL, context: ssl.SSLContext, error: httpx2.HTTPError) -> MeetMeError:
     cause = _tls_cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return Unreachable(
@@ -135,17 +145,20 @@ def _unreachable(name: str, url: str, error: httpx2.HTTPError) -> MeetMeError:
             f"peer '{name}': must show a key that we have pinned ('{url}' shows another one)",
             hint=f"ask its operator for the fingerprint, then meetme peer add {name}",
         )
-    if cause is not None and "ALERT" in (cause.reason or ""):
+    connected = not isinstance(error, httpx2.ConnectError)
+    if connected and url.scheme == "https" and await refuses_us(url.host, url.port or 443, context):
         return Unreachable(
             "peer_refuses_certificate",
-            f"peer '{name}': must know our key ('{url}' hung up: {cause.reason})",
+            f"peer '{name}': must know our key ('{url}' refuses it)",
             hint="its operator has to run meetme peer add for us",
         )
     if cause is not None:
-        return Unreachable("peer_speaks_no_tls", f"peer '{name}': must speak TLS 1.3 ('{url}': {cause.reason})")
+        return Unreachable(
+            "peer_speaks_no_tls", f"peer '{name}': must speak TLS 1.3 ('{url}': {cause.reason or cause})"
+        )
     return Unreachable(
-        "peer_unreachable",
-        f"peer '{name}': must be reachable ('{url}': {error or type(error).__name__})",
+        "peer_hung_up" if connected else "peer_unreachable",
+        f"peer '{name}': must {'answer' if connected else 'be reachable'} ('{url}': {error or type(error).__name__})",
         hint="is it running, and does a firewall let us through?",
     )
 

@@ -125,3 +125,25 @@ async def fetch_certificate(host: str, port: int, *, seconds: float = FETCH_SECO
     certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.transport.abort()
     return ssl.DER_cert_to_PEM_cert(certificate).encode("ascii")
+
+
+async def refuses_us(host: str, port: int, context: ssl.SSLContext, *, seconds: float = 1.0) -> bool:
+    """Whether a server that has just hung up does not know our certificate: connects again and only listens.
+
+    In TLS 1.3 a client is through with the handshake before the server has looked at its certificate. A server that
+    refuses it then hangs up at once, with an alert (some send none); one that knows us waits for our request.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    try:
+        async with asyncio.timeout(seconds):
+            return await reader.read(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:  # an alert, or a reset
+        return True
+    finally:
+        writer.transport.abort()

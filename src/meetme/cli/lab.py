@@ -169,11 +169,18 @@ def verify(name: str, file: str | None, form: str) -> int:
         print_json(report.as_json())
     else:
         rows = [
-            [each.name, "ok" if each.ok else "FAILED", each.source, each.to, each.proto, each.address or ""]
-            + [f"{each.received}/{each.sent}", each.seen_as or "", each.why]
+            (
+                each.name,
+                "ok" if each.ok else "FAILED",
+                f"{each.source} to {each.to}",
+                f"{each.proto} {each.address or ''}".strip(),
+                f"{each.received} of {each.sent}",
+                each.seen_as or "",
+                each.why,
+            )
             for each in report.checks
         ]
-        print_table(["check", "", "from", "to", "proto", "address", "arrived", "seen as", ""], rows, empty="no checks")
+        print_table(["check", "", "from to", "packets", "arrived", "seen as", "why"], rows, empty="no checks")
     return 0 if report.ok else 1
 
 

@@ -60,9 +60,8 @@ def svg(plan: Plan) -> str:
         labels.append(_label(domain.name, x, y))
     for name, (x, y) in place.items():
         left, top = x - _BOX[0] / 2, y - _BOX[1] / 2
-        labels.append(
-            f'<rect x="{left:.0f}" y="{top:.0f}" width="{_BOX[0]}" height="{_BOX[1]}" rx="5" fill="Canvas" stroke="currentColor"/>'
-        )
+        box = f'x="{left:.0f}" y="{top:.0f}" width="{_BOX[0]}" height="{_BOX[1]}" rx="5"'
+        labels.append(f'<rect {box} fill="Canvas" stroke="currentColor"/>')
         labels.append(_label(name, x, y))
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif"'

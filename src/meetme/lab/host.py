@@ -132,6 +132,8 @@ def _build(source: LabSource, state: LabState, timeout: float, progress: Progres
         else:
             raise _failed("lab_not_built", _ended_early(state, unstarted, time.monotonic() - began, timeout))
         if failures:
+            order = [machine.name for machine in source.plan.machines]
+            failures.sort(key=lambda failure: order.index(failure["machine"]))
             raise _failed("startup_failed", "\n".join(_failure_text(failure) for failure in failures))
         assert process is not None
         running = Running(
@@ -203,7 +205,7 @@ def _failure_text(failure: dict[str, Any]) -> str:
 
 
 def down(directory: Path) -> bool:
-    """End the lab of this directory; nothing of it stays. False when it was not up: leftovers are cleared away then too."""
+    """End the lab of this directory; nothing of it stays, nor of a killed `up`. False when it was not up."""
     state = LabState(directory)
     with state.locked():
         running = state.read()
@@ -226,7 +228,7 @@ def _end(process: int) -> None:
 
 
 def find_running(name: str) -> Running:
-    """The lab that is up and meant by `name`: a directory, a shipped lab, or the name of one that is up. Raises NotFound."""
+    """The lab that is up and meant by `name`: its directory, a shipped lab, or its own name. Raises NotFound."""
     labs = running_labs()
     directories = {str(Path(name).resolve())}
     with suppress(NotFound):
@@ -259,7 +261,7 @@ def _world(directory: Path, room: str, *, layered: bool) -> World:
 
 
 def _may_make_namespaces() -> bool:
-    """Whether this process may make network and mount namespaces as it is: the superuser of the machine or of a container."""
+    """Whether this process may make network and mount namespaces as it is: a superuser, if only of a container."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
             effective = int(line.split()[1], 16)

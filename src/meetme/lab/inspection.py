@@ -12,7 +12,7 @@ from meetme.model.errors import DeviceFailed
 
 
 def inspect_lab(lab: Lab, machine: str | None = None) -> dict[str, Any]:
-    """The lab as a document, or one machine of it. Raises NotFound for an unknown machine, DeviceFailed if it is gone."""
+    """The lab as a document, or one machine of it. Raises NotFound (no such machine) or DeviceFailed (it is gone)."""
     names = [machine] if machine is not None else list(lab.machines)
     questions = [lab.entrance(name).command(["sh", "-c", f"ip -j address && cat {STARTUP_LOG}"]) for name in names]
     asked = [subprocess.Popen(question, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for question in questions]

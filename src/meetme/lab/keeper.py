@@ -1,8 +1,8 @@
 """The first process of a lab: it makes the namespaces, builds the machines and then only waits.
 
-`python -m meetme.lab.keeper NAME` reads a pickled Order from standard input and answers in lines of JSON. Standard input
-is also its leash: until the command that started it says `keep`, the lab ends when that pipe does, so a killed `up`
-leaves no process behind. As the first process of its PID namespace it takes the whole lab with it when it ends.
+`python -m meetme.lab.keeper NAME` reads a pickled Order from standard input and answers in lines of JSON. Standard
+input is also its leash: until the command that started it says `keep`, the lab ends when that pipe does, so a killed
+`up` leaves no process behind. As the first process of its PID namespace it takes the whole lab with it when it ends.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _link(plan: Plan, process_of: dict[str, int]) -> str:
 
 
 class _Machine:
-    """One machine while it is built: a child of ours and the line to it. Its namespaces live on through our descriptors."""
+    """One machine while it is built: a child of ours and the line to it. Our descriptors keep its namespaces alive."""
 
     def __init__(self, plan: MachinePlan, world: inside.World) -> None:
         self.plan = plan

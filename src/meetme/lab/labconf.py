@@ -1,7 +1,7 @@
 """What a Kathara lab says: the grammar of `lab.conf` and `lab.dep`, as Kathara reads them. Pure.
 
-A line of `lab.conf` is blank, a comment, `LAB_NAME="..."` and its like, `MACHINE[NUMBER]="DOMAIN"` or `DOMAIN/MAC` (an
-interface), or `MACHINE[OPTION]="VALUE"`. A line of `lab.dep` is `MACHINE: MACHINE...`: the first starts after the others.
+A line of `lab.conf` is blank, a comment, `LAB_NAME="..."` and its like, `MACHINE[NUMBER]="DOMAIN"` or `DOMAIN/MAC`
+(an interface), or `MACHINE[OPTION]="VALUE"`. A line of `lab.dep` is `MACHINE: MACHINE...`: it starts after the others.
 Every mistake is collected, with file and line, so that a person sees all of them at once.
 """
 
@@ -89,7 +89,7 @@ class MachineConf:
 
 @dataclass(frozen=True, slots=True)
 class LabConf:
-    """A whole `lab.conf`. Machines in the order of their first mention; `ignored` names the options that do nothing here."""
+    """A whole `lab.conf`. Machines in the order of their first mention; `ignored`: options that do nothing here."""
 
     metadata: tuple[tuple[str, str], ...] = ()
     machines: tuple[MachineConf, ...] = ()
@@ -143,14 +143,9 @@ def parse_conf(text: str, mistakes: list[Mistake], *, file: str = "lab.conf") ->
         numbers = sorted(draft.numbers)
         missing = next((index for index, seen in enumerate(numbers) if index != seen), None)
         if missing is not None:
-            line_number = draft.numbers[numbers[missing]]
-            mistakes.append(
-                Mistake(
-                    file,
-                    line_number,
-                    f'interfaces are numbered from 0 without a gap ("{draft.machine.name}" has {numbers[missing]}, not {missing})',
-                )
-            )
+            found = numbers[missing]
+            text = f'interfaces are numbered from 0 without a gap ("{draft.machine.name}" has {found}, not {missing})'
+            mistakes.append(Mistake(file, draft.numbers[found], text))
     machines = (
         replace(draft.machine, interfaces=tuple(sorted(draft.machine.interfaces, key=lambda each: each.number)))
         for draft in drafts.values()

@@ -1,7 +1,7 @@
 """The inside of one machine: its file system, its interfaces, its startup. Runs in a child of the lab's keeper.
 
-The root is a tmpfs. The host's directories are bound into it read-only, those that a machine writes to are overlays whose
-upper layer lives in the lab's own tmpfs, so everything goes with the lab.
+The root is a tmpfs. The host's directories are bound into it read-only, those that a machine writes to are overlays
+whose upper layer lives in the lab's own tmpfs, so everything goes with the lab.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import socket
 import struct
@@ -41,13 +42,15 @@ _SYSCTLS_IPV6 = {
 }
 _SYSCTLS_NO_IPV6 = {"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"}
 
-# Runs a startup file to its end, as Kathara does, and notes every line that fails: line, status, size of the log, command.
+# Runs a startup file to its end, as Kathara does, and notes each line that fails: number, status, size of log, command.
 _RUNNER = f"""
 _failed() {{ printf '%s\\t%s\\t%s\\t%s\\n' "$2" "$1" "$(stat -c %s {STARTUP_LOG})" "$3" >> {_FAILURES}; }}
 trap '{{ _failed $? $LINENO "$BASH_COMMAND"; }} 2>/dev/null' ERR
+PS4='+ $LINENO: '
 set -E -x
 . "$1"
 """
+_LINE_TOLD = re.compile(rb"^(?:\++ |/hostlab/\S+: line )(\d+): ", re.MULTILINE)  # in a trace, or in a complaint of bash
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,12 @@ class World:
     environment: tuple[tuple[str, str], ...]
     needed: tuple[str, ...]
     layered: bool
-    """Whether copies of /etc and the folders of /var lie in `room/layer`: without them a user's machine could not write there."""
+    """Whether copies of /etc and the folders of /var lie in `room/layer`: else a user's machine could not write there."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartupFailure:
-    """A startup that went wrong: where, and the last it printed. `line` 0 where bash does not tell."""
+    """A startup that went wrong: where, and the last it printed. `line` is the last that bash told of, 0 if none."""
 
     machine: str
     file: str
@@ -153,7 +156,7 @@ def _overlay(name: str, base: Path, *, layered: bool) -> None:
         if os.access(host, os.R_OK | os.X_OK):
             _mount_overlay(name, [*lower, host], layered=layered)
             return
-    # The user may not read it, or the host mounted something below it, which the kernel then does not let a user take apart.
+    # The user may not read it, or the host mounted something below it, which the kernel does not let a user take apart.
     if lower:
         _mount_overlay(name, lower, layered=layered)
     else:
@@ -246,31 +249,35 @@ def run_startup(plan: MachinePlan, environment: dict[str, str]) -> list[StartupF
     failures: list[StartupFailure] = []
     for name in plan.startups:
         arguments = ["bash", "-c", _RUNNER, "startup", f"/hostlab/{name}"]
-        failures += _run(plan.name, name, arguments, environment)
+        failures += _run(plan.name, name, "", arguments, environment)
     for command in plan.conf.commands:
-        failures += _run(plan.name, "lab.conf", ["bash", "-x", "-c", command], environment)
+        failures += _run(plan.name, "lab.conf", command, ["bash", "-x", "-c", command], environment)
     return failures
 
 
-def _run(machine: str, file: str, arguments: list[str], environment: dict[str, str]) -> list[StartupFailure]:
+def _run(
+    machine: str, file: str, command: str, arguments: list[str], environment: dict[str, str]
+) -> list[StartupFailure]:
+    """Run one of them with its output in the log; `command` is what to show where no line is to blame."""
     Path(_FAILURES).unlink(missing_ok=True)
     with open(STARTUP_LOG, "ab", buffering=0) as log:
+        before = log.tell()
         status = subprocess.run(
             arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=environment, check=False
         ).returncode
-    text = Path(STARTUP_LOG).read_bytes()
+    printed = Path(STARTUP_LOG).read_bytes()[before:]
     noted = Path(_FAILURES).read_text(errors="replace").splitlines() if os.path.exists(_FAILURES) else []
     failures = []
     for entry in noted:
         if entry.count("\t") < 3:
             continue  # the rest of a command that spans lines
-        line, code, size, command = entry.split("\t", 3)
-        if not command.startswith('. "$1"'):
-            failures.append(
-                StartupFailure(machine, file, int(line), int(code), command[:200], _tail(text[: int(size)]))
-            )
+        line, code, size, failed = entry.split("\t", 3)
+        if not failed.startswith('. "$1"'):
+            output = _tail(printed[: int(size) - before])
+            failures.append(StartupFailure(machine, file, int(line), int(code), failed[:200], output))
     if status != 0 and not failures:
-        failures.append(StartupFailure(machine, file, 0, status, "", _tail(text)))
+        told = [int(number) for number in _LINE_TOLD.findall(printed)]
+        failures.append(StartupFailure(machine, file, told[-1] if told else 0, status, command, _tail(printed)))
     return failures
 
 

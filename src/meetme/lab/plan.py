@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from meetme.lab.labconf import LabConf, MachineConf
 
-# A wire lets everything through. A bridge keeps some link-local groups (LLDP, 802.1X, LACP) to itself unless its ports are
-# told otherwise; pause frames (01) cannot be let through, and spanning tree (00) passes while the bridge runs none itself.
+# A wire lets everything through. A bridge keeps some link-local groups (LLDP, 802.1X, LACP) to itself unless its ports
+# are told otherwise; pause frames (01) cannot be let through, spanning tree (00) passes as the bridge runs none itself.
 _PASS_LINK_LOCAL_GROUPS = 0xFFFD
 
 
@@ -99,7 +99,7 @@ def plan_lab(
     folders: frozenset[str] = frozenset(),
     after: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Plan:
-    """Plan what `conf` describes. `files` and `folders` are the names in the lab's directory, `after` is its lab.dep."""
+    """Plan what `conf` describes. `files` and `folders` are the names in the lab's directory, `after` its lab.dep."""
     order = after or {}
     machines = tuple(
         MachinePlan(
@@ -124,7 +124,7 @@ def plan_lab(
 
 
 def link_commands(plan: Plan, process_of: Mapping[str, int]) -> tuple[str, ...]:
-    """The links of the lab as one `ip -batch`, run in the switches' namespace; `process_of` names each machine's namespace."""
+    """The links as one `ip -batch`, run in the switches' namespace; `process_of` gives a process in each machine's."""
     commands: list[str] = []
     ports = 0
     for index, domain in enumerate(plan.domains):

@@ -95,7 +95,7 @@ def make_read_only(path: str, *, recursive: bool = True) -> None:
 
 
 def change_root(path: str) -> None:
-    """Make the mount at `path` the root and let go of the old one, pivot_root(2) with both arguments ".". Raises OSError."""
+    """Make the mount at `path` the root and let go of the old one: pivot_root(2), "." on both sides. Raises OSError."""
     os.chdir(path)
     _call(f"pivot_root {path}", _libc.pivot_root, b".", b".")
     _call("umount of the old root", _libc.umount2, b".", ctypes.c_int(_MNT_DETACH))

@@ -25,7 +25,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What came of one check: frames that left the sender, nonces that the receiver saw, and the sender as it saw it."""
+    """What came of one check: frames that left the sender, nonces that the receiver saw, and from where they came."""
 
     name: str
     ok: bool

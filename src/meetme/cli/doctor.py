@@ -1,0 +1,124 @@
+"""`meetme doctor`: what this machine can do, what is missing, how to get it. Touches nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from meetme.cli.output import asynchronous, format_option
+
+if TYPE_CHECKING:
+    from meetme.model.intent import Capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report. `needed`: without it the main job does not work here."""
+
+    what: str
+    ok: bool
+    detail: str
+    hint: str = ""
+    needed: bool = True
+
+
+@click.command()
+@click.option("--driver", default="linux", show_default=True, help="The driver to ask.")
+@click.option("--inside", is_flag=True, hidden=True)
+@format_option
+@asynchronous
+async def doctor(driver: str, inside: bool, form: str) -> int:
+    """What this machine can do, probed in throw-away namespaces; what is missing, and how to get it.
+
+    Exit status 0 when a border router can run here or a lab can be built, 1 otherwise.
+    """
+    from dataclasses import asdict
+
+    from meetme.cli.output import print_json, print_table
+
+    if inside:
+        print_json([asdict(f) for f in await _device(driver)])
+        return 0
+    findings = [_python(), *_programs(), _namespaces()]
+    findings += await _device(driver) if os.geteuid() == 0 else _device_in_user_namespace(driver)
+    good = all(f.ok for f in findings if f.needed)
+    if form == "json":
+        print_json({"ok": good, "findings": [asdict(f) for f in findings]})
+    else:
+        rows = [(f.what, _mark(f), f.detail) for f in findings]
+        print_table(("", "", ""), rows, empty="nothing was looked at")
+        for finding in findings:
+            if not finding.ok and finding.hint:
+                click.echo(f"{finding.what}: {finding.hint}")
+    return 0 if good else 1
+
+
+def _mark(finding: Finding) -> str:
+    return "[green]yes[/]" if finding.ok else "[red]no[/]" if finding.needed else "[yellow]no[/]"
+
+
+def _python() -> Finding:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return Finding("python", sys.version_info >= (3, 11), version, "3.11 or later is needed")
+
+
+def _programs() -> list[Finding]:
+    from shutil import which
+
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    packages = {"ip": "iproute2", "nft": "nftables", "conntrack": "conntrack"}
+    found = {program: which(program, path=path) for program in packages}
+    return [
+        Finding(f"program {program}", place is not None, place or "not found", f"apt-get install {packages[program]}")
+        for program, place in found.items()
+    ]
+
+
+def _namespaces() -> Finding:
+    """Whether a lab can be built: as root always, else in a user namespace where the kernel allows it."""
+    import subprocess
+
+    if os.geteuid() == 0:
+        return Finding("labs", True, "as root")
+    tried = subprocess.run(["unshare", "-Urnm", "true"], capture_output=True, text=True, check=False)
+    hint = "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or run it with sudo"
+    if tried.returncode == 0:
+        return Finding("labs", True, "rootless, in a user namespace")
+    return Finding("labs", False, tried.stderr.strip() or "user namespaces are not allowed", hint)
+
+
+async def _device(driver: str) -> list[Finding]:
+    """What driver and kernel can do here, in this very namespace."""
+    from meetme.drivers.registry import load_driver
+
+    can: Capabilities = await load_driver(driver).capabilities()
+    findings = [
+        Finding("translation", can.translate, "one-to-one on whole prefixes, both directions"),
+        Finding("unnumbered links", can.unnumbered, "IPv4 over an IPv6 link-local next hop"),
+        Finding("probes", can.probe, "echo requests along the customers' path"),
+        Finding("IPv6", can.ipv6, "prefixes of both families", needed=False),
+        Finding("VLAN", can.vlan, "802.1Q sub-interfaces; without, a circuit takes a whole port", needed=False),
+    ]
+    return findings + [Finding(p.code, False, p.text, p.hint, needed=False) for p in can.missing]
+
+
+def _device_in_user_namespace(driver: str) -> list[Finding]:
+    """An ordinary user may not touch this network, but a namespace of its own tells the same about the kernel."""
+    import json
+    import subprocess
+
+    script = 'mount -t tmpfs tmpfs /run && exec "$0" -m meetme.cli.doctor "$1"'
+    command = ["unshare", "-Urnm", "sh", "-c", script, sys.executable, driver]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        detail = done.stderr.strip().splitlines()[-1:] or ["the probe did not run"]
+        return [Finding("translation", False, detail[0], "run it as root to see more")]
+    return [Finding(**found) for found in json.loads(done.stdout)]
+
+
+if __name__ == "__main__":
+    doctor(args=["--inside", "--driver", sys.argv[1]])

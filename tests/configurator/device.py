@@ -64,6 +64,7 @@ class Device:
     applied: int = 0
     """How many changes were asked of it."""
     writes: int = 0
+    reads: int = 0
     events: asyncio.Queue[Disturbance] = field(default_factory=asyncio.Queue)
 
     def disturb(self, circuit: str, lines: Lines | None) -> None:
@@ -120,6 +121,7 @@ class FakeDriver:
         return (f"port {intent.port}", f"mtu {intent.mtu}", *prefixes)
 
     async def read(self, circuit: str) -> Lines | None:
+        self.device.reads += 1
         await asyncio.sleep(0)
         return self.device.lines.get(circuit)
 

@@ -315,9 +315,12 @@ async def test_what_no_intent_knows_is_cleared(start: Start, device: Device) -> 
     assert device.lines == {}
 
 
-async def test_drift_is_repaired_at_once_and_told(start: Start, device: Device, driver: FakeDriver) -> None:
+async def test_drift_is_repaired_at_once_and_told(
+    start: Start, device: Device, driver: FakeDriver, clock: ManualClock
+) -> None:
     keeper = await start()
     await keeper.apply(intent())
+    clock.advance(1)
     told: list[LinkEvent] = []
 
     async def listen() -> None:
@@ -347,6 +350,7 @@ async def test_a_device_that_refuses_repairs_is_left_in_peace(
 ) -> None:
     keeper = await start()
     await keeper.apply(intent())
+    clock.advance(1)
     driver.before = refuse
     applied = device.applied
     for _ in range(20):
@@ -365,14 +369,33 @@ async def test_a_device_that_refuses_repairs_is_left_in_peace(
     assert (await keeper.observe()).links[0].in_sync
 
 
-async def test_a_fight_over_the_device_is_no_tight_loop(start: Start, device: Device) -> None:
+async def test_a_fight_over_the_device_is_no_tight_loop(start: Start, device: Device, clock: ManualClock) -> None:
     keeper = await start()
     await keeper.apply(intent())
     applied = device.applied
     for _ in range(100):
+        clock.advance(0.05)
         device.disturb("c1", None)
         await asyncio.sleep(0.002)
-    assert 1 <= device.applied - applied <= 4
+    assert 2 <= device.applied - applied <= 8
+    clock.advance(5)
+    device.disturb("c1", None)
+    await until(lambda: "c1" in device.lines)
+
+
+async def test_the_echo_of_our_own_change_costs_one_look(
+    start: Start, device: Device, driver: FakeDriver, clock: ManualClock
+) -> None:
+    keeper = await start()
+    await keeper.apply(intent())
+    reads = device.reads
+    for _ in range(10):
+        device.disturb("c1", device.lines["c1"])
+        await asyncio.sleep(0.002)
+    assert device.reads == reads
+    clock.advance(1)
+    device.disturb("c1", device.lines["c1"])
+    await until(lambda: device.reads == reads + 1)
 
 
 async def test_a_caller_that_leaves_does_not_stop_the_device_half_way(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from meetme.configurator.keeper import Keeper
 from meetme.configurator.service import ConfiguratorService
 from meetme.drivers.linux.actions import LinuxActions
 from meetme.runtime.clock import SystemClock
@@ -14,8 +13,9 @@ from tests.configurator.device import Device, FakeDriver
 
 
 async def main(address: str) -> None:
-    keeper = Keeper(FakeDriver(Device()), Database.open("sqlite://"), SystemClock())
-    service = ConfiguratorService(keeper, driver="fake", actions=LinuxActions())
+    driver = FakeDriver(Device())
+    driver.actions = LinuxActions()  # type: ignore[attr-defined]
+    service = ConfiguratorService(driver, Database.open("sqlite://"), SystemClock())
     print(f"listening on {await service.start(address)}", flush=True)
     await asyncio.Event().wait()
 

@@ -14,7 +14,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from meetme.configurator.client import ConfiguratorClient, open_configurator
-from meetme.configurator.keeper import Keeper
 from meetme.configurator.service import ConfiguratorService
 from meetme.configurator.v1 import configurator_pb2 as pb
 from meetme.model.errors import (
@@ -52,8 +51,7 @@ class Router:
     async def start(self) -> None:
         self.driver = FakeDriver(self.device)
         self.database = Database.open(f"sqlite:///{self.folder / 'configurator.db'}")
-        keeper = Keeper(self.driver, self.database, SystemClock())
-        self.service = ConfiguratorService(keeper, driver="fake")
+        self.service = ConfiguratorService(self.driver, self.database, SystemClock())
         await self.service.start(self.target)
 
     async def stop(self) -> None:
@@ -237,9 +235,9 @@ async def test_the_client_finds_a_configurator_that_came_back(client: Configurat
 
 
 async def test_a_port_in_use_is_said_so(router: Router, tmp_path: Path) -> None:
-    service = ConfiguratorService(Keeper(router.driver, router.database, SystemClock()), driver="fake")
+    service = ConfiguratorService(router.driver, router.database, SystemClock())
     bound = await service.start("127.0.0.1:0")
-    other = ConfiguratorService(Keeper(router.driver, router.database, SystemClock()), driver="fake")
+    other = ConfiguratorService(router.driver, router.database, SystemClock())
     with pytest.raises(Conflict) as caught:
         await other.start(bound)
     assert caught.value.code == "address_in_use"

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from meetme.configurator.client import open_configurator
-from meetme.configurator.keeper import Keeper
 from meetme.configurator.service import ConfiguratorService
 from meetme.model.errors import InvalidInput, MeetMeError
 from meetme.runtime.clock import SystemClock
@@ -35,7 +34,7 @@ async def listener() -> AsyncIterator[Listener]:
     own, client = create_identity("router1"), create_identity("csp-a")
     listener = Listener("", own, client, [client])
     database = Database.open("sqlite://")
-    service = ConfiguratorService(Keeper(FakeDriver(Device()), database, SystemClock()), driver="fake")
+    service = ConfiguratorService(FakeDriver(Device()), database, SystemClock())
     listener.target = await service.start("127.0.0.1:0", lambda: tls(own, *listener.pinned))
     yield listener
     await service.stop()
@@ -89,7 +88,7 @@ async def test_in_the_clear_only_on_this_machine(address: str) -> None:
         await open_configurator(address)
     assert caught.value.code == "tls_required"
     database = Database.open("sqlite://")
-    service = ConfiguratorService(Keeper(FakeDriver(Device()), database, SystemClock()), driver="fake")
+    service = ConfiguratorService(FakeDriver(Device()), database, SystemClock())
     with pytest.raises(InvalidInput) as refused:
         await service.start(address)
     assert refused.value.code == "tls_required"

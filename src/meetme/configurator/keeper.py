@@ -38,7 +38,7 @@ from meetme.runtime.database import Database, migrate
 
 T = TypeVar("T")
 
-DEVICE_SECONDS = 30.0
+DEVICE_SECONDS = 60.0
 """For one call to the device; then it counts as failed, and later orders are not held up behind it."""
 
 
@@ -95,9 +95,13 @@ class Keeper(Generic[ConfigT]):
     async def stop(self) -> None:
         """Finish the orders under way and let go of the device, which stays as it is."""
         await self._tender.stop()
-        self._watchers.close()
+        self.end_watches()
         await asyncio.gather(*self._working, return_exceptions=True)
         await self._driver.close()
+
+    def end_watches(self) -> None:
+        """End the iteration of everybody who watches."""
+        self._watchers.close()
 
     async def apply(
         self, intent: LinkIntent, *, confirm_seconds: float | None = None, dry_run: bool = False
@@ -291,13 +295,12 @@ class Keeper(Generic[ConfigT]):
     async def _difference(
         self, circuit: str, wanted: LinkIntent | None, facts: RouterFacts | None = None
     ) -> Change[ConfigT]:
-        want = None
-        if wanted is not None:
-            if facts is None:
-                facts = await self._touch(self._driver.facts())
-            want = self._driver.render(wanted, facts)
-        have = await self._touch(self._driver.read(circuit))
-        return self._driver.plan(circuit, have, want)
+        if wanted is None:
+            return self._driver.plan(circuit, await self._touch(self._driver.read(circuit)), None)
+        known, have = await self._touch(
+            asyncio.gather(self._driver.facts() if facts is None else _given(facts), self._driver.read(circuit))
+        )
+        return self._driver.plan(circuit, have, self._driver.render(wanted, known))
 
     async def _touch(self, call: Awaitable[T]) -> T:
         try:
@@ -369,12 +372,18 @@ class Keeper(Generic[ConfigT]):
         self._tell(circuit, LinkEventKind.FAILED, problem.text)
 
     def _tell(self, circuit: str, kind: LinkEventKind, detail: str, *, agreement: UUID | None = None) -> None:
-        self._watchers.tell(self._event(circuit, kind, detail, agreement=agreement))
+        event = self._event(circuit, kind, detail, agreement=agreement)
+        structlog.get_logger().info("link", circuit=circuit, agreement=event.agreement, event_kind=kind, detail=detail)
+        self._watchers.tell(event)
 
     def _event(self, circuit: str, kind: LinkEventKind, detail: str, *, agreement: UUID | None = None) -> LinkEvent:
         kept = self._kept.get(circuit)
         in_sync = circuit in self._health and self._health[circuit].in_sync
         return LinkEvent(circuit, kept.intent.agreement if kept else agreement, kind, detail, in_sync)
+
+
+async def _given(facts: RouterFacts) -> RouterFacts:
+    return facts
 
 
 def _restore(table: dict[str, T], key: str, value: T | None) -> None:

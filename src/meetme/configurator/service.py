@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc.aio
 import structlog
@@ -16,9 +16,11 @@ from meetme.configurator import action_wire, wire
 from meetme.configurator.keeper import Keeper
 from meetme.configurator.v1 import configurator_pb2 as pb
 from meetme.configurator.v1 import configurator_pb2_grpc as rpc
-from meetme.drivers.actions import RouterActions
-from meetme.drivers.base import ConfigT
+from meetme.drivers.actions import OffersActions, RouterActions
+from meetme.drivers.base import ConfigT, Driver
 from meetme.model.errors import InvalidInput, MeetMeError, Unsupported
+from meetme.runtime.clock import Clock
+from meetme.runtime.database import Database
 from meetme.runtime.grpc import Tls, build_server, listen
 
 MessageT = TypeVar("MessageT", bound=Message)
@@ -129,13 +131,13 @@ class ActionServicer(rpc.ConfiguratorServicer):
             return pb.Result(success=False, message="failed unexpectedly; the configurator's log has the details")
 
 
-class ConfiguratorService:
-    """A keeper behind a gRPC listener."""
+class ConfiguratorService(Generic[ConfigT]):
+    """One device behind a gRPC listener. `database` stays its owner's to close."""
 
-    def __init__(self, keeper: Keeper[ConfigT], *, driver: str, actions: RouterActions | None = None) -> None:
-        self._keeper = keeper
-        self._links = LinkServicer(keeper)
-        self._actions = ActionServicer(actions, driver)
+    def __init__(self, driver: Driver[ConfigT], database: Database, clock: Clock) -> None:
+        self._keeper = Keeper(driver, database, clock)
+        self._links = LinkServicer(self._keeper)
+        self._actions = ActionServicer(driver.actions if isinstance(driver, OffersActions) else None, driver.name)
         self._server: grpc.aio.Server | None = None
 
     async def start(self, address: str, tls: Callable[[], Tls] | None = None) -> str:
@@ -161,5 +163,6 @@ class ConfiguratorService:
     async def stop(self) -> None:
         """Take no more calls, finish those under way, let go of the device."""
         if self._server is not None:
+            self._keeper.end_watches()  # they would never end by themselves
             await self._server.stop(GRACE_SECONDS)
             await self._keeper.stop()

@@ -25,6 +25,8 @@ POLL_SECONDS = 5.0
 QUIET_SECONDS = 10.0
 """After this long without drift a repair is the first in its row again."""
 HEALED_AT_ONCE = 8
+SETTLE_SECONDS = 0.25
+"""Events right after a change of ours are most likely its echo, and others come in bursts: one look is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,10 @@ class Tender:
         self._wake.set()
 
     def well(self, circuit: str) -> None:
-        """The circuit is as it should be: failures before this count no more."""
-        self._pace[circuit].failures = 0
+        """The circuit has just been seen, or brought, in force: failures before this count no more."""
+        pace = self._pace[circuit]
+        pace.failures = 0
+        pace.not_before = self._clock.monotonic() + SETTLE_SECONDS
 
     def retry(self, circuit: str) -> None:
         """The circuit failed: heal it after a while, longer with each failure in a row."""
@@ -133,7 +137,7 @@ class Tender:
         pace, now = self._pace[circuit], self._clock.monotonic()
         pace.repairs = pace.repairs + 1 if now - pace.repaired_at < QUIET_SECONDS else 1
         pace.repaired_at = now
-        pace.not_before = now + plan.pause_after(pace.repairs)
+        pace.not_before = now + max(plan.pause_after(pace.repairs), SETTLE_SECONDS)
 
     async def _follow(self) -> None:
         while True:

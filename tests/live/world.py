@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import pickle
+import select
 import socket
 import struct
 import subprocess
@@ -255,19 +256,38 @@ def eventually(condition: Callable[[], bool], within: float = 3.0) -> bool:
     return True
 
 
-def icmp_errors(raw: socket.socket, within: float = 2.0) -> Iterator[tuple[str, int, int, int, str, str]]:
-    """ICMP errors that reach a raw socket: (from, type, code, next-hop MTU, inner source, inner destination)."""
-    until = time.monotonic() + within
-    while (left := until - time.monotonic()) > 0:
-        raw.settimeout(left)
-        try:
-            data = raw.recv(65535)
-        except TimeoutError:
-            return
-        outer = (data[0] & 0xF) * 4
-        kind, code, _, _, mtu = struct.unpack_from("!BBHHH", data, outer)
-        if kind in (3, 11, 12):
-            inner = data[outer + 8 :]
-            yield (
-                socket.inet_ntoa(data[12:16]), kind, code, mtu, socket.inet_ntoa(inner[12:16]), socket.inet_ntoa(inner[16:20])
-            )  # fmt: skip
+@dataclass(frozen=True)
+class Believed:
+    """An ICMP error as the kernel handed it to the socket whose packet caused it; `info` is the MTU of the next hop."""
+
+    offender: str
+    kind: int
+    code: int
+    info: int
+
+
+def provoke(
+    client: Machine, to: str, *, port: int = 33434, hops: int = 64, size: int = 60, own: str | None = None
+) -> Believed | None:
+    """Send one UDP datagram of `size` octets of IP packet, don't-fragment; the ICMP error that its socket gets within a second."""
+    six = ":" in to
+    level = socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP
+    with client.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as calling:
+        calling.setsockopt(level, 25 if six else 11, 1)  # IP_RECVERR
+        calling.setsockopt(level, socket.IPV6_UNICAST_HOPS if six else socket.IP_TTL, hops)
+        calling.setsockopt(level, 23 if six else 10, 3)  # IP_MTU_DISCOVER: IP_PMTUDISC_PROBE
+        if own:
+            calling.bind((own, 0))
+        calling.connect((to, port))
+        calling.send(bytes(size - (48 if six else 28)))
+        poller = select.poll()
+        poller.register(calling, select.POLLERR)
+        if not poller.poll(1000):
+            return None
+        _, ancillary, _, _ = calling.recvmsg(2048, 512, 0x2000)  # MSG_ERRQUEUE
+    for found_level, _, data in ancillary:
+        if found_level == level:
+            _, _, kind, code, _, info, _ = struct.unpack_from("=IBBBBII", data)
+            raw = data[16 + 8 : 16 + 24] if six else data[16 + 4 : 16 + 8]
+            return Believed(socket.inet_ntop(calling.family, raw), kind, code, info)
+    return None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from meetme.drivers.base import Change, Disturbance, RouterFacts
 from meetme.drivers.linux import kernel, observe
+from meetme.drivers.linux.actions import LinuxActions
 from meetme.drivers.linux.capabilities import capabilities
 from meetme.drivers.linux.config import CircuitConfig
 from meetme.drivers.linux.difference import Step, steps
@@ -31,6 +32,8 @@ class LinuxDriver:
     name = "linux"
 
     def __init__(self, run_directory: Path = RUN_DIRECTORY) -> None:
+        self.actions = LinuxActions()
+        """The thesis's three actions, for who asks for no more."""
         self._places = Places(run_directory)
         self._held: dict[str, int] = {}
         """Open descriptors of the namespaces, by circuit: while we run, no unmounting can end one."""

@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 import time
+from contextlib import suppress
 
 EVERY = 0.002
 """Seconds between two requests: the resolution of the answer."""
@@ -33,10 +34,8 @@ def first_answer(address: str, seconds: float) -> float | None:
         speaker.setblocking(False)
         print("ready", flush=True)
         while time.monotonic() < deadline:
-            try:
+            with suppress(OSError):  # no route yet, or an earlier error of this address: that is what we wait out
                 speaker.sendto(request, (address, 0))
-            except OSError:
-                pass  # no route yet, or an earlier error of this very address: that is what we wait to be over
             wait_until = time.monotonic() + EVERY
             while (left := wait_until - time.monotonic()) > 0:
                 if not select.select([speaker], [], [], left)[0]:

@@ -1,0 +1,200 @@
+"""`meetme serve SERVICE...`: run services of one member in one process, each with its own listeners."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meetme.cli.member import member_directory
+from meetme.cli.output import asynchronous
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
+    from meetme.configurator.settings import ConfiguratorSettings
+    from meetme.runtime.grpc import Tls
+    from meetme.runtime.identity import Identity
+    from meetme.runtime.settings import SettingsFile
+
+SERVICES = ("negotiator", "configurator")
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSettings:
+    """`[member]`: who we are. None: the files in the member's folder."""
+
+    id: str | None = None
+    key: Path | None = None
+    certificate: Path | None = None
+    roster: Path | None = None
+    token: Path | None = None
+
+
+@click.command(epilog="Example: meetme serve negotiator configurator --config /etc/meetme/meetme.toml")
+@click.argument("services", nargs=-1, required=True, type=click.Choice(SERVICES))
+@click.option("--config", type=click.Path(path_type=Path), envvar="MEETME_CONFIG", help="Settings file (TOML).")
+@click.option("--listen", help="Local API (negotiator, default 127.0.0.1:8471) or gRPC (configurator, 127.0.0.1:8475).")
+@click.option("--listen-peers", help="Where other members reach the negotiator: the only thing the outside ever sees.")
+@click.option("--listen-metrics", help="Where /metrics is served without a token.")
+@click.option("--database", help="sqlite:///PATH or postgresql://...  [default: a file in the state folder]")
+@click.option("--local-subnet", multiple=True, help="Negotiator: prefix to make reachable; repeatable.")
+@click.option("--border-router-port", help="Negotiator: port to configure when a circuit has no attachment.")
+@click.option("--private-networks", multiple=True, help="Negotiator: pool for aliases on overlap; repeatable.")
+@click.option("--negotiated-networks", multiple=True, help="Negotiator: pool for numbered links; repeatable.")
+@click.option("--configurator", multiple=True, help="Negotiator: NAME=HOST:PORT of a border router; repeatable.")
+@click.option("--in-use", multiple=True, help="Negotiator: prefix in use that the router cannot tell; repeatable.")
+@click.option("--probe-address", help="Negotiator: what answers probes.  [default: the router's own address]")
+@click.option("--driver", help="Configurator: the device's driver.  [default: linux]")
+@click.option("--log-format", type=click.Choice(["json", "console"]), help="[default: console on a terminal]")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@asynchronous
+async def serve(
+    services: tuple[str, ...], config: Path | None, log_format: str | None, log_level: str, **flags: Any
+) -> int:
+    """Run SERVICES of this member until it is told to stop (Ctrl-C, SIGTERM).
+
+    A setting comes from its flag, else from the environment (MEETME_NEGOTIATOR_LOCAL_SUBNET), else from the settings
+    file, else from its default. Agreements survive a stop: the routers keep forwarding.
+    """
+    import asyncio
+    import signal
+    import sys
+    from contextlib import AsyncExitStack
+
+    from meetme.model.errors import InvalidInput
+    from meetme.runtime.settings import SettingsFile, resolve
+    from meetme.runtime.telemetry import LogFormat, configure_logging
+
+    form = log_format or ("console" if sys.stderr.isatty() else "json")
+    configure_logging(LogFormat(form), level=log_level)
+    known = ("member", *SERVICES)
+    file = SettingsFile.read(config, services=known) if config else SettingsFile()
+    member = resolve(MemberSettings, "member", file=file, environ=os.environ, flags={})
+    if len(set(services)) > 1 and (flags["listen"] or flags["database"]):
+        raise InvalidInput(
+            "flag_ambiguous",
+            "--listen, --database: belong to one service, but several are named",
+            hint="write them into the settings file, one table a service",
+            field="listen",
+        )
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with AsyncExitStack() as running:
+        for service in ("configurator", "negotiator"):
+            if service in services:
+                await STARTERS[service](running, file, member, flags)
+        await stopped.wait()
+        click.echo("stopping", err=True)
+    return 0
+
+
+async def _configurator(
+    running: AsyncExitStack, file: SettingsFile, member: MemberSettings, flags: dict[str, Any]
+) -> None:
+    from meetme.configurator.service import ConfiguratorService
+    from meetme.configurator.settings import ConfiguratorSettings
+    from meetme.drivers.registry import load_driver
+    from meetme.runtime.clock import SystemClock
+    from meetme.runtime.database import Database
+    from meetme.runtime.grpc import in_the_clear
+
+    settings = _resolve(ConfiguratorSettings, "configurator", file, flags)
+    tls = None if in_the_clear(settings.listen) else _configurator_tls(settings, member)
+    database = Database.open(settings.database or _database("configurator"))
+    running.push_async_callback(database.close)
+    service = ConfiguratorService(load_driver(settings.driver), database, SystemClock())
+    address = await service.start(settings.listen, tls)
+    running.push_async_callback(service.stop)
+    click.echo(f"configurator ({settings.driver}) listens on {address}", err=True)
+
+
+def _configurator_tls(settings: ConfiguratorSettings, member: MemberSettings) -> Callable[[], Tls]:
+    from meetme.runtime.grpc import Tls
+    from meetme.runtime.identity import load_identity
+
+    folder = member_directory()
+    key = settings.key or member.key or folder / "key.pem"
+    certificate = settings.certificate or member.certificate or folder / "certificate.pem"
+    identity = load_identity(key=key, certificate=certificate)
+    allowed = settings.clients or (member.certificate or folder / "certificate.pem",)
+
+    def now() -> Tls:
+        return Tls(identity.key, identity.certificate, tuple(path.read_bytes() for path in allowed))
+
+    return now
+
+
+async def _negotiator(
+    running: AsyncExitStack, file: SettingsFile, member: MemberSettings, flags: dict[str, Any]
+) -> None:
+    from meetme.negotiator.service import NegotiatorService
+    from meetme.negotiator.settings import NegotiatorSettings
+    from meetme.runtime.clock import SystemClock
+    from meetme.runtime.database import Database
+    from meetme.runtime.roster import RosterFile
+    from meetme.runtime.tokens import Tokens
+
+    settings = _resolve(NegotiatorSettings, "negotiator", file, flags)
+    identity = _identity(member)
+    settings.check(identity.member)
+    folder = member_directory()
+    database = Database.open(settings.database or _database("negotiator"))
+    running.push_async_callback(database.close)
+    service = NegotiatorService(
+        settings,
+        identity=identity,
+        roster=RosterFile(member.roster or folder / "roster.toml"),
+        tokens=Tokens.read(member.token or (member.key or folder / "key.pem").with_name("token")),
+        database=database,
+        clock=SystemClock(),
+    )
+    await service.start()
+    running.push_async_callback(service.close)
+    click.echo(f"negotiator of {identity.member}: local API {service.local_url}", err=True)
+
+
+def _identity(member: MemberSettings) -> Identity:
+    """The member's identity. Raises NotFound, InvalidInput; also where `[member] id` names another one."""
+    from meetme.model.errors import InvalidInput
+    from meetme.runtime.identity import load_identity
+
+    folder = member_directory()
+    identity = load_identity(
+        key=member.key or folder / "key.pem", certificate=member.certificate or folder / "certificate.pem"
+    )
+    if member.id is not None and member.id != identity.member:
+        raise InvalidInput(
+            "member_mismatch",
+            f'member.id: is not that of the certificate ("{member.id}", "{identity.member}")',
+            hint="correct the settings file, or name the right certificate",
+            field="id",
+        )
+    return identity
+
+
+def _resolve(cls: Any, service: str, file: SettingsFile, flags: dict[str, Any]) -> Any:
+    from meetme.runtime.settings import resolve
+
+    names = {declared.name for declared in fields(cls)}
+    given = {name: value for name, value in flags.items() if name in names}
+    return resolve(cls, service, file=file, environ=os.environ, flags=given)
+
+
+def _database(service: str) -> str:
+    """The default: a file in the state folder, made if need be."""
+    if os.geteuid() == 0:
+        folder = Path("/var/lib/meetme")
+    else:
+        folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "meetme"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"sqlite:///{folder / service}.db"
+
+
+STARTERS = {"configurator": _configurator, "negotiator": _negotiator}

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
 from meetme.configurator.keeper import Keeper
 from meetme.configurator.watchers import Watchers
+from meetme.drivers.base import Disturbance
 from meetme.model.errors import (
     Conflict,
     DeviceFailed,
@@ -396,6 +398,40 @@ async def test_the_echo_of_our_own_change_costs_one_look(
     clock.advance(1)
     device.disturb("c1", device.lines["c1"])
     await until(lambda: device.reads == reads + 1)
+
+
+async def test_events_about_everything_cost_one_survey(start: Start, device: Device, clock: ManualClock) -> None:
+    keeper = await start()
+    await keeper.apply(intent())
+    clock.advance(1)
+    reads = device.reads
+    for _ in range(10):
+        device.events.put_nowait(Disturbance(None, "a port went down"))
+        await asyncio.sleep(0.002)
+    assert device.reads == reads + 1
+    device.lines.clear()
+    clock.advance(1)
+    await until(lambda: "c1" in device.lines)
+
+
+async def test_a_driver_that_loses_its_events_is_followed_again(
+    start: Start, device: Device, driver: FakeDriver, clock: ManualClock
+) -> None:
+    follow, lost = driver.watch, []
+
+    def fail_once() -> AsyncIterator[Disturbance]:
+        if not lost:
+            lost.append(True)
+            raise OSError("no buffer space available")
+        return follow()
+
+    driver.watch = fail_once  # type: ignore[method-assign]
+    keeper = await start(poll_seconds=0.05)
+    await keeper.apply(intent())
+    clock.advance(0.3)
+    device.disturb("c1", None)
+    await until(lambda: "c1" in device.lines)
+    assert lost
 
 
 async def test_a_caller_that_leaves_does_not_stop_the_device_half_way(

@@ -29,6 +29,10 @@ SETTLE_SECONDS = 0.25
 """Events right after a change of ours are most likely its echo, and others come in bursts: one look is enough."""
 
 
+REST_SHARE = 4
+"""A survey that events asked for starts this many times as long after the last one as that one took."""
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """One look at the whole device: every circuit that is, or should be, on it, and the router's facts."""
@@ -70,6 +74,10 @@ class Tender:
         self._disturbed: set[str] = set()
         self._healing: set[str] = set()
         self._places = asyncio.Semaphore(HEALED_AT_ONCE)
+        self._surveying = False
+        self._survey_at = clock.monotonic() + poll_seconds
+        self._survey_pause = 0.0
+        """Monotonic second before which no event brings the next survey forward."""
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -109,12 +117,18 @@ class Tender:
 
     async def look_around(self) -> None:
         """Heal whatever on the device is not as it should be, and whatever is due; return when that has been tried."""
+        begin, self._surveying = self._clock.monotonic(), True
+        self._survey_at = begin + self._poll_seconds
         try:
             survey = await self._survey()
-        except MeetMeError as error:
-            structlog.get_logger().warning("device cannot be surveyed", problem=error.text)
-            return
-        await asyncio.gather(*(self._visit(circuit, survey.facts) for circuit in sorted(survey.circuits)))
+            await asyncio.gather(*(self._visit(circuit, survey.facts) for circuit in sorted(survey.circuits)))
+        except Exception as error:
+            _log("device cannot be surveyed", error)
+        finally:
+            self._surveying = False
+            now = self._clock.monotonic()
+            self._survey_pause = now + max(SETTLE_SECONDS, REST_SHARE * (now - begin))
+            self._wake.set()
 
     async def _visit(self, circuit: str, facts: RouterFacts | None = None) -> None:
         if circuit in self._healing or self._pace[circuit].not_before > self._clock.monotonic():
@@ -144,23 +158,24 @@ class Tender:
             try:
                 async for disturbance in self._disturbances():
                     if disturbance.circuit is None:
-                        self._spawn(self.look_around())
+                        self._survey_at = self._clock.monotonic()
                     else:
                         self._disturbed.add(disturbance.circuit)
-                        self._wake.set()
-            except MeetMeError as error:
-                structlog.get_logger().warning("device events cannot be followed", problem=error.text)
+                    self._wake.set()
+            except Exception as error:  # whatever it was: the surveys go on, and events are tried again
+                _log("device events cannot be followed", error)
             await asyncio.sleep(self._poll_seconds)
 
     async def _run(self) -> None:
-        poll_at = self._clock.monotonic() + self._poll_seconds
         while True:
             self._wake.clear()
             now, moment = self._clock.now(), self._clock.monotonic()
-            if poll_at <= moment:
-                poll_at = moment + self._poll_seconds
+            waits = [self._poll_seconds]
+            survey_in = max(self._survey_at, self._survey_pause) - moment
+            if survey_in > 0:
+                waits.append(survey_in)
+            elif not self._surveying:
                 self._spawn(self.look_around())
-            waits = [poll_at - moment]
             for circuit, deadline in self._deadlines():
                 if deadline <= now:
                     self._disturbed.add(circuit)
@@ -182,3 +197,8 @@ class Tender:
         task: asyncio.Task[None] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _log(event: str, error: Exception) -> None:
+    unexpected = None if isinstance(error, MeetMeError) else error
+    structlog.get_logger().warning(event, problem=str(error), exc_info=unexpected)

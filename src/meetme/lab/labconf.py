@@ -146,6 +146,7 @@ def parse_conf(text: str, mistakes: list[Mistake], *, file: str = "lab.conf") ->
             found = numbers[missing]
             text = f'interfaces are numbered from 0 without a gap ("{draft.machine.name}" has {found}, not {missing})'
             mistakes.append(Mistake(file, draft.numbers[found], text))
+    mistakes.sort(key=lambda mistake: mistake.line)
     machines = (
         replace(draft.machine, interfaces=tuple(sorted(draft.machine.interfaces, key=lambda each: each.number)))
         for draft in drafts.values()
@@ -171,17 +172,17 @@ def _entry(line: str) -> tuple[str, str, str]:
 
 
 def _attach(draft: _Draft, number: int, value: str, line: int) -> None:
-    attachment = _ATTACHMENT.fullmatch(value)
-    if attachment is None:
-        raise ValueError(
-            f'an interface is joined to DOMAIN or DOMAIN/MAC, a domain being letters, digits and _ ("{value}")'
-        )
-    machine, domain = draft.machine, attachment["domain"]
+    machine = draft.machine
     if number in draft.numbers:
         raise ValueError(
             f'an interface is given once ("{machine.name}[{number}]" is in line {draft.numbers[number]} too)'
         )
     draft.numbers[number] = line
+    attachment = _ATTACHMENT.fullmatch(value)
+    if attachment is None:
+        rule = "an interface is joined to DOMAIN or DOMAIN/MAC, a domain being letters, digits and _"
+        raise ValueError(f'{rule} ("{value}")')
+    domain = attachment["domain"]
     if any(each.domain == domain for each in machine.interfaces):
         raise ValueError(f'a machine joins a domain once ("{machine.name}" is in "{domain}" already)')
     interface = Interface(number, domain, attachment["mac"].lower() if attachment["mac"] else None)

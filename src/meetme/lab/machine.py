@@ -62,7 +62,7 @@ class World:
     environment: tuple[tuple[str, str], ...]
     needed: tuple[str, ...]
     layered: bool
-    """Whether copies of /etc and the folders of /var lie in `room/layer`: else a user's machine could not write there."""
+    """Whether copies of /etc and the folders of /var lie in `room/layer`: else a user could not write there."""
 
 
 @dataclass(frozen=True, slots=True)

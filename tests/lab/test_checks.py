@@ -1,0 +1,85 @@
+"""The grammar of checks.toml, and the checks that ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from meetme.lab.checks import Action, Check, Expectation, Protocol, parse_checks
+from meetme.lab.source import read_lab, shipped_labs
+from meetme.model.errors import InvalidInput
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "lab" / "checks"
+MACHINES = ("vm1", "vm2")
+
+
+@pytest.mark.parametrize("file", sorted(GOLDEN.glob("*.toml")), ids=lambda file: file.stem)
+def test_every_mistake_is_told_with_its_step(file: Path) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        parse_checks(file.read_text(), MACHINES)
+    assert raised.value.text + "\n" == file.with_suffix(".txt").read_text()
+
+
+def test_what_is_no_toml_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"^checks.toml: a file of checks is TOML \("):
+        parse_checks("step = [", MACHINES)
+
+
+def test_steps_in_order_with_their_defaults() -> None:
+    text = """
+        [[step]]
+        name = "ping"
+        from = "vm1"
+        to = "vm2"
+        [[step]]
+        on = "vm1"
+        run = "true"
+        [[step]]
+        name = "frame"
+        from = "vm2"
+        to = "vm1"
+        proto = "ethernet"
+        ethertype = "0x88CC"
+        address = "01:80:C2:00:00:0E"
+        expect = "blocked"
+    """
+    assert parse_checks(text, MACHINES) == (
+        Check("ping", "vm1", "vm2", within=5.0),
+        Action("vm1", "true"),
+        Check(
+            "frame",
+            "vm2",
+            "vm1",
+            protocol=Protocol.ETHERNET,
+            expect=Expectation.BLOCKED,
+            address="01:80:c2:00:00:0e",
+            ethertype=0x88CC,
+            within=1.0,
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", sorted(shipped_labs()))
+def test_the_labs_that_ship_are_in_order(name: str) -> None:
+    directory = shipped_labs()[name]
+    plan = read_lab(directory).plan
+    machines = tuple(machine.name for machine in plan.machines)
+    assert parse_checks((directory / "checks.toml").read_text(), machines)
+    assert plan.name == name
+    assert plan.notes == ()
+
+
+def test_the_thesis_lab_is_that_of_the_thesis() -> None:
+    plan = read_lab(shipped_labs()["thesis"]).plan
+    assert [(row.machine, row.interface, row.domain) for row in plan.rows()] == [
+        ("vm1", "eth0", "A"),
+        ("router1", "eth0", "A"),
+        ("router1", "eth1", "B"),
+        ("router1", "eth2", "D"),
+        ("router2", "eth0", "C"),
+        ("router2", "eth1", "B"),
+        ("router2", "eth2", "D"),
+        ("vm2", "eth0", "C"),
+    ]
+    assert all(domain.is_wire for domain in plan.domains)

@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from meetme.model.errors import InvalidInput, MeetMeError, TooLarge
+from meetme.model.errors import Fault, InvalidInput, MeetMeError, TooLarge, Unreachable
 from meetme.runtime.problems import MEDIA_TYPE, internal_error, problem_document
 from meetme.runtime.telemetry import correlated, correlation
 
@@ -95,6 +95,11 @@ class ErrorGate:
             if started:
                 raise  # half an answer is out: cutting the connection is the only way left to say so
             await _answer(send, document)
+        except asyncio.CancelledError:
+            # The listener is being closed and has waited long enough; nobody else cancels requests.
+            if not started:
+                stopping = Unreachable("service_stopping", "service: is being stopped", fault=Fault.LOCAL)
+                await _answer(send, problem_document(stopping))
 
 
 class BodyLimit:

@@ -121,9 +121,7 @@ class Access:
         return self._needs(Scope.WRITE)
 
     def _needs(self, needed: Scope) -> Any:
-        async def check(
-            credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(self._bearer)],
-        ) -> None:
+        async def check(credentials: HTTPAuthorizationCredentials | None = Depends(self._bearer)) -> None:
             scope = self._tokens.scope_of(credentials.credentials) if credentials is not None else None
             if scope is None:
                 raise Unauthenticated(
@@ -222,6 +220,7 @@ _SCHEMA: dict[str, Any] = {
         "hint": {"type": "string", "description": "what to do about it"},
         "fault": {"enum": ["local", "remote", "device"], "description": "who has to act"},
         "instance": {"type": "string", "description": "the request, as the log names it"},
+        "existing": {"type": "string", "description": "the id of what is there already, of a conflict"},
         "problems": {"type": "array", "items": {"type": "object"}, "description": "each one, where there are several"},
     },
 }

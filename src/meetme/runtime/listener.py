@@ -56,6 +56,11 @@ class _Protocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
+    def give_up(self) -> None:
+        """Before a request is cancelled: half an answer cannot be put right, so act as if the client were gone."""
+        if self.cycle is not None and self.cycle.response_started:
+            self.cycle.disconnected = True
+
     def send_400_response(self, msg: str) -> None:
         self._answer(InvalidInput("body_malformed", "request: must be HTTP/1.1", field="request"))
 
@@ -104,12 +109,15 @@ class Listener:
             connection.shutdown()
         if self._state.tasks:
             await asyncio.wait(self._state.tasks, timeout=grace)
+        for connection in list(self._state.connections):
+            assert isinstance(connection, _Protocol)
+            connection.give_up()
         for task in self._state.tasks:
             task.cancel()
         if self._state.tasks:
             await asyncio.wait(self._state.tasks)
         for connection in list(self._state.connections):
-            connection.transport.abort()
+            connection.transport.close()
         await self._server.wait_closed()
 
 

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from meetme.model.errors import Conflict, Fault, MeetMeError, Refused, Unreachable
+from meetme.model.members import Roster
+from meetme.runtime.identity import create_identity
+from meetme.runtime.listener import listening, open_listener
+from meetme.runtime.peer_client import PeerClient
+from meetme.runtime.problems import problem_document
+from meetme.runtime.tls import Trust
+
+from .webs import Federation, member_of
+
+
+@asynccontextmanager
+async def peer(tmp_path: Path, app):
+    """A member whose app is `app`, and a client of it."""
+    federation = Federation(tmp_path)
+    listener = await open_listener(app, "127.0.0.1:0", tls=federation.trust.server_context())
+    federation.url = listener.url
+    client = PeerClient(federation.trust_of(federation.b), answer_seconds=0.5)
+    async with listening(listener):
+        yield client
+        await client.close()
+
+
+def answers(status: int, body: bytes, media_type: str = "application/json", **headers: str):
+    async def app(scope, receive, send) -> None:
+        fields = [(b"content-type", media_type.encode())]
+        fields += [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+async def error_of(client: PeerClient) -> MeetMeError:
+    with pytest.raises(MeetMeError) as caught:
+        await client.post("isp-a", "negotiator", "/x", {})
+    assert caught.value.fault is Fault.REMOTE
+    return caught.value
+
+
+async def test_an_answer_without_a_body_has_no_document(tmp_path: Path) -> None:
+    async with peer(tmp_path, answers(202, b"")) as client:
+        answer = await client.post("isp-a", "negotiator", "/x", {})
+    assert (answer.status, answer.document) == (202, None)
+
+
+async def test_what_is_sent_arrives_where_it_belongs(tmp_path: Path) -> None:
+    seen = []
+
+    async def app(scope, receive, send) -> None:
+        message = await receive()
+        seen.append((scope["method"], scope["path"], message["body"], dict(scope["headers"]).get(b"content-type")))
+        await answers(200, b"[1]")(scope, receive, send)
+
+    async with peer(tmp_path, app) as client:
+        await client.post("isp-a", "negotiator", "/api/v1/handle", {"é": 1})
+        assert (await client.get("isp-a", "negotiator", "/api/v1/agreements/7")).document == [1]
+    assert [(method, path, json.loads(body or "null"), kind) for method, path, body, kind in seen] == [
+        ("POST", "/api/v1/handle", {"é": 1}, b"application/json"),
+        ("GET", "/api/v1/agreements/7", None, None),
+    ]
+
+
+async def test_one_connection_serves_many_messages(tmp_path: Path) -> None:
+    clients = set()
+
+    async def app(scope, receive, send) -> None:
+        clients.add(scope["client"])
+        await answers(200, b"{}")(scope, receive, send)
+
+    async with peer(tmp_path, app) as client:
+        for _ in range(5):
+            await client.post("isp-a", "negotiator", "/x", {})
+    assert len(clients) == 1
+
+
+async def test_a_problem_of_the_peer_is_raised_here_and_is_its_fault(tmp_path: Path) -> None:
+    problem = problem_document(Refused("policy_denied", "prefix: must be welcome", hint="ask", field="prefix"))
+    app = answers(409, json.dumps(problem).encode(), "application/problem+json")
+    async with peer(tmp_path, app) as client:
+        error = await error_of(client)
+    assert type(error) is Refused
+    assert (error.code, error.text, error.hint) == ("policy_denied", "peer 'isp-a': prefix: must be welcome", "ask")
+
+
+@pytest.mark.parametrize(
+    ("app", "cls", "code"),
+    [
+        (answers(409, b"<html>", "text/html"), Conflict, "peer_answered_409"),
+        (answers(302, b"", location="http://127.0.0.1:1/"), Unreachable, "peer_answered_302"),
+        (answers(200, b"<html>", "text/html"), Unreachable, "peer_answer_malformed"),
+        (answers(200, b"{", "application/json"), Unreachable, "peer_answer_malformed"),
+        (answers(200, b"[" * 100_000, "application/json"), Unreachable, "peer_answer_malformed"),
+        (answers(200, b"\xff\xfe\x00", "application/json"), Unreachable, "peer_answer_malformed"),
+        (answers(200, b"\x1f\x8b\x08\x00", content_encoding="gzip"), Unreachable, "peer_answer_malformed"),
+        (answers(200, b" " * 300_000), Unreachable, "peer_answer_too_large"),
+        (answers(500, b"x" * 300_000, "text/plain"), Unreachable, "peer_answer_too_large"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(tmp_path: Path, app, cls: type, code: str) -> None:
+    async with peer(tmp_path, app) as client:
+        error = await error_of(client)
+    assert (type(error), error.code) == (cls, code)
+    assert "isp-a" in error.text
+
+
+async def test_a_peer_that_hangs_or_hangs_up_is_unreachable(tmp_path: Path) -> None:
+    async def hangs(scope, receive, send) -> None:
+        await asyncio.sleep(60)
+
+    async with peer(tmp_path, hangs) as client:
+        assert (await error_of(client)).code == "peer_timeout"
+
+    async def plain(reader, writer) -> None:
+        await reader.read(100)
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        roster = Roster((member_of(create_identity("isp-a"), f"https://127.0.0.1:{port}"),))
+        client = PeerClient(Trust(create_identity("isp-b"), lambda: roster))
+        assert (await error_of(client)).code in ("peer_unreachable", "peer_speaks_no_tls")
+    assert (await error_of(client)).code == "peer_unreachable"
+    await client.close()

@@ -1,0 +1,102 @@
+"""The verbs that keep a member's folder: identity and peer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from meetme.cli.main import run
+
+
+def init(folder: Path, member: str) -> None:
+    assert run(["identity", "init", "--id", member, "--dir", str(folder)]) == 0
+
+
+def add(folder: Path, *arguments: str) -> int:
+    return run(["peer", "add", *arguments, "--dir", str(folder), "--negotiator", "https://192.0.2.2:8470"])
+
+
+def peers(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    capsys.readouterr()
+    assert run(["peer", "list", "--dir", str(folder), "--format", "json"]) == 0
+    found: list[dict[str, object]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_an_identity_is_made_once_and_its_secrets_are_its_owners(tmp_path: Path) -> None:
+    init(tmp_path, "csp-a")
+    assert {"key.pem", "certificate.pem", "token", "roster.toml"} <= {p.name for p in tmp_path.iterdir()}
+    assert (tmp_path / "key.pem").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "token").stat().st_mode & 0o077 == 0
+    key = (tmp_path / "key.pem").read_bytes()
+    assert run(["identity", "init", "--id", "csp-a", "--dir", str(tmp_path)]) == 1
+    assert (tmp_path / "key.pem").read_bytes() == key
+
+
+def test_a_peer_comes_and_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine, theirs = tmp_path / "a", tmp_path / "b"
+    init(mine, "csp-a")
+    init(theirs, "csp-b")
+    assert (
+        add(mine, "csp-b", "--certificate", str(theirs / "certificate.pem"), "--yes", "--announce", "10.0.0.0/8") == 0
+    )
+    (entry,) = peers(mine, capsys)
+    assert entry["id"] == "csp-b"
+    assert entry["policy"] == {"announce": ["10.0.0.0/8"], "order_required": False, "max_agreements": None}
+    assert run(["peer", "remove", "csp-b", "--dir", str(mine)]) == 0
+    assert peers(mine, capsys) == []
+
+
+def test_two_keys_while_a_peer_changes_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine, old, new, third = (tmp_path / name for name in ("a", "old", "new", "third"))
+    init(mine, "csp-a")
+    for folder in (old, new, third):
+        init(folder, "csp-b")
+        capsys.readouterr()
+    for folder, status in ((old, 0), (new, 0), (new, 0), (third, 2)):
+        assert add(mine, "csp-b", "--certificate", str(folder / "certificate.pem"), "--yes") == status
+    assert "has 2 keys already" in capsys.readouterr().err
+    (entry,) = peers(mine, capsys)
+    pins = entry["pins"]
+    assert isinstance(pins, list)
+    assert run(["peer", "remove", "csp-b", "--pin", pins[0], "--dir", str(mine)]) == 0
+    (entry,) = peers(mine, capsys)
+    assert entry["pins"] == pins[1:]
+
+
+def test_nobody_is_trusted_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import io
+
+    init(tmp_path / "a", "csp-a")
+    init(tmp_path / "b", "csp-b")
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert add(tmp_path / "a", "csp-b", "--certificate", str(tmp_path / "b/certificate.pem")) == 130
+    assert peers(tmp_path / "a", capsys) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("csp-c", "--certificate", "{b}/certificate.pem", "--yes"), "certificate_of_another"),
+        (("csp-b", "--certificate", "{b}/certificate.pem", "--pin", "sha256:" + "0" * 64), "pin_mismatch"),
+        (("csp-b", "--certificate", "{b}/nothing.pem", "--yes"), "certificate_missing"),
+        (("csp-b", "--certificate", "{b}/key.pem", "--yes"), "certificate_malformed"),
+        (("CSP B", "--certificate", "{b}/certificate.pem", "--yes"), "member_id_malformed"),
+        (("csp-b", "--certificate", "{b}/certificate.pem", "--yes", "--announce", "10.0.0.1/8"), "prefix_host_bits"),
+    ],
+)
+def test_what_is_wrong_is_said_and_changes_nothing(
+    arguments: tuple[str, ...], code: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init(tmp_path / "a", "csp-a")
+    init(tmp_path / "b", "csp-b")
+    before = (tmp_path / "a/roster.toml").read_bytes()
+    assert add(tmp_path / "a", *(text.format(b=tmp_path / "b") for text in arguments)) == 2
+    said = capsys.readouterr().err
+    assert f"[{code}]" in said
+    assert "Traceback" not in said
+    assert (tmp_path / "a/roster.toml").read_bytes() == before

@@ -140,7 +140,7 @@ class FakeDriver:
                 verb, _, line = command.partition(" ")
                 now = self.device.lines.get(change.circuit, ())
                 now = (*now, line) if verb == "add" else tuple(each for each in now if each != line)
-                self.device.lines[change.circuit] = now
+                self.settle(change.circuit, now or None)
                 self.device.writes += 1
                 self.after(n)
                 await asyncio.sleep(0)

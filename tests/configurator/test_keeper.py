@@ -7,7 +7,7 @@ import pytest
 
 from meetme.configurator.keeper import Keeper
 from meetme.configurator.watchers import Watchers
-from meetme.drivers.base import Disturbance
+from meetme.drivers.base import Change, Disturbance
 from meetme.model.errors import (
     Conflict,
     DeviceFailed,
@@ -22,7 +22,7 @@ from meetme.model.intent import LinkEvent, LinkEventKind, LinkState
 from meetme.runtime.clock import ManualClock, SystemClock
 from meetme.runtime.database import Database
 from tests.configurator.conftest import Start
-from tests.configurator.device import AGREEMENT, OTHER, Device, FakeDriver, Killed, die, intent, refuse, until
+from tests.configurator.device import AGREEMENT, OTHER, Device, FakeDriver, Killed, Lines, die, intent, refuse, until
 
 
 async def test_apply_is_idempotent(start: Start, device: Device) -> None:
@@ -259,13 +259,13 @@ def arm(driver: FakeDriver, where: str) -> None:
     elif where == "half-way":
         driver.after = lambda n: die(n) if n == 1 else None
     else:
-        finish = driver.settle
+        finish = driver.apply
 
-        def finish_and_die(circuit: str, lines: tuple[str, ...] | None) -> None:
-            finish(circuit, lines)
+        async def finish_and_die(change: Change[Lines]) -> None:
+            await finish(change)
             raise Killed
 
-        driver.settle = finish_and_die  # type: ignore[method-assign]
+        driver.apply = finish_and_die  # type: ignore[method-assign]
 
 
 POINTS = ["before the device", "half-way", "after the device"]

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 import grpc.aio
@@ -16,11 +18,15 @@ import pytest
 from meetme.configurator.three_actions import ThreeActionClient
 from meetme.configurator.v1 import configurator_pb2 as pb
 from meetme.configurator.v1 import configurator_pb2_grpc as rpc
+from meetme.model.agreement import Role
+from meetme.model.intent import LinkAddresses, Mapping
 from tests.configurator.device import AGREEMENT, intent
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/three-actions-node"
 NAMESPACE = f"meetme-test-{os.getpid()}"
+
+REAL, ALIAS = ip_network("10.0.0.0/24"), ip_network("100.64.0.0/24")
 
 pytestmark = pytest.mark.live
 
@@ -35,14 +41,18 @@ def inside(*command: str) -> str:
     return run("ip", "netns", "exec", NAMESPACE, *command)
 
 
+def need_tools() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("making a network namespace needs root: run the tests as root or under `unshare -Urnm`")
+    for tool in ("ip", "iptables", "ping"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"the command {tool} is not installed")
+
+
 @pytest.fixture
 def namespace() -> Iterator[str]:
     """A router with a LAN port and the circuit's port."""
-    if os.geteuid() != 0:
-        pytest.skip("making a network namespace needs root: run the tests as root or under `unshare -Urnm`")
-    for tool in ("ip", "iptables"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"the command {tool} is not installed")
+    need_tools()
     run("ip", "netns", "add", NAMESPACE)
     try:
         inside("ip", "link", "set", "lo", "up")
@@ -72,11 +82,10 @@ def node_example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["node", "own"])
-async def target(request: pytest.FixtureRequest, namespace: str, tmp_path: Path) -> AsyncIterator[str]:
-    """The address of a configurator that runs inside the namespace."""
-    address = f"unix:{tmp_path / 'actions.sock'}"
-    if request.param == "node":
+@asynccontextmanager
+async def running(kind: str, namespace: str, address: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """A configurator of this kind inside the namespace."""
+    if kind == "node":
         folder = request.getfixturevalue("node_example")
         command, cwd = ["node", "server.js", address], folder
     else:
@@ -92,6 +101,13 @@ async def target(request: pytest.FixtureRequest, namespace: str, tmp_path: Path)
     finally:
         process.terminate()
         await process.wait()
+
+
+@pytest.fixture(params=["node", "own"])
+async def target(request: pytest.FixtureRequest, namespace: str, tmp_path: Path) -> AsyncIterator[str]:
+    """The address of a configurator that runs inside the namespace."""
+    async with running(request.param, namespace, f"unix:{tmp_path / 'actions.sock'}", request) as address:
+        yield address
 
 
 def state() -> tuple[str, ...]:
@@ -127,6 +143,65 @@ async def test_a_translated_link_and_back(target: str) -> None:
     assert state() == before
     await client.close()
     await forgetful.close()
+
+
+@pytest.fixture
+def providers() -> Iterator[tuple[str, str, str, str]]:
+    """vm1 - r1 = r2 - vm2: both providers use 10.0.0.0/24, the routers are joined by nothing but a wire."""
+    need_tools()
+    vm1, r1, r2, vm2 = names = tuple(f"{NAMESPACE}-{name}" for name in ("vm1", "r1", "r2", "vm2"))
+    try:
+        for name in names:
+            run("ip", "netns", "add", name)
+            run("ip", "-n", name, "link", "set", "lo", "up")
+        for (a, port_a), (b, port_b) in (
+            ((vm1, "eth0"), (r1, "eth0")),
+            ((r1, "eth1"), (r2, "eth1")),
+            ((vm2, "eth0"), (r2, "eth0")),
+        ):
+            run("ip", "-n", a, "link", "add", port_a, "type", "veth", "peer", "name", port_b, "netns", b)
+            run("ip", "-n", a, "link", "set", port_a, "up")
+            run("ip", "-n", b, "link", "set", port_b, "up")
+        for vm, router in ((vm1, r1), (vm2, r2)):
+            run("ip", "-n", router, "addr", "add", "10.0.0.1/24", "dev", "eth0")
+            run("ip", "-n", vm, "addr", "add", "10.0.0.2/24", "dev", "eth0")
+            run("ip", "-n", vm, "route", "add", "default", "via", "10.0.0.1")
+            for setting in ("ip_forward=1", "conf.all.rp_filter=0", "conf.eth1.rp_filter=0"):
+                run("ip", "netns", "exec", router, "sysctl", "-qw", f"net.ipv4.{setting}")
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def pings(namespace: str, address: str) -> bool:
+    command = ["ip", "netns", "exec", namespace, "ping", "-c", "2", "-i", "0.1", "-W", "1", address]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kinds", [("node", "node"), ("own", "node")])
+async def test_equal_networks_reach_each_other(
+    providers: tuple[str, str, str, str], kinds: tuple[str, str], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    vm1, r1, r2, vm2 = providers
+    here, there = ip_interface("192.168.255.0/31"), ip_interface("192.168.255.1/31")
+    translates = intent(link=LinkAddresses(here, there))
+    routes = intent(
+        role=Role.RESPONDER,
+        link=LinkAddresses(there, here),
+        local=(Mapping(REAL, REAL),),
+        remote=(Mapping(ALIAS, ALIAS),),
+    )
+    alias_of_the_other = "100.64.0.2"
+    assert not pings(vm1, alias_of_the_other)
+    async with AsyncExitStack() as stack:
+        for kind, router, wish in zip(kinds, (r1, r2), (translates, routes), strict=True):
+            target = await stack.enter_async_context(running(kind, router, f"unix:{tmp_path / router}", request))
+            client = ThreeActionClient(grpc.aio.insecure_channel(target), target)
+            stack.push_async_callback(client.close)
+            await client.apply(wish)
+        assert pings(vm1, alias_of_the_other)
+        assert pings(vm2, alias_of_the_other)
 
 
 async def test_a_route(target: str) -> None:

@@ -61,6 +61,7 @@ class MeetMeError(Exception):
         field: str | None = None,
         fault: Fault | None = None,
         problems: tuple[Problem, ...] = (),
+        existing: str | None = None,
     ) -> None:
         super().__init__(text)
         self.code = code
@@ -70,6 +71,8 @@ class MeetMeError(Exception):
         self.fault = fault if fault is not None else self.default_fault
         self.problems = problems
         """Every problem, where several were found at once; the error itself is the first of them."""
+        self.existing = existing
+        """The id of what is there already, where it clashes with one thing."""
 
     @property
     def problem(self) -> Problem:

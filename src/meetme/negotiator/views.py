@@ -37,6 +37,7 @@ class StartRequest:
     mtu: int | None = None
     probe_target: str | None = None
     dry_run: bool = False
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - a typo is told, not ignored
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,6 +259,17 @@ def request_json(request: StartRequest) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class AttachmentBody:
+    """The body of a PUT: as the model has it, but nothing unknown may be in it."""
+
+    router: str
+    port: str
+    vlan: int | None = None
+    mtu: int = 1500
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - not a field
+
+
 def attachment_json(attachment: Attachment) -> dict[str, Any]:
     """An attachment as the local API shows it."""
     result: dict[str, Any] = _adapter(Attachment).dump_python(attachment, mode="json")

@@ -63,14 +63,17 @@ def backoff_seconds(attempts: int, random: Random) -> float:
 
 
 class Loop(Generic[S, E]):
-    """Performs what the instances of one machine owe, several effects at a time."""
+    """Performs what the instances of one machine owe, several effects at a time.
+
+    `perform` gives the event that results, or a function that makes it in the transaction that delivers it.
+    """
 
     def __init__(
         self,
         database: Database,
         ledger: Ledger,
         machine: Machine[S, E],
-        perform: Callable[[Lease], Awaitable[E | None]],
+        perform: Callable[[Lease], Awaitable[E | Callable[[Connection], E] | None]],
         *,
         owner: str,
         clock: Clock,
@@ -207,7 +210,7 @@ class Loop(Generic[S, E]):
         with structlog.contextvars.bound_contextvars(instance=lease.instance, effect=lease.key):
             try:
                 event = await self._performed(lease, older)
-                await self.commit(lambda tx: self._ledger.settle(tx, self._machine, lease, event, self._clock.now()))
+                await self.commit(lambda tx: self._settle(tx, lease, event))
             except Retry as retry:
                 await self._postpone(lease, retry.after, retry.note)
             except MeetMeError as error:
@@ -219,7 +222,12 @@ class Loop(Generic[S, E]):
                 note = f"internal_error: {type(error).__name__}"
                 await self._postpone(lease, backoff_seconds(lease.attempts, self._random), note)
 
-    async def _performed(self, lease: Lease, older: asyncio.Task[None] | None) -> E | None:
+    def _settle(self, tx: Connection, lease: Lease, result: E | Callable[[Connection], E] | None) -> bool:
+        # An event that carries facts of the database is made where it is delivered, so that they are still true.
+        event = result(tx) if callable(result) else result
+        return self._ledger.settle(tx, self._machine, lease, event, self._clock.now())
+
+    async def _performed(self, lease: Lease, older: asyncio.Task[None] | None) -> E | Callable[[Connection], E] | None:
         try:
             if older is not None:
                 # Replaced while it was being performed: the two must not be under way together.

@@ -58,7 +58,8 @@ def problem_document(error: MeetMeError, *, instance: str | None = None) -> dict
         "fault": error.fault.value,
     }
     every = [{"code": p.code, "detail": p.text, "field": p.field, "hint": p.hint} for p in error.problems]
-    optional = {"field": error.field, "hint": error.hint, "instance": instance, "problems": every}
+    optional: dict[str, Any] = {"field": error.field, "hint": error.hint, "instance": instance}
+    optional |= {"existing": error.existing, "problems": every}
     return document | {key: value for key, value in optional.items() if value}
 
 
@@ -106,8 +107,11 @@ def _path(location: Sequence[str | int]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
 
 
-def error_of_problem(status: int, document: object, *, who: str) -> MeetMeError:
-    """The error that `who` answered with. A document that is none (a proxy's page) leaves what the status says."""
+def error_of_problem(status: int, document: object, *, who: str | None) -> MeetMeError:
+    """The error that `who` (a peer; None: a service of our own) answered with.
+
+    A document that is none (a proxy's page) leaves what the status says.
+    """
     facts = document if isinstance(document, dict) else {}
 
     def fact(key: str) -> str:
@@ -118,4 +122,14 @@ def error_of_problem(status: int, document: object, *, who: str) -> MeetMeError:
     type_ = fact("type")
     code = type_.removeprefix(_URN) if type_.startswith(_URN) else f"peer_answered_{status}"
     detail = fact("detail") or f"must answer with success (status {status})"
-    return cls(code, f"{who}: {detail}", hint=fact("hint"), field=fact("field") or None, fault=Fault.REMOTE)
+    fault = Fault.REMOTE
+    if who is None and fact("fault") in set(Fault):
+        fault = Fault(fact("fault"))
+    return cls(
+        code,
+        f"{who}: {detail}" if who is not None else detail,
+        hint=fact("hint"),
+        field=fact("field") or None,
+        fault=fault,
+        existing=fact("existing") or None,
+    )

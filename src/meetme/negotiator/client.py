@@ -1,0 +1,176 @@
+"""The local API from the other side: for the command line, the lab and the catalogue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx2
+
+from meetme.model.errors import Unreachable
+from meetme.negotiator import wire
+from meetme.negotiator.negotiation import Attachment
+from meetme.negotiator.states import ENDED
+from meetme.negotiator.views import NegotiationView, Plan, SignedAgreement, StartRequest
+from meetme.runtime.problems import error_of_problem
+
+API = "/api/v1"
+ANSWER_SECONDS = 30.0
+SILENCE_SECONDS = 45.0
+"""How long an event stream may say nothing, before it is opened anew: three times its pings."""
+AGAIN_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class NegotiationEvent:
+    """One event of a negotiation: `state` (data: the whole view), `step` or `health`."""
+
+    id: int
+    kind: str
+    data: dict[str, Any]
+
+
+class NegotiatorClient:
+    """Asks one negotiator. Errors are raised as the negotiator raised them; Unreachable where it does not answer."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._url = url.rstrip("/")
+        self._http = httpx2.AsyncClient(
+            base_url=self._url, headers=headers, timeout=httpx2.Timeout(ANSWER_SECONDS, connect=3.0), trust_env=False
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._http.aclose()
+
+    async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> NegotiationView:
+        """Begin a negotiation. The same key again gives the same negotiation."""
+        headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
+        return wire.read_view(await self._call("POST", "/start_negotiation", wire.request_json(request), headers))
+
+    async def plan(self, request: StartRequest) -> Plan:
+        """What a request would lead to; nothing is held."""
+        body = {**wire.request_json(request), "dry_run": True}
+        return wire.read_plan(await self._call("POST", "/start_negotiation", body))
+
+    async def negotiations(self) -> list[NegotiationView]:
+        """All of them, the newest first."""
+        return [wire.read_view(raw) for raw in await self._call("GET", "/negotiations")]
+
+    async def negotiation(self, id: UUID | str) -> NegotiationView:
+        """One of them."""
+        return wire.read_view(await self._call("GET", f"/negotiations/{_part(id)}"))
+
+    async def terminate(self, id: UUID | str) -> NegotiationView:
+        """Take it back, on both sides."""
+        return wire.read_view(await self._call("DELETE", f"/negotiations/{_part(id)}"))
+
+    async def release(self, id: UUID | str) -> NegotiationView:
+        """End its quarantine."""
+        return wire.read_view(await self._call("POST", f"/negotiations/{_part(id)}/release"))
+
+    async def agreement(self, id: UUID | str) -> SignedAgreement:
+        """The document that both have signed."""
+        return wire.read_signed(await self._call("GET", f"/agreements/{_part(id)}"))
+
+    async def attachments(self) -> dict[str, Attachment]:
+        """Where every circuit lands."""
+        found = await self._call("GET", "/attachments")
+        return {circuit: wire.read_attachment(raw) for circuit, raw in found.items()}
+
+    async def attachment(self, circuit: str) -> Attachment:
+        """Where a circuit lands."""
+        return wire.read_attachment(await self._call("GET", f"/attachments/{_part(circuit)}"))
+
+    async def put_attachment(self, circuit: str, attachment: Attachment) -> Attachment:
+        """Register where a circuit lands."""
+        body = wire.attachment_json(attachment)
+        return wire.read_attachment(await self._call("PUT", f"/attachments/{_part(circuit)}", body))
+
+    async def delete_attachment(self, circuit: str) -> None:
+        """Forget where a circuit lands."""
+        await self._call("DELETE", f"/attachments/{_part(circuit)}")
+
+    async def events(self, id: UUID | str, after: int = 0) -> AsyncIterator[NegotiationEvent]:
+        """What happens to it, behind event `after`, until it has ended. Raises Unreachable if the stream breaks."""
+        headers = {"last-event-id": str(after)} if after else {}
+        timeout = httpx2.Timeout(ANSWER_SECONDS, read=SILENCE_SECONDS)
+        path = f"{API}/negotiations/{_part(id)}/events"
+        try:
+            async with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise self._error(response)
+                fields: dict[str, str] = {}
+                async for line in response.aiter_lines():
+                    if line:
+                        name, _, value = line.partition(": ")
+                        fields[name] = value
+                    else:
+                        if "data" in fields:
+                            yield NegotiationEvent(int(fields["id"]), fields["event"], json.loads(fields["data"]))
+                        fields = {}
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    async def follow(self, id: UUID | str) -> AsyncIterator[NegotiationView]:
+        """How it stands, now and after everything that happens, until it has ended; also across a restart."""
+        after = 0
+        shown = await self.negotiation(id)
+        yield shown
+        while shown.state not in ENDED:
+            try:
+                async for event in self.events(id, after):
+                    after = event.id
+                    now = await self.negotiation(id)
+                    if now != shown:
+                        shown = now
+                        yield shown
+                if shown.state not in ENDED:
+                    shown = await self.negotiation(id)
+                    yield shown
+            except Unreachable:
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+        try:
+            response = await self._http.request(method, API + path, json=body, headers=dict(headers or {}))
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            raise self._error(response)
+        return response.json() if response.content else None
+
+    def _error(self, response: httpx2.Response) -> Exception:
+        try:
+            document = response.json()
+        except ValueError:
+            document = None
+        return error_of_problem(response.status_code, document, who=None)
+
+    def _unreachable(self, error: httpx2.HTTPError) -> Unreachable:
+        return Unreachable(
+            "negotiator_unreachable",
+            f'url: must be that of a negotiator that runs ("{self._url}": {error or type(error).__name__})',
+            hint="start it with meetme serve negotiator, or name another one with --url",
+            field="url",
+        )
+
+
+def _part(text: UUID | str) -> str:
+    return quote(str(text), safe="")

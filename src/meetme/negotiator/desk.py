@@ -1,0 +1,284 @@
+"""Where requests of people and catalogues come in: start, plan, terminate, release."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+
+from meetme.model.agreement import Agreement, MemberId, Role
+from meetme.model.errors import (
+    Conflict,
+    Fault,
+    InvalidInput,
+    NotFound,
+    Problem,
+    Refused,
+)
+from meetme.negotiator import negotiation as ev
+from meetme.negotiator import store, wire
+from meetme.negotiator.addressing import Own, Refusal, own_problems
+from meetme.negotiator.agreeing import make_offer
+from meetme.negotiator.circuits import direct_circuit, land, port_in_use
+from meetme.negotiator.claims import port_claim
+from meetme.negotiator.facts import port_problems
+from meetme.negotiator.intents import link_intent
+from meetme.negotiator.machine import NegotiationMachine
+from meetme.negotiator.messages import CounterBody, HoldBody, ProposeBody, RefuseBody
+from meetme.negotiator.negotiation import Attachment, Event, Negotiation
+from meetme.negotiator.objecting import objections
+from meetme.negotiator.performer import MESSAGE_SECONDS, PeerLine
+from meetme.negotiator.policy import policy_problems
+from meetme.negotiator.reactions import MAX_ROUNDS
+from meetme.negotiator.routers import CALL_SECONDS, Routers, limited
+from meetme.negotiator.side import Side
+from meetme.negotiator.states import ENDED, State
+from meetme.negotiator.views import Plan, StartRequest, Terms, bad_name, is_name, raise_problems, read_terms
+from meetme.runtime.clock import Clock
+from meetme.runtime.ledger import Ledger
+from meetme.runtime.loop import Loop
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """A request that was checked: everything `Start` needs but for what the transaction reads."""
+
+    peer: MemberId
+    circuit: str
+    attachment: Attachment
+    terms: Terms
+    order: str | None
+
+
+class Desk:
+    """Takes requests. Whatever cannot be right is said at once, and nothing is written."""
+
+    def __init__(
+        self,
+        loop: Loop[Negotiation, Event],
+        ledger: Ledger,
+        machine: NegotiationMachine,
+        side: Side,
+        routers: Routers,
+        peers: PeerLine,
+        clock: Clock,
+    ) -> None:
+        self._loop = loop
+        self._ledger = ledger
+        self._machine = machine
+        self._side = side
+        self._routers = routers
+        self._peers = peers
+        self._clock = clock
+        self._in_flight: set[str] = set()
+
+    async def start(self, request: StartRequest, key: str | None) -> Negotiation:
+        """Begin a negotiation, or find the one that `key` began. Raises MeetMeError before anything is written."""
+        if key is None:
+            return await self._start(request, None, "")
+        if not is_name(key):
+            raise_problems((bad_name("Idempotency-Key", key),))
+        body_hash = hashlib.sha256(json.dumps(wire.request_json(request), sort_keys=True).encode()).hexdigest()
+        if key in self._in_flight:
+            raise Conflict(
+                "idempotency_key_in_flight",
+                f'Idempotency-Key: must not be in use by a request that is under way ("{key}")',
+                hint="wait for its answer, then ask again",
+                field="Idempotency-Key",
+            )
+        self._in_flight.add(key)
+        try:
+            done = await self._loop.commit(lambda tx: self._repeated(tx, key, body_hash))
+            return done or await self._start(request, key, body_hash)
+        finally:
+            self._in_flight.discard(key)
+
+    def _repeated(self, tx: Connection, key: str, body_hash: str) -> Negotiation | None:
+        done = store.done_with(tx, key)
+        if done is None:
+            return None
+        if done.body_hash != body_hash:
+            raise InvalidInput(
+                "idempotency_key_reused",
+                f'Idempotency-Key: must be a new one for another request ("{key}")',
+                hint="a key repeats one request, word for word",
+                field="Idempotency-Key",
+            )
+        found = store.load(tx, done.negotiation)
+        # Both sides had started: what this key asked for is the negotiation that survived.
+        if found is not None and found.superseded_by is not None:
+            found = store.load(tx, found.superseded_by) or found
+        return found
+
+    async def _start(self, request: StartRequest, key: str | None, body_hash: str) -> Negotiation:
+        begin = await self._checked(request)
+        id = uuid4()
+
+        def transaction(tx: Connection) -> Negotiation:
+            # Again in this transaction: another replica may have been quicker.
+            if key is not None and (done := self._repeated(tx, key, body_hash)):
+                return done
+            own = self._admitted(tx, begin)
+            now = self._clock.now()
+            store.put_terms(tx, id, begin.terms)
+            if key is not None:
+                store.put_done(tx, key, store.Done(body_hash, id), now)
+            generation = store.next_generation(tx, begin.circuit, now)
+            start = ev.Start(
+                now, id, begin.peer, begin.circuit, begin.order, begin.attachment, own, generation,
+                begin.terms.probe_target,
+            )  # fmt: skip
+            return self._ledger.deliver(tx, self._machine, str(id), start, now)
+
+        return await self._loop.commit(transaction)
+
+    async def _checked(self, request: StartRequest) -> Begin:
+        """Everything that can be said without writing: peer, prefixes, circuit, port as its router has it now."""
+        terms = read_terms(request)
+        peer = self._side.trust.roster.member(request.peer)
+        if peer.id == self._side.me:
+            raise InvalidInput("peer_is_self", f'peer: must be another member ("{peer.id}")', field="peer")
+        if peer.urls.negotiator is None:
+            raise NotFound(
+                "peer_url_missing",
+                f"peer '{peer.id}': must have a negotiator in the roster",
+                hint=f"meetme peer add {peer.id} --negotiator URL",
+                field="peer",
+            )
+        circuit = request.circuit or direct_circuit(self._side.me, peer.id)
+        registered = await self._loop.commit(lambda tx: store.attachment(tx, circuit))
+        attachment = land(self._side.settings, circuit, (self._side.me, peer.id), registered, request.port)
+        await self._side.resolve()
+        router = self._routers.get(attachment.router)
+        view = await router.look()
+        seen = view.port(attachment.port)
+        if seen is not None and registered is None:
+            attachment = replace(attachment, mtu=seen.mtu)
+        found = list(port_problems(attachment, view, terms, "port" if request.port else "border_router_port"))
+        if found and found[0].code == "port_in_use":
+            raise Conflict(found[0].code, found[0].text, hint=found[0].hint, field=found[0].field)
+        raise_problems(found)
+        return Begin(peer.id, circuit, attachment, terms, request.order)
+
+    def _admitted(self, tx: Connection, begin: Begin) -> Own:
+        """The own half of the facts, once nothing is in the way."""
+        store.lock_claims(tx)
+        rival = store.rival(tx, begin.circuit)
+        if rival is not None:
+            raise Conflict(
+                "negotiation_exists",
+                f'circuit: must have no other negotiation ("{begin.circuit}" has {rival.id}, {rival.state})',
+                hint=f"see it with meetme show {rival.id}; terminate it first, or name another circuit",
+                field="circuit",
+                existing=str(rival.id),
+            )
+        holder = store.claimant(tx, "port", port_claim(begin.attachment))
+        if holder is not None:
+            raise port_in_use(begin.attachment, holder)
+        own = self._side.facts(tx, begin.attachment, begin.terms)
+        raise_problems(own_problems(own))
+        return own
+
+    # --- dry run ------------------------------------------------------------------------------------------------------
+
+    async def plan(self, request: StartRequest) -> Plan:
+        """What would be agreed, and the commands for the own router. Nothing is held on either side."""
+        begin = await self._checked(request)
+        own = await self._loop.commit(lambda tx: self._admitted(tx, begin))
+        agreement = await self._rehearse(begin, own)
+        now = self._clock.now()
+        generation = await self._loop.commit(lambda tx: store.next_generation(tx, begin.circuit, now))
+        intent = link_intent(agreement, Role.INITIATOR, begin.attachment, generation=generation)
+        control = await self._routers.get(begin.attachment.router).control()
+        async with limited(begin.attachment.router, CALL_SECONDS):
+            commands = await control.apply(intent, dry_run=True)
+        return Plan(agreement, commands)
+
+    async def _rehearse(self, begin: Begin, own: Own) -> Agreement:
+        id, counter = uuid4(), None
+        for _round in range(MAX_ROUNDS):
+            offer = make_offer(own, counter)
+            if isinstance(offer, Refusal):
+                raise_problems(offer.problems)
+                raise AssertionError("a refusal has a reason")
+            expires = self._clock.now() + MESSAGE_SECONDS
+            body = ProposeBody(offer, begin.order, dry_run=True)
+            message = wire.Message(id, uuid4(), begin.circuit, self._side.me, begin.peer, expires, body)
+            answer = await self._peers.send(begin.peer, message)
+            reply = wire.read_message(answer if isinstance(answer, dict) else {}).body
+            match reply:
+                case RefuseBody(problems=problems):
+                    raise _refusal(problems)
+                case CounterBody(counter=asked):
+                    counter = asked
+                case HoldBody(agreement=agreement):
+                    policy = self._side.policy(begin.peer)
+                    theirs = [p.real for p in agreement.responder.prefixes]
+                    against = [
+                        *objections(agreement, offer, own),
+                        *policy_problems(
+                            replace(policy, order_required=False, max_agreements=None),
+                            prefixes=theirs,
+                            order=None,
+                            agreements=0,
+                            field="agreement.responder.prefixes",
+                        ),
+                    ]
+                    if against:
+                        raise _refusal(tuple(against))
+                    return agreement
+                case _:
+                    break
+        raise _refusal(())
+
+    # --- taking it back -----------------------------------------------------------------------------------------------
+
+    async def terminate(self, id: UUID) -> Negotiation:
+        """Take a negotiation back; one that has ended stays as it is. Raises NotFound `negotiation_unknown`."""
+        return await self._deliver(id, lambda _n, at: ev.TerminateAsked(at))
+
+    async def release(self, id: UUID) -> Negotiation:
+        """End a quarantine on a person's word. Raises NotFound, Conflict `negotiation_live`."""
+
+        def event(n: Negotiation, at: float) -> Event:
+            if n.state not in ENDED and n.state is not State.TERMINATING:
+                raise Conflict(
+                    "negotiation_live",
+                    f"negotiation: must have been terminated before it is released ({n.state})",
+                    hint=f"meetme terminate {n.id}",
+                    field="id",
+                )
+            return ev.ReleaseAsked(at)
+
+        return await self._deliver(id, event)
+
+    async def _deliver(self, id: UUID, make: Callable[[Negotiation, float], Event]) -> Negotiation:
+        def transaction(tx: Connection) -> Negotiation:
+            n = store.load(tx, id)
+            if n is None:
+                raise negotiation_unknown(id)
+            now = self._clock.now()
+            return self._ledger.deliver(tx, self._machine, str(id), make(n, now), now)
+
+        return await self._loop.commit(transaction)
+
+
+def negotiation_unknown(id: UUID) -> NotFound:
+    """The error for an id that no negotiation has."""
+    return NotFound(
+        "negotiation_unknown",
+        f'negotiation: must be one of this member ("{id}")',
+        hint="meetme status --all lists them",
+        field="id",
+    )
+
+
+def _refusal(problems: tuple[Problem, ...]) -> Refused:
+    if not problems:
+        return Refused("rounds_exhausted", f"offer: no agreement within {MAX_ROUNDS} rounds", fault=Fault.REMOTE)
+    first = problems[0]
+    return Refused(first.code, first.text, hint=first.hint, field=first.field, fault=first.fault, problems=problems)

@@ -1,0 +1,319 @@
+"""Where messages of other negotiators come in: who may say what, what was said before, and the answer.
+
+Rules of this file:
+
+1. A message is written down, handled and answered in one transaction; the answer leaves after the commit.
+2. A known message gets the stored answer again, whatever has happened since.
+3. A message that cannot begin or change anything (a refused circuit, a negotiation nobody knows, a dry run) writes
+   nothing: strangers to a negotiation cannot fill the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy import Connection
+
+from meetme.model.agreement import Agreement, MemberId, Role
+from meetme.model.errors import Fault, Forbidden, InvalidInput, MeetMeError, Problem, Stale
+from meetme.negotiator import negotiation as ev
+from meetme.negotiator import store, wire
+from meetme.negotiator.addressing import Counter, Refusal
+from meetme.negotiator.agreeing import agree
+from meetme.negotiator.circuits import land, port_in_use
+from meetme.negotiator.claims import port_claim
+from meetme.negotiator.facts import port_problems
+from meetme.negotiator.machine import NegotiationMachine, envelope
+from meetme.negotiator.messages import (
+    ANSWERS,
+    Body,
+    CommitBody,
+    ConfirmBody,
+    CounterBody,
+    HoldBody,
+    ProposeBody,
+    QueryBody,
+    RefuseBody,
+    TerminateBody,
+)
+from meetme.negotiator.negotiation import Answer, Attachment, Event, Negotiation
+from meetme.negotiator.policy import policy_problems
+from meetme.negotiator.protocol import stranger_answer
+from meetme.negotiator.reactions import HOLD_SECONDS, yields
+from meetme.negotiator.routers import Routers
+from meetme.negotiator.side import Side, refused
+from meetme.negotiator.states import State
+from meetme.negotiator.views import Terms, raise_problems
+from meetme.runtime.clock import Clock
+from meetme.runtime.database import Database
+from meetme.runtime.ledger import Ledger
+from meetme.runtime.loop import Loop
+from meetme.runtime.sse import Bell
+
+ANSWER_SECONDS = 5.0
+"""How long an answer may take; then the peer is told to ask again."""
+LOOK_AGAIN_SECONDS = 1.0
+"""How often to look for an answer that another replica may have written."""
+SKEW_SECONDS = 5.0
+"""How far the peer's clock may be behind ours before its messages count as expired."""
+
+
+class Inbox:
+    """Takes the messages of the peers."""
+
+    def __init__(
+        self,
+        database: Database,
+        loop: Loop[Negotiation, Event],
+        ledger: Ledger,
+        machine: NegotiationMachine,
+        side: Side,
+        routers: Routers,
+        bell: Bell,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._loop = loop
+        self._ledger = ledger
+        self._machine = machine
+        self._side = side
+        self._routers = routers
+        self._bell = bell
+        self._clock = clock
+
+    async def receive(self, raw: str, sender: MemberId) -> str | None:
+        """Handle a message from `sender`, whose certificate was checked: the answer (JSON), or None: ask again.
+
+        Raises InvalidInput, Forbidden `sender_mismatch`, `not_a_party`, Stale `message_expired`.
+        """
+        message = wire.read_message(raw)
+        self._check(message, sender)
+        if isinstance(message.body, ProposeBody):
+            await self._look(message)
+        rung = self._bell.listen()
+        answer = await self._loop.commit(lambda tx: self._handle(tx, message, raw))
+        if answer is None:
+            answer = await self._wait(message, rung)
+        return answer
+
+    def _check(self, message: wire.Message, sender: MemberId) -> None:
+        if message.sender != sender:
+            raise Forbidden(
+                "sender_mismatch",
+                f'message.from: must be the member of the certificate ("{message.sender}", certificate of "{sender}")',
+                field="from",
+                fault=Fault.REMOTE,
+            )
+        if message.to != self._side.me:
+            raise Forbidden(
+                "receiver_mismatch",
+                f'message.to: must be "{self._side.me}" ("{message.to}")',
+                field="to",
+                hint="compare the URL of this negotiator in the sender's roster",
+                fault=Fault.REMOTE,
+            )
+        if message.type not in ANSWERS:
+            raise InvalidInput(
+                "message_type_unknown",
+                f'message.type: must be one that asks ("{message.type}")',
+                field="type",
+                fault=Fault.REMOTE,
+            )
+        late = self._clock.now() - message.expires
+        if late > SKEW_SECONDS:
+            raise Stale(
+                "message_expired",
+                f"message.expires: must not be over ({late:.0f} s ago)",
+                hint="send it again with a new time; compare the clocks of both members",
+                field="expires",
+                fault=Fault.REMOTE,
+            )
+
+    async def _look(self, message: wire.Message) -> None:
+        """A fresh look at the router that an offer is about. What goes wrong is said when the offer is handled."""
+        try:
+            attachment = await self._loop.commit(lambda tx: self._land(tx, message))
+            await self._side.resolve()
+            await self._routers.get(attachment.router).look(fresh=False)
+        except MeetMeError:
+            return
+
+    async def _wait(self, message: wire.Message, rung: asyncio.Event) -> str | None:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                while True:
+                    try:
+                        async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                            await rung.wait()
+                    except TimeoutError:
+                        pass
+                    rung = self._bell.listen()
+                    known = await self._database.run(
+                        lambda tx: store.known_message(tx, message.sender, message.message)
+                    )
+                    if known is not None and known.answer is not None:
+                        return known.answer
+        except TimeoutError:
+            return None
+
+    # --- in the transaction -------------------------------------------------------------------------------------------
+
+    def _handle(self, tx: Connection, message: wire.Message, raw: str) -> str | None:
+        known = store.known_message(tx, message.sender, message.message)
+        if known is not None:
+            return known.answer
+        n = store.load(tx, message.negotiation)
+        if n is not None:
+            self._check_party(n, message)
+        event = self._event(tx, message, n)
+        if not isinstance(event, Event):
+            return self._direct(message, event)
+        now = self._clock.now()
+        store.put_message(tx, message, raw, now)
+        self._ledger.deliver(tx, self._machine, str(message.negotiation), event, now)
+        after = store.known_message(tx, message.sender, message.message)
+        return after.answer if after else None
+
+    def _check_party(self, n: Negotiation, message: wire.Message) -> None:
+        if n.peer != message.sender:
+            raise Forbidden(
+                "not_a_party",
+                "message.negotiation: must be one of the sender's",
+                field="negotiation",
+                fault=Fault.REMOTE,
+            )
+        if n.circuit != message.circuit:
+            raise InvalidInput(
+                "circuit_mismatch",
+                f'message.circuit: must be that of the negotiation ("{message.circuit}")',
+                field="circuit",
+                fault=Fault.REMOTE,
+            )
+
+    def _event(self, tx: Connection, message: wire.Message, n: Negotiation | None) -> Event | Body:
+        """What the message means to the rules; or the answer right away, where it changes nothing."""
+        at, id = self._clock.now(), message.message
+        match message.body:
+            case ProposeBody() as body:
+                return self._proposed(tx, message, body)
+            case QueryBody(agreement=Agreement() as agreement, state=State.ACTIVE) if n is None:
+                return self._restored(tx, message, agreement)
+            case _ if n is None:
+                return stranger_answer(message.type)
+            case CommitBody(agreement=agreement):
+                document = message.document or ""
+                self._side.verify(document, agreement, frozenset({n.peer, n.me}))
+                return ev.CommitReceived(at, id, agreement, document)
+            case ConfirmBody(verified=verified):
+                return ev.ConfirmReceived(at, id, verified)
+            case TerminateBody(reason=reason):
+                return ev.TerminateReceived(at, id, reason)
+            case QueryBody(state=state, revision=revision):
+                return ev.QueryReceived(at, id, state, revision)
+            case _:
+                raise AssertionError(message.type)
+
+    def _direct(self, message: wire.Message, body: Body) -> str:
+        about = Negotiation(
+            id=message.negotiation,
+            role=Role.RESPONDER,
+            me=self._side.me,
+            peer=message.sender,
+            circuit=message.circuit,
+            order=None,
+            attachment=Attachment("", ""),
+            generation=0,
+            started=0.0,
+        )
+        return wire.write_message(envelope(about, Answer(message.message, body), self._clock.now()))
+
+    # --- offers -------------------------------------------------------------------------------------------------------
+
+    def _land(self, tx: Connection, message: wire.Message) -> Attachment:
+        registered = store.attachment(tx, message.circuit)
+        return land(self._side.settings, message.circuit, (self._side.me, message.sender), registered)
+
+    def _proposed(self, tx: Connection, message: wire.Message, body: ProposeBody) -> Event | Body:
+        me, peer, id = self._side.me, message.sender, message.negotiation
+        store.lock_claims(tx)
+        known = store.load(tx, id)
+        try:
+            attachment = self._land(tx, message)
+            view = self._side.view(attachment)
+            raise_problems(port_problems(attachment, view, Terms(), "circuit"))
+            rival = store.rival(tx, message.circuit, other_than=id)
+            holder = store.claimant(tx, "port", port_claim(attachment), other_than=id)
+            if holder is not None and (rival is None or holder != rival.id):
+                raise port_in_use(attachment, holder)
+            if rival is not None and not body.dry_run and yields(rival, me=me, peer=peer):
+                # First, so that what it claims is free for the one that survives.
+                now = self._clock.now()
+                self._ledger.deliver(tx, self._machine, str(rival.id), ev.Superseded(now, id), now)
+            own = self._side.facts(tx, attachment, Terms(), known)
+        except MeetMeError as error:
+            return RefuseBody((refused(error.problem),))
+        event = ev.ProposeReceived(
+            at=self._clock.now(),
+            message=message.message,
+            id=id,
+            peer=peer,
+            circuit=message.circuit,
+            order=body.order,
+            attachment=attachment,
+            own=own,
+            generation=store.next_generation(tx, message.circuit, self._clock.now()),
+            offer=body.offer,
+            policy=self._side.policy(peer),
+            agreements=store.live_with(tx, peer) - (known is not None),
+            rival=rival,
+        )
+        return self._rehearsed(event) if body.dry_run else event
+
+    def _rehearsed(self, event: ev.ProposeReceived) -> Body:
+        """The answer to a dry run: what would be agreed, held by nobody and signed by nobody."""
+        if event.rival is not None:
+            text = f"circuit: negotiation {event.rival.id} has it ({event.rival.state})"
+            busy = Problem("circuit_in_use", text, "terminate that one first", "circuit", Fault.REMOTE)
+            return RefuseBody((busy,))
+        problems = tuple(
+            policy_problems(
+                event.policy,
+                prefixes=event.offer.prefixes,
+                order=event.order,
+                agreements=event.agreements,
+                field="offer.prefixes",
+            )
+        )
+        if problems:
+            return RefuseBody(tuple(refused(problem) for problem in problems))
+        result = agree(
+            event.offer, event.own, id=event.id, circuit=event.circuit, initiator=event.peer, order=event.order
+        )
+        match result:
+            case Refusal(problems=found):
+                return RefuseBody(tuple(refused(problem) for problem in found))
+            case Counter():
+                return CounterBody(result)
+            case Agreement():
+                return HoldBody(result, HOLD_SECONDS)
+
+    # --- a lost database ----------------------------------------------------------------------------------------------
+
+    def _restored(self, tx: Connection, message: wire.Message, agreement: Agreement) -> Event | Body:
+        """The peer holds an active agreement that is not known here. Taken up again if both have signed it."""
+        me, document = self._side.me, message.document or ""
+        sides = {agreement.initiator.member: Role.INITIATOR, agreement.responder.member: Role.RESPONDER}
+        about_us = set(sides) == {me, message.sender}
+        if not about_us or (agreement.id, agreement.circuit) != (message.negotiation, message.circuit):
+            return stranger_answer(message.type)
+        self._side.verify(document, agreement, frozenset({me, message.sender}))
+        attachment = self._land(tx, message)
+        return ev.Restored(
+            at=self._clock.now(),
+            message=message.message,
+            agreement=agreement,
+            role=sides[me],
+            attachment=attachment,
+            generation=store.next_generation(tx, message.circuit, self._clock.now()),
+            document=document,
+        )

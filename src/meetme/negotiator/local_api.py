@@ -1,0 +1,211 @@
+"""The local API: what people, catalogues and command lines ask of their own negotiator (blueprint, REST)."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, FastAPI, Header, Path
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from sqlalchemy import Connection
+
+from meetme.model.errors import Conflict, NotFound, Problem
+from meetme.negotiator import store, wire
+from meetme.negotiator.circuits import attachment_unknown
+from meetme.negotiator.desk import Desk, negotiation_unknown
+from meetme.negotiator.facts import port_problems
+from meetme.negotiator.negotiation import Attachment, Event, Negotiation
+from meetme.negotiator.routers import Routers
+from meetme.negotiator.states import ENDED
+from meetme.negotiator.views import LEAST_MTU, MOST_MTU, StartRequest, Terms, bad_name, is_name, raise_problems, view
+from meetme.runtime.clock import SystemClock
+from meetme.runtime.database import Database
+from meetme.runtime.http import Access
+from meetme.runtime.loop import Loop
+from meetme.runtime.sse import Bell, Page, StreamEvent, event_stream, last_event_id
+from meetme.runtime.tokens import Tokens
+
+NEGOTIATIONS = "/api/v1/negotiations"
+Id = Annotated[UUID, Path(description="the negotiation")]
+Circuit = Annotated[str, Path(description="the circuit's name, as its order has it")]
+After = Annotated[int, Depends(last_event_id)]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", description="repeats of a request have the same one")]
+
+
+def add_routes(
+    app: FastAPI,
+    tokens: Tokens,
+    desk: Desk,
+    database: Database,
+    loop: Loop[Negotiation, Event],
+    routers: Routers,
+    bell: Bell,
+) -> None:
+    """Let `app` offer the local API."""
+    access = Access(tokens)
+    read, write = [access.read], [access.write]
+
+    @app.post(
+        "/api/v1/start_negotiation",
+        status_code=202,
+        dependencies=write,
+        tags=["negotiations"],
+        summary="Begin a negotiation with a peer, or see what it would lead to",
+        response_class=JSONResponse,
+        responses={200: {"description": "dry run: the agreement, and the commands for the own router"}},
+    )
+    async def start_negotiation(request: StartRequest, key: Key = None) -> JSONResponse:
+        if request.dry_run:
+            return JSONResponse(wire.plan_json(await desk.plan(request)))
+        n = await desk.start(request, key)
+        return JSONResponse(_shown(n), 202, {"location": f"{NEGOTIATIONS}/{n.id}"})
+
+    @app.get(NEGOTIATIONS, dependencies=read, tags=["negotiations"], summary="All negotiations, the newest first")
+    async def list_negotiations() -> list[dict[str, Any]]:
+        return [_shown(n) for n in await database.run(store.negotiations)]
+
+    @app.get(NEGOTIATIONS + "/{id}", dependencies=read, tags=["negotiations"], summary="One negotiation")
+    async def get_negotiation(id: Id) -> dict[str, Any]:
+        return _shown(await database.run(lambda tx: _find(tx, id)))
+
+    @app.delete(
+        NEGOTIATIONS + "/{id}",
+        status_code=202,
+        dependencies=write,
+        tags=["negotiations"],
+        summary="Take a negotiation back, on both sides",
+    )
+    async def delete_negotiation(id: Id) -> dict[str, Any]:
+        return _shown(await desk.terminate(id))
+
+    @app.post(
+        NEGOTIATIONS + "/{id}/release",
+        dependencies=write,
+        tags=["negotiations"],
+        summary="End the quarantine of what could not be verified as removed",
+    )
+    async def release_negotiation(id: Id) -> dict[str, Any]:
+        return _shown(await desk.release(id))
+
+    @app.get(
+        NEGOTIATIONS + "/{id}/events",
+        dependencies=read,
+        tags=["negotiations"],
+        summary="What happens to a negotiation, as it happens (SSE: state, step, health)",
+        response_class=StreamingResponse,
+    )
+    async def negotiation_events(id: Id, after: After) -> StreamingResponse:
+        await database.run(lambda tx: _find(tx, id))
+
+        async def load(seen: int) -> Page:
+            return await database.run(lambda tx: _page(tx, id, seen))
+
+        return event_stream(load, bell, after)
+
+    @app.get(
+        "/api/v1/agreements/{id}",
+        dependencies=read,
+        tags=["negotiations"],
+        summary="The agreement that both members signed (JWS over canonical JSON)",
+    )
+    async def get_agreement(id: Id) -> dict[str, Any]:
+        n = await database.run(lambda tx: _find(tx, id))
+        if n.document is None:
+            raise NotFound(
+                "agreement_unknown",
+                f"agreement: must have been made ({n.id} is {n.state})",
+                hint=f"see what became of it with meetme show {n.id}",
+                field="id",
+            )
+        document: dict[str, Any] = json.loads(n.document)
+        return document
+
+    _add_attachments(app, access, database, loop, routers)
+
+
+def _add_attachments(
+    app: FastAPI, access: Access, database: Database, loop: Loop[Negotiation, Event], routers: Routers
+) -> None:
+    read, write = [access.read], [access.write]
+    path, tags = "/api/v1/attachments/{circuit:path}", ["attachments"]
+    clock = SystemClock()
+
+    @app.get("/api/v1/attachments", dependencies=read, tags=tags, summary="Where every circuit lands")  # type: ignore[arg-type]
+    async def list_attachments() -> dict[str, dict[str, Any]]:
+        found = await database.run(store.attachments)
+        return {circuit: wire.attachment_json(a) for circuit, a in found.items()}
+
+    @app.get(path, dependencies=read, tags=tags, summary="Where a circuit lands")  # type: ignore[arg-type]
+    async def get_attachment(circuit: Circuit) -> dict[str, Any]:
+        found = await database.run(lambda tx: store.attachment(tx, circuit))
+        if found is None:
+            raise attachment_unknown(circuit)
+        return wire.attachment_json(found)
+
+    @app.put(path, dependencies=write, tags=tags, summary="Register where a circuit lands", responses={201: {}})  # type: ignore[arg-type]
+    async def put_attachment(circuit: Circuit, attachment: wire.AttachmentBody) -> JSONResponse:
+        landed = Attachment(attachment.router, attachment.port, attachment.vlan, attachment.mtu)
+        _check_attachment(circuit, landed)
+        seen = await routers.get(landed.router).look(fresh=False)
+        raise_problems(p for p in port_problems(landed, seen, Terms(), "port") if p.code == "port_unknown")
+
+        def put(tx: Connection) -> bool:
+            _unused(tx, circuit, landed)
+            new = store.put_attachment(tx, circuit, landed)
+            store.audit(tx, clock.now(), "AttachmentPut", circuit=circuit, **wire.attachment_json(landed))
+            return new
+
+        new = await loop.commit(put)
+        return JSONResponse(wire.attachment_json(landed), 201 if new else 200)
+
+    @app.delete(path, status_code=204, dependencies=write, tags=tags, summary="Forget where a circuit lands")  # type: ignore[arg-type]
+    async def delete_attachment(circuit: Circuit) -> Response:
+        def forget(tx: Connection) -> None:
+            _unused(tx, circuit, None)
+            if not store.delete_attachment(tx, circuit):
+                raise attachment_unknown(circuit)
+            store.audit(tx, clock.now(), "AttachmentDeleted", circuit=circuit)
+
+        await loop.commit(forget)
+        return Response(status_code=204)
+
+
+def _check_attachment(circuit: str, a: Attachment) -> None:
+    names = {"circuit": circuit, "router": a.router, "port": a.port}
+    problems = [bad_name(field, seen) for field, seen in names.items() if not is_name(seen)]
+    if a.vlan is not None and not 1 <= a.vlan <= 4094:
+        problems.append(Problem("vlan_invalid", f"vlan: must be between 1 and 4094 ({a.vlan})", "", "vlan"))
+    if not LEAST_MTU <= a.mtu <= MOST_MTU:
+        text = f"mtu: must be between {LEAST_MTU} and {MOST_MTU} octets ({a.mtu})"
+        problems.append(Problem("mtu_invalid", text, "", "mtu"))
+    raise_problems(problems)
+
+
+def _unused(tx: Connection, circuit: str, wanted: Attachment | None) -> None:
+    """A circuit in use stays where it is. Registering the same again changes nothing and is fine."""
+    rival = store.rival(tx, circuit)
+    if rival is not None and store.attachment(tx, circuit) != wanted:
+        raise Conflict(
+            "circuit_in_use",
+            f'circuit: must not be in use ("{circuit}", negotiation {rival.id} is {rival.state})',
+            hint=f"terminate that one first (meetme show {rival.id})",
+            field="circuit",
+            existing=str(rival.id),
+        )
+
+
+def _find(tx: Connection, id: UUID) -> Negotiation:
+    n = store.load(tx, id)
+    if n is None:
+        raise negotiation_unknown(id)
+    return n
+
+
+def _shown(n: Negotiation) -> dict[str, Any]:
+    return wire.view_json(view(n))
+
+
+def _page(tx: Connection, id: UUID, after: int) -> Page:
+    events = [StreamEvent(t.sequence, t.kind, json.loads(t.body)) for t in store.told(tx, id, after)]
+    return Page(events, ended=_find(tx, id).state in ENDED)

@@ -1,0 +1,300 @@
+"""Performs what negotiations owe: messages to the peer, orders to the router, probes, and time that has passed.
+
+Every effect may be performed more than once (the process died before the result was written down), so each is safe to
+repeat: messages have ids that stay, orders have generations. A result comes back as an event; where the rules need
+facts of this side with it, the event is made in the transaction that delivers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NoReturn, Protocol
+
+from sqlalchemy import Connection
+
+from meetme.configurator.client import RouterControl
+from meetme.model.agreement import Agreement, MemberId
+from meetme.model.errors import Fault, InvalidInput, MeetMeError, NotFound, Problem, Unreachable, Unsupported
+from meetme.model.intent import ProbeReport, ProbeRequest
+from meetme.negotiator import negotiation as ev
+from meetme.negotiator import store, wire
+from meetme.negotiator.addressing import Own
+from meetme.negotiator.intents import along_the_path, link_intent, probe_requests
+from meetme.negotiator.machine import NegotiationMachine, read_effect
+from meetme.negotiator.messages import (
+    ANSWERS,
+    ActiveBody,
+    Body,
+    CommitBody,
+    CommittedBody,
+    ConfirmBody,
+    CounterBody,
+    FailedBody,
+    HoldBody,
+    MessageType,
+    ProposeBody,
+    QueryBody,
+    RefuseBody,
+    StateBody,
+    TerminateBody,
+    TerminatedBody,
+    Verified,
+)
+from meetme.negotiator.negotiation import Event, Negotiation, Probe, Program, Send, Verb, Wake
+from meetme.negotiator.policy import PeerPolicy
+from meetme.negotiator.routers import CALL_SECONDS, Router, Routers, limited
+from meetme.negotiator.states import State
+from meetme.runtime.clock import Clock
+from meetme.runtime.database import Database
+from meetme.runtime.ledger import Lease, Ledger
+from meetme.runtime.loop import Retry
+
+MESSAGE_SECONDS = 30.0
+"""How long a message says that it is good. A repetition says so anew."""
+STILL_AT_IT = "peer_busy"
+"""The note while a peer has a message and no answer yet: it is not why anything fails."""
+Made = Event | Callable[[Connection], Event]
+
+
+class PeerLine(Protocol):
+    """The way to the other negotiators."""
+
+    async def send(self, peer: MemberId, message: wire.Message) -> object | None:
+        """The answer's JSON value; None: the peer has the message and no answer yet. Raises MeetMeError."""
+
+
+class OwnSide(Protocol):
+    """What this side knows of itself and of its peers."""
+
+    def own(self, tx: Connection, n: Negotiation) -> Own:
+        """The own half of the facts for one negotiation, in the transaction that uses them."""
+
+    def policy(self, peer: MemberId) -> PeerPolicy:
+        """What this peer may do."""
+
+    def verify(self, document: str, agreement: Agreement, signers: frozenset[str]) -> None:
+        """Raise InvalidInput unless `document` says exactly `agreement` and carries the signatures of `signers`."""
+
+
+class Performer:
+    """What the loop calls with each lease."""
+
+    def __init__(
+        self, database: Database, ledger: Ledger, peers: PeerLine, routers: Routers, side: OwnSide, clock: Clock
+    ) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._peers = peers
+        self._routers = routers
+        self._side = side
+        self._clock = clock
+
+    async def __call__(self, lease: Lease) -> Made | None:
+        """Perform one effect. Raises Retry or MeetMeError where it has to be tried again."""
+        effect = read_effect(lease.kind, lease.key, lease.body)
+        if isinstance(effect, Wake):
+            return self._wake(effect, lease.instance)
+        n = await self._database.run(lambda tx: store.load(tx, lease.instance))
+        if n is None:
+            return None
+        match effect:
+            case Send():
+                return await self._send(n, effect)
+            case Program():
+                return await self._program(n, effect)
+            case Probe(within=within):
+                return await self._probe(n, within)
+            case _:
+                return None
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def _wake(self, effect: Wake, instance: str) -> Made:
+        if effect.event is ev.CompareDue:
+            return ev.CompareDue(self._clock.now())
+        return lambda tx: ev.Deadline(self._clock.now(), self._cause(tx, instance))
+
+    def _cause(self, tx: Connection, instance: str) -> Problem | None:
+        """Why what is still owed was in vain so far: the device first, because that is what people can mend."""
+        notes = {debt.key: debt.note for debt in self._ledger.owed(tx, NegotiationMachine.name, instance) if debt.note}
+        for key, fault in (("device", Fault.DEVICE), ("probe", Fault.DEVICE), ("send", Fault.REMOTE)):
+            code, _, said = notes.get(key, "").partition(": ")
+            if said and code != STILL_AT_IT:
+                return Problem(code, said, "it was tried again until the time was over", None, fault)
+        return None
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    async def _send(self, n: Negotiation, effect: Send) -> Made | None:
+        body = _body(n, effect.type)
+        if body is None:
+            return None
+        expires = self._clock.now() + MESSAGE_SECONDS
+        message = wire.Message(n.id, effect.message, n.circuit, n.me, n.peer, expires, body, n.document)
+        try:
+            answer = await self._peers.send(n.peer, message)
+            if answer is None:
+                raise Retry(0.0, f"{STILL_AT_IT}: {n.peer} has no answer yet")
+            reply = _answer_to(n, effect.type, answer)
+            return self._received(n, reply)
+        except Unreachable:
+            raise
+        except MeetMeError as error:
+            return self._rejected(effect.type, error)
+
+    def _rejected(self, kind: MessageType, error: MeetMeError) -> Made:
+        """A peer's final no, or an answer that is none. Before `confirm` that ends it; afterwards it is asked again."""
+        problem = replace(error.problem, fault=Fault.REMOTE)
+        if kind is MessageType.PROPOSE:
+            return ev.RefuseReceived(self._clock.now(), (problem,))
+        if kind is MessageType.COMMIT:
+            return ev.FailedReceived(self._clock.now(), problem)
+        raise error
+
+    def _received(self, n: Negotiation, reply: wire.Message) -> Made:
+        at = self._clock.now()
+        match reply.body:
+            case HoldBody(agreement=agreement):
+                document = reply.document or ""
+                self._side.verify(document, agreement, frozenset({n.peer}))
+                policy = self._side.policy(n.peer)
+                return lambda tx: ev.HoldReceived(at, agreement, self._side.own(tx, n), policy, document)
+            case CounterBody(counter=counter):
+                return lambda tx: ev.CounterReceived(at, counter, self._side.own(tx, n))
+            case RefuseBody(problems=problems, superseded_by=other):
+                return ev.RefuseReceived(at, problems, other)
+            case CommittedBody(verified=verified):
+                return ev.CommittedReceived(at, verified)
+            case ActiveBody(verified=verified):
+                return ev.ActiveReceived(at, verified)
+            case FailedBody(problem=problem):
+                return ev.FailedReceived(at, problem)
+            case TerminatedBody():
+                return ev.TerminatedReceived(at)
+            case StateBody(state=state, revision=revision):
+                return ev.StateReceived(at, state, revision)
+            case _:
+                raise AssertionError(reply.type)
+
+    # --- the device ---------------------------------------------------------------------------------------------------
+
+    async def _program(self, n: Negotiation, order: Program) -> Made | None:
+        if n.agreement is None:
+            return ev.Removed(self._clock.now()) if order.verb is Verb.REMOVE else None
+        intent = link_intent(n.agreement, n.role, n.attachment, generation=order.generation)
+        try:
+            router = await self._router(n)
+            async with limited(n.attachment.router, CALL_SECONDS):
+                match order.verb:
+                    case Verb.APPLY:
+                        await router.apply(intent, confirm_seconds=order.confirm_seconds)
+                        return ev.Applied(self._clock.now())
+                    case Verb.CONFIRM:
+                        await router.confirm(n.circuit, n.agreement.id, order.generation)
+                        return ev.DeviceConfirmed(self._clock.now())
+                    case Verb.REMOVE:
+                        removal = await router.remove(n.circuit, n.agreement.id, order.generation, intent=intent)
+                        return ev.Removed(self._clock.now(), removal.left_on_device)
+        except Unreachable:
+            raise  # whether it was done is not known: the same order again does no harm
+        except NotFound:
+            if order.verb is not Verb.CONFIRM:
+                raise
+            return ev.DeviceLost(self._clock.now())
+        except MeetMeError as error:
+            if order.verb is not Verb.APPLY:
+                raise
+            return ev.ApplyFailed(self._clock.now(), error.problem)
+
+    async def _router(self, n: Negotiation) -> RouterControl:
+        return await self._routers.get(n.attachment.router).control()
+
+    # --- probes -------------------------------------------------------------------------------------------------------
+
+    async def _probe(self, n: Negotiation, within: float) -> Made | None:
+        if n.agreement is None:
+            return None
+        router: Router = self._routers.get(n.attachment.router)
+        requests = probe_requests(n.agreement, n.role, target=n.probe_target, within=within)
+        view = router.view or await router.look()
+        if not requests or not view.capabilities.probe:
+            return ev.Probed(self._clock.now(), None)
+        control = await router.control()
+        reports: list[ProbeReport] = []
+        for request in requests:
+            try:
+                async with limited(router.name, within + CALL_SECONDS):
+                    reports.append(await control.probe(request))
+            except Unreachable:
+                raise
+            except Unsupported:
+                return ev.Probed(self._clock.now(), None)
+            except MeetMeError as error:
+                return ev.ProbeFailed(self._clock.now(), error.problem)
+            if missing := set(request.sizes) - set(reports[-1].answered):
+                return ev.ProbeFailed(self._clock.now(), _unanswered(request, missing))
+        path = all(along_the_path(request, n.agreement) for request in requests)
+        verified = Verified.PATH if path else Verified.LINK
+        sent, lost = sum(r.sent for r in reports), sum(r.lost for r in reports)
+        # The first probe begins before the other side is configured: what it lost then says nothing.
+        loss = lost / sent if sent and n.state is State.ACTIVE else 0.0
+        return ev.Probed(self._clock.now(), verified, reports[0].rtt_ms, loss)
+
+
+def _body(n: Negotiation, kind: MessageType) -> Body | None:
+    """What the message says, by the present state. None: there is nothing left to say."""
+    match kind:
+        case MessageType.PROPOSE:
+            return ProposeBody(n.offer, n.order) if n.offer else None
+        case MessageType.COMMIT:
+            return CommitBody(n.agreement) if n.agreement else None
+        case MessageType.CONFIRM:
+            return ConfirmBody(n.verified)
+        case MessageType.TERMINATE:
+            return TerminateBody(n.problem)
+        case MessageType.QUERY:
+            return QueryBody(n.state, n.revision, n.agreement if n.peer_lost else None)
+        case _:
+            raise AssertionError(kind)
+
+
+def _answer_to(n: Negotiation, kind: MessageType, answer: object) -> wire.Message:
+    """Read the answer and check that it is one. Raises InvalidInput."""
+    if not isinstance(answer, dict):
+        _no_answer("message", "must be a JSON object", type(answer).__name__)
+    reply = wire.read_message(answer)
+    if reply.sender != n.peer or reply.to != n.me:
+        _no_answer("message.from", f'must be from "{n.peer}" to "{n.me}"', f"{reply.sender} to {reply.to}")
+    if reply.negotiation != n.id or reply.circuit != n.circuit:
+        _no_answer("message.negotiation", f"must be about {n.id}", str(reply.negotiation))
+    if reply.type not in ANSWERS[kind]:
+        _no_answer("message.type", f"must answer {kind}", reply.type)
+    return reply
+
+
+def _no_answer(field: str, rule: str, seen: str) -> NoReturn:
+    raise InvalidInput(
+        "answer_unexpected",
+        f"{field}: {rule} ({seen})",
+        hint="the other negotiator broke the protocol; report it to its operator",
+        field=field,
+        fault=Fault.REMOTE,
+    )
+
+
+def _unanswered(request: ProbeRequest, missing: set[int]) -> Problem:
+    sizes = ", ".join(str(size) for size in sorted(missing))
+    if request.sizes[0] in missing:
+        return Problem(
+            "probe_unanswered",
+            f"probe: {request.target} must answer {request.source} within {request.within:g} s",
+            "see whether the circuit carries frames, and whether the address answers inside its own network",
+            fault=Fault.REMOTE,
+        )
+    return Problem(
+        "mtu_not_carried",
+        f"probe: the circuit must carry packets of {sizes} octets, to {request.target}",
+        "ask for a smaller mtu, or have the circuit's raised",
+        fault=Fault.REMOTE,
+    )

@@ -1,0 +1,235 @@
+"""The negotiator as a service: everything wired around one loop, and the two listeners in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Mapping
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy import text
+
+from meetme import __version__
+from meetme.configurator.client import RouterControl, open_configurator
+from meetme.model.errors import MeetMeError, Unreachable, Unsupported
+from meetme.model.intent import LinkEvent, LinkEventKind
+from meetme.model.members import Roster
+from meetme.negotiator import local_api, peers_api, store
+from meetme.negotiator import negotiation as ev
+from meetme.negotiator.desk import Desk
+from meetme.negotiator.inbox import Inbox
+from meetme.negotiator.machine import NegotiationMachine
+from meetme.negotiator.negotiation import Event, Negotiation
+from meetme.negotiator.performer import Performer
+from meetme.negotiator.routers import Opener, Router, Routers
+from meetme.negotiator.settings import Configurator, NegotiatorSettings
+from meetme.negotiator.side import Line, Side
+from meetme.negotiator.states import Device, State
+from meetme.runtime.clock import Clock
+from meetme.runtime.database import Database, migrate
+from meetme.runtime.grpc import Tls, in_the_clear
+from meetme.runtime.http import Check, build_app, build_metrics_app, build_peer_app
+from meetme.runtime.identity import Identity
+from meetme.runtime.ledger import Ledger
+from meetme.runtime.listener import Listener, open_listener
+from meetme.runtime.loop import Loop
+from meetme.runtime.peer_client import PeerClient
+from meetme.runtime.sse import Bell
+from meetme.runtime.telemetry import create_registry
+from meetme.runtime.tls import Trust
+from meetme.runtime.tokens import Tokens
+
+PURGE_SECONDS = 600.0
+"""Between two times of forgetting old messages."""
+RECONNECT_SECONDS = 2.0
+"""Between two attempts to watch a router whose configurator is away."""
+
+
+class NegotiatorService:
+    """One member's negotiator. `database` stays its owner's to close."""
+
+    def __init__(
+        self,
+        settings: NegotiatorSettings,
+        *,
+        identity: Identity,
+        roster: Callable[[], Roster],
+        tokens: Tokens,
+        database: Database,
+        clock: Clock,
+        openers: Mapping[str, Opener] | None = None,
+    ) -> None:
+        """`openers`: how to reach each router by name, if not by the settings' targets. Raises InvalidInput."""
+        settings.check(identity.member)
+        self._settings = settings
+        self._database = database
+        self._clock = clock
+        self._log = structlog.get_logger().bind(service="negotiator")
+        trust = Trust(identity, roster)
+        openers = openers or {c.name: _opener(c, identity) for c in settings.configurator}
+        self._routers = Routers({name: Router(name, opener, clock) for name, opener in openers.items()})
+        self._side = Side(settings, trust, self._routers)
+        self._bell = Bell()
+        self._ledger = Ledger()
+        self._machine = NegotiationMachine(self._side, self._changed)
+        self._client = PeerClient(trust)
+        line = Line(self._client)
+        performer = Performer(database, self._ledger, line, self._routers, self._side, clock)
+        owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
+        self._loop: Loop[Negotiation, Event] = Loop(
+            database, self._ledger, self._machine, performer, owner=owner, clock=clock
+        )
+        parts = (self._loop, self._ledger, self._machine, self._side, self._routers)
+        self._desk = Desk(*parts, line, clock)
+        self._inbox = Inbox(database, *parts, self._bell, clock)
+        self._registry = create_registry()
+        ready: dict[str, Check] = {"database": self._database_answers, "loop": self._loop_runs}
+        ready |= {f"configurator {router.name}": router.look for router in self._routers}
+        self._local = build_app(
+            title="MeetMe negotiator",
+            version=__version__,
+            description="Layer 3 between two members: start, watch and take back negotiations.",
+            ready=ready,
+            registry=self._registry,
+        )
+        local_api.add_routes(self._local, tokens, self._desk, database, self._loop, self._routers, self._bell)
+        self._peers = build_peer_app(
+            title="MeetMe negotiator, for peers", version=__version__, trust=trust, registry=self._registry
+        )
+        peers_api.add_routes(self._peers, self._inbox)
+        self._trust = trust
+        self._listeners: list[Listener] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._event_loop: asyncio.AbstractEventLoop | None = None
+        self.local_url = ""
+        """Where the local API is, once started."""
+        self.peers_url: str | None = None
+        """Where peers reach it, once started; None: they do not."""
+
+    async def start(
+        self, *, local: str | socket.socket | None = None, peers: str | socket.socket | None = None
+    ) -> None:
+        """Take up what an earlier process left, then listen. `local`, `peers`: instead of the settings' addresses.
+
+        A configurator that cannot be reached does not keep it from starting: what it owes there stays owed.
+        """
+        self._event_loop = asyncio.get_running_loop()
+        await asyncio.to_thread(migrate, self._database, "meetme.runtime")
+        await asyncio.to_thread(migrate, self._database, "meetme.negotiator")
+        await self._side.resolve()
+        await asyncio.gather(*(self._first_look(router) for router in self._routers))
+        self._tasks = [
+            asyncio.create_task(self._loop.run(), name="negotiator loop"),
+            asyncio.create_task(self._keep_tidy(), name="negotiator purge"),
+            *(asyncio.create_task(self._follow(router), name=f"watch {router.name}") for router in self._routers),
+        ]
+        try:
+            await self._listen(local or self._settings.listen, peers or self._settings.listen_peers)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _listen(self, local: str | socket.socket, peers: str | socket.socket | None) -> None:
+        self._listeners.append(await open_listener(self._local, local))
+        self.local_url = self._listeners[-1].url
+        if peers is not None:
+            tls = self._trust.server_context()
+            self._listeners.append(await open_listener(self._peers, peers, flag="--listen-peers", tls=tls))
+            self.peers_url = self._listeners[-1].url
+        if self._settings.listen_metrics is not None:
+            metrics = build_metrics_app(self._registry)
+            flag = "--listen-metrics"
+            self._listeners.append(await open_listener(metrics, self._settings.listen_metrics, flag=flag))
+
+    async def close(self) -> None:
+        """Answer no more, give back what is under way. Agreements stay in force."""
+        await asyncio.gather(*(listener.close() for listener in self._listeners))
+        self._listeners.clear()
+        await self.kill()
+        await self._client.close()
+        await self._routers.close()
+
+    async def kill(self) -> None:
+        """End the own tasks; nobody is told."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    # --- what keeps it right ------------------------------------------------------------------------------------------
+
+    def _changed(self, _id: UUID) -> None:
+        # Called in the database's thread, before the commit. Whoever looks then waits behind it (SQLite), or looks
+        # again a moment later (PostgreSQL).
+        if self._event_loop is not None:
+            with contextlib.suppress(RuntimeError):  # the process is ending
+                self._event_loop.call_soon_threadsafe(self._bell.ring)
+
+    async def _first_look(self, router: Router) -> None:
+        try:
+            await router.look()
+        except MeetMeError as error:
+            self._log.warning("a router cannot be reached", router=router.name, problem=error.text)
+
+    async def _follow(self, router: Router) -> None:
+        """Hear from the router what becomes of its links: one that is gone is put back."""
+        while True:
+            try:
+                view = await router.look()
+                links = view.observation.links if view.observation else ()
+                if view.observation is not None:
+                    await self._restore_missing(router.name, {link.intent.agreement for link in links})
+                async for event in router.watch():
+                    await self._heard(event)
+            except Unsupported:
+                return
+            except MeetMeError as error:
+                self._log.info("a router is not being watched", router=router.name, problem=error.text)
+            except Exception:
+                self._log.exception("watching a router failed unexpectedly", router=router.name)
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _restore_missing(self, router: str, present: set[UUID]) -> None:
+        """The negotiator's word wins: what should be on the device and is not, is ordered again."""
+        known = await self._database.run(store.negotiations)
+        for n in known:
+            if n.attachment.router == router and n.id not in present and _settled(n):
+                await self._loop.deliver(str(n.id), ev.DeviceLost(self._clock.now()))
+
+    async def _heard(self, event: LinkEvent) -> None:
+        if event.agreement is None or event.kind not in (LinkEventKind.ROLLED_BACK, LinkEventKind.REMOVED):
+            return
+        id = event.agreement
+        n = await self._database.run(lambda tx: store.load(tx, id))
+        if n is not None and _settled(n):
+            await self._loop.deliver(str(id), ev.DeviceLost(self._clock.now()))
+
+    async def _keep_tidy(self) -> None:
+        while True:
+            await self._database.run(lambda tx: store.purge_messages(tx, self._clock.now()))
+            await asyncio.sleep(PURGE_SECONDS)
+
+    async def _database_answers(self) -> None:
+        await self._database.run(lambda tx: tx.execute(text("SELECT 1")))
+
+    async def _loop_runs(self) -> None:
+        if not self._tasks or self._tasks[0].done():
+            raise Unreachable("loop_stopped", "loop: must run", hint="restart the negotiator; its log says why")
+
+
+def _settled(n: Negotiation) -> bool:
+    """Whether the device should have the link for good, and no order about it is under way."""
+    return n.state is State.ACTIVE and n.device is Device.CONFIRMED
+
+
+def _opener(configurator: Configurator, identity: Identity) -> Opener:
+    async def connect() -> RouterControl:
+        tls = None
+        if not in_the_clear(configurator.target):
+            tls = Tls(identity.key, identity.certificate, (identity.certificate,), name=identity.member)
+        return await open_configurator(configurator.target, tls)
+
+    return connect

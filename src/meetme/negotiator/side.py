@@ -1,0 +1,146 @@
+"""This side of every negotiation: whose it is, what its routers have, whom it trusts, how it signs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+
+from sqlalchemy import Connection
+
+from meetme.model.addresses import Address
+from meetme.model.agreement import Agreement, MemberId
+from meetme.model.errors import Fault, InvalidInput, Problem, Unreachable
+from meetme.negotiator import store, wire
+from meetme.negotiator.addressing import Own
+from meetme.negotiator.facts import RouterView, control_plane, host_of, own_facts
+from meetme.negotiator.negotiation import Attachment, Negotiation
+from meetme.negotiator.policy import PeerPolicy
+from meetme.negotiator.routers import Routers
+from meetme.negotiator.settings import NegotiatorSettings
+from meetme.negotiator.views import Terms
+from meetme.runtime.documents import countersign, sign_document, verify_document
+from meetme.runtime.peer_client import PeerClient
+from meetme.runtime.tls import Trust
+
+HANDLE_PATH = "/api/v1/handle_negotiation"
+
+
+class Side:
+    """Answers the rules' questions about this member, and signs in its name."""
+
+    def __init__(self, settings: NegotiatorSettings, trust: Trust, routers: Routers) -> None:
+        self.settings = settings
+        self.trust = trust
+        self.me: MemberId = trust.identity.member
+        self._routers = routers
+        self._resolved: dict[str, tuple[Address, ...]] = {}
+
+    # --- facts --------------------------------------------------------------------------------------------------------
+
+    def own(self, tx: Connection, n: Negotiation) -> Own:
+        """The own half of the facts for a negotiation that exists."""
+        return self.facts(tx, n.attachment, store.terms(tx, n.id), n)
+
+    def facts(self, tx: Connection, attachment: Attachment, terms: Terms, n: Negotiation | None = None) -> Own:
+        """The own half of the facts, without what `n` itself claims. Raises Unreachable `router_unseen`."""
+        claimed = store.claimed_prefixes(tx, n.id if n else None)
+        view = self.view(attachment)
+        control = control_plane(self._control_urls(), self._resolved)
+        return own_facts(self.me, self.settings, terms, attachment, view, claimed=claimed, control=control)
+
+    def view(self, attachment: Attachment) -> RouterView:
+        """What the router of a port was last seen to have. Raises Unreachable `router_unseen`, NotFound."""
+        view = self._routers.get(attachment.router).view
+        if view is None:
+            raise Unreachable(
+                "router_unseen",
+                f"configurator: must be reached before anything is agreed ({attachment.router})",
+                hint="start its configurator",
+                fault=Fault.DEVICE,
+            )
+        return view
+
+    def _control_urls(self) -> Iterator[str | None]:
+        yield from (member.urls.negotiator for member in self.trust.roster.members)
+        yield from (configurator.target for configurator in self.settings.configurator)
+        yield self.settings.database
+
+    async def resolve(self) -> None:
+        """Find the addresses of the control plane's hosts. One that has none now keeps those it had."""
+        hosts = {host_of(url) for url in self._control_urls() if url} - {""}
+        for host in hosts - self._resolved.keys():
+            found = await asyncio.to_thread(_addresses, host)
+            if found:
+                self._resolved[host] = found
+
+    def policy(self, peer: MemberId) -> PeerPolicy:
+        """What this peer may do. Raises NotFound `peer_unknown`."""
+        policy = self.trust.roster.member(peer).policy
+        return PeerPolicy(policy.announce or None, policy.order_required, policy.max_agreements)
+
+    # --- signatures ---------------------------------------------------------------------------------------------------
+
+    def sign(self, payload: bytes) -> str:
+        """A new document with the own signature."""
+        return json.dumps(sign_document(payload, self.trust.identity))
+
+    def countersign(self, document: str) -> str:
+        """The same document with the own signature added."""
+        return json.dumps(countersign(json.loads(document), self.trust.identity))
+
+    def verify(self, document: str, agreement: Agreement, signers: frozenset[str]) -> None:
+        """Raise InvalidInput unless `document` says exactly `agreement` and carries the signatures of `signers`."""
+        certificates: dict[str, Any] = {m.id: m.certificates for m in self.trust.roster.members}
+        certificates[self.me] = (self.trust.identity.certificate,)
+        verified = verify_document(json.loads(document), certificates)
+        if wire.read_agreement(verified.payload) != agreement:
+            raise InvalidInput(
+                "agreement_differs",
+                "agreement: must be what was signed",
+                field="agreement",
+                hint="the other negotiator broke the protocol; report it to its operator",
+                fault=Fault.REMOTE,
+            )
+        missing = signers - verified.signers
+        if missing:
+            raise InvalidInput(
+                "signature_invalid",
+                f"agreement: must carry a good signature of {' and of '.join(sorted(missing))}",
+                field="agreement",
+                hint="compare the fingerprints of both members (meetme identity show, meetme peer list)",
+                fault=Fault.REMOTE,
+            )
+
+
+def _addresses(host: str) -> tuple[Address, ...]:
+    try:
+        return (ip_address(host),)
+    except ValueError:
+        pass
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return ()
+    return tuple(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
+
+
+class Line:
+    """The way to the other negotiators: HTTP with mutual TLS."""
+
+    def __init__(self, client: PeerClient) -> None:
+        self._client = client
+
+    async def send(self, peer: MemberId, message: wire.Message) -> object | None:
+        """POST the message. Raises what `PeerClient.post` raises."""
+        answer = await self._client.post(peer, "negotiator", HANDLE_PATH, wire.message_json(message))
+        return None if answer.status == 202 else answer.document
+
+
+def refused(problem: Problem) -> Problem:
+    """A problem of ours as the peer is told it: what is local here is remote there."""
+    fault = Fault.REMOTE if problem.fault is not Fault.REMOTE else Fault.LOCAL
+    return Problem(problem.code, problem.text, problem.hint, problem.field, fault)

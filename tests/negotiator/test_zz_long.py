@@ -1,0 +1,510 @@
+"""Usage, and the agreement that comes of two usages: against an oracle that looks at single addresses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+
+from meetme.model.addresses import Prefix
+from meetme.model.agreement import AgreedLink, AgreedPrefix, Agreement, LinkKind, MemberId, Role, Translation
+from meetme.negotiator.addressing import Can, LinkWish, Offer, Own, Refusal, TranslationWish, Usage, free_blocks
+from meetme.negotiator.agreeing import agree, make_offer
+from meetme.negotiator.objecting import objections
+from meetme.negotiator.reactions import MAX_ROUNDS
+from tests.negotiator.networks import (
+    ALFA,
+    BRAVO,
+    CIRCUIT,
+    ID,
+    Addresses,
+    addresses,
+    block,
+    blocks,
+    clashes,
+    in_use,
+    networks,
+    talk,
+)
+
+THOROUGH = settings(max_examples=3000, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+
+
+def net(text: str) -> Prefix:
+    return ip_network(text)
+
+
+def own(member: MemberId, *prefixes: str, pools: str = "100.64.0.0/16", links: str = "", **more: object) -> Own:
+    mine = tuple(map(net, prefixes))
+    facts = {
+        "usage": Usage(held=mine),
+        "alias_pools": tuple(map(net, pools.split())),
+        "link_pools": tuple(map(net, links.split())),
+        "mtu": 1500,
+    }
+    return Own(member=member, prefixes=mine, **{**facts, **more})  # type: ignore[arg-type]
+
+
+def agreed(a: Own, b: Own) -> Agreement:
+    result = talk(a, b).result
+    assert isinstance(result, Agreement), result
+    return result
+
+
+def refused(a: Own, b: Own) -> str:
+    result = talk(a, b).result
+    assert isinstance(result, Refusal), result
+    return result.problems[0].code
+
+
+# --- usage ------------------------------------------------------------------------------------------------------------
+
+
+@given(networks(ALFA), blocks(0, 8))
+def test_a_prefix_clashes_when_it_shares_an_address_with_what_is_in_use(side: Own, prefix: Prefix) -> None:
+    assert side.usage.clashes(prefix) == clashes(prefix, side.usage)
+
+
+def test_a_default_or_less_specific_route_forbids_nothing_beneath_it() -> None:
+    usage = Usage(routes=(net("0.0.0.0/0"), net("10.0.0.0/8"), net("10.1.2.0/25")))
+    assert not usage.clashes(net("10.1.3.0/24"))
+    assert usage.clashes(net("10.1.2.0/24"))
+    assert usage.clashes(net("10.1.2.0/25"))
+    assert not usage.clashes(net("10.1.2.0/26"))
+
+
+@given(networks(ALFA))
+def test_free_blocks_are_all_that_is_free_and_nothing_else(side: Own) -> None:
+    busy = side.usage.held
+    found = free_blocks(side.alias_pools, {(4, 32), (6, 128)}, busy)
+    assert addresses(*found) == addresses(*side.alias_pools) - addresses(*busy)
+    assert len(addresses(*found)) == sum(p.num_addresses for p in found)
+
+
+# --- every agreement --------------------------------------------------------------------------------------------------
+
+
+@THOROUGH
+@given(networks(ALFA), networks(BRAVO))
+def test_every_agreement_translates_what_clashes_and_nothing_else(a: Own, b: Own) -> None:
+    result = talk(a, b).result
+    assume(isinstance(result, Agreement))
+    assert isinstance(result, Agreement)
+    viewers = {Role.INITIATOR: b, Role.RESPONDER: a}
+    for role in Role:
+        for entry in result.side(role).prefixes:
+            needed = clashes(entry.real, viewers[role].usage)
+            assert (entry.alias != entry.real) == needed
+            assert (entry.translator is not None) == needed
+            assert entry.alias.prefixlen == entry.real.prefixlen
+            assert entry.alias.version == entry.real.version
+    entries = [e for role in Role for e in result.side(role).prefixes]
+    assert (result.translation is Translation.NONE) == all(e.translator is None for e in entries)
+    assert tuple(e.real for e in result.initiator.prefixes) == a.prefixes
+    assert tuple(e.real for e in result.responder.prefixes) == b.prefixes
+    assert result.mtu == min(a.mtu, b.mtu)
+
+
+def concerned(owner: Role, translator: Role | None, sides: dict[Role, Own], *, shared: bool) -> list[Own]:
+    """Where an alias has to be free: viewer and translator, or both where it serves both directions."""
+    return [side for role, side in sides.items() if shared or role in (owner.other, translator)]
+
+
+def candidates(pools: tuple[Prefix, ...], like: Prefix) -> list[Prefix]:
+    found = [
+        p
+        for pool in pools
+        if pool.version == like.version and pool.prefixlen <= like.prefixlen
+        for p in pool.subnets(new_prefix=like.prefixlen)
+    ]
+    return sorted(set(found))
+
+
+def common(a: tuple[Prefix, ...], b: tuple[Prefix, ...]) -> tuple[Prefix, ...]:
+    return tuple(p if addresses(p) <= addresses(q) else q for p in a for q in b if addresses(p) & addresses(q))
+
+
+def is_free(alias: Prefix, sides: list[Own], pools: tuple[Prefix, ...], keep_clear: Addresses) -> bool:
+    busy = keep_clear.union(*(in_use(side.usage, pools) for side in sides))
+    return not addresses(alias) & busy
+
+
+@THOROUGH
+@given(networks(ALFA), networks(BRAVO))
+def test_every_alias_is_free_at_viewer_and_translator_and_out_of_the_right_pool(a: Own, b: Own) -> None:
+    result = talk(a, b).result
+    assume(isinstance(result, Agreement) and result.translation is not Translation.NONE)
+    assert isinstance(result, Agreement)
+    sides = {Role.INITIATOR: a, Role.RESPONDER: b}
+    announced = addresses(*a.prefixes, *b.prefixes)
+    translated = [(r, e) for r in Role for e in result.side(r).prefixes if e.translator is not None]
+    shared = must_share(a, b, result)
+    assert shared == (len(translated) == 2 and translated[0][1].alias == translated[1][1].alias)
+    given_out = [e.alias for _, e in translated][: 1 if shared else None]
+    assert len(addresses(*given_out)) == sum(p.num_addresses for p in given_out)
+    lengths = {e.real.prefixlen for _, e in translated}
+    both_pools = common(a.alias_pools, b.alias_pools)
+    for owner, entry in translated:
+        viewer = sides[owner.other] if not shared else a
+        where = concerned(owner, entry.translator, sides, shared=shared)
+        out_of = [pools for pools in (both_pools, viewer.alias_pools) if entry.alias in candidates(pools, entry.real)]
+        assert out_of
+        assert is_free(entry.alias, where, out_of[0], announced)
+        if len(lengths) == 1 or len(translated) == 1:
+            others = announced | addresses(*(p for p in given_out if p != entry.alias))
+            lower = [p for p in candidates(out_of[0], entry.real) if p < entry.alias]
+            assert not [p for p in lower if is_free(p, where, out_of[0], others)]
+            if out_of[0] is not both_pools:
+                rest = candidates(both_pools, entry.real)
+                assert not [p for p in rest if is_free(p, where, both_pools, others)]
+
+
+def must_share(a: Own, b: Own, result: Agreement) -> bool:
+    """What DESIGN 3.4 says: one prefix a side, equally long, both need one, one side translates."""
+    one_each = len(a.prefixes) == len(b.prefixes) == 1
+    p, q = a.prefixes[0], b.prefixes[0]
+    alike = one_each and (p.version, p.prefixlen) == (q.version, q.prefixlen)
+    return alike and clashes(p, b.usage) and clashes(q, a.usage) and result.translation is Translation.SINGLE
+
+
+@THOROUGH
+@given(networks(ALFA), networks(BRAVO))
+def test_a_link_is_unnumbered_where_both_can_and_else_a_free_31(a: Own, b: Own) -> None:
+    result = talk(a, b).result
+    assume(isinstance(result, Agreement))
+    assert isinstance(result, Agreement)
+    link = result.link
+    assert (link.kind is LinkKind.UNNUMBERED) == (a.can.unnumbered and b.can.unnumbered)
+    if link.initiator is None or link.responder is None:
+        assert link == AgreedLink(LinkKind.UNNUMBERED)
+        return
+    both = link.initiator.network
+    assert link.initiator.network == link.responder.network
+    assert both.prefixlen == 31
+    assert {link.initiator.ip, link.responder.ip} == set(both)
+    for side in (a, b):
+        assert addresses(both) <= addresses(*side.link_pools)
+        assert not addresses(both) & in_use(side.usage, side.link_pools)
+    assert not addresses(both) & addresses(*a.prefixes, *b.prefixes)
+
+
+@THOROUGH
+@given(networks(ALFA), networks(BRAVO))
+def test_a_talk_ends_soon(a: Own, b: Own) -> None:
+    # the first offer cannot know the peer's prefixes; the third only finds that there is nothing new to offer
+    assert talk(a, b).rounds <= 3 < MAX_ROUNDS
+
+
+@THOROUGH
+@given(networks(ALFA), networks(BRAVO))
+def test_it_is_refused_for_want_of_addresses_only_if_there_are_none(a: Own, b: Own) -> None:
+    result = talk(a, b).result
+    assume(isinstance(result, Refusal) and result.problems[0].code == "alias_pool_exhausted")
+    needs = {
+        Role.INITIATOR: [p for p in a.prefixes if clashes(p, b.usage)],
+        Role.RESPONDER: [p for p in b.prefixes if clashes(p, a.usage)],
+    }
+    sides = {Role.INITIATOR: a, Role.RESPONDER: b}
+    assume(len({p.prefixlen for ps in needs.values() for p in ps}) == 1)  # else it depends on who comes first
+    single = next((role for role, side in sides.items() if side.can.single), None)
+    one_each = len(a.prefixes) == len(b.prefixes) == 1
+    share = single is not None and one_each and all(needs.values())
+    assert not aliases_for(needs, sides, single, share)
+
+
+def aliases_for(
+    needs: dict[Role, list[Prefix]], sides: dict[Role, Own], single: Role | None, share: bool
+) -> list[Prefix]:
+    """An alias for each prefix, lowest first. Empty: there are not enough."""
+    announced = addresses(*sides[Role.INITIATOR].prefixes, *sides[Role.RESPONDER].prefixes)
+    both_pools = common(sides[Role.INITIATOR].alias_pools, sides[Role.RESPONDER].alias_pools)
+    taken: list[Prefix] = []
+    for owner in (Role.RESPONDER, Role.INITIATOR):
+        for real in needs[owner]:
+            where = concerned(owner, single or owner, sides, shared=share)
+            viewer = sides[owner.other]
+            found = [
+                p
+                for pools in (both_pools, viewer.alias_pools)
+                for p in candidates(pools, real)
+                if is_free(p, where, pools, announced | addresses(*taken))
+            ]
+            if not found:
+                return []
+            taken.append(found[0])
+            if share:
+                return taken
+    return taken
+
+
+# --- what the initiator checks ----------------------------------------------------------------------------------------
+
+
+@THOROUGH
+@given(networks(ALFA), networks(BRAVO))
+def test_the_initiator_accepts_every_honest_agreement(a: Own, b: Own) -> None:
+    ended = talk(a, b)
+    assume(isinstance(ended.result, Agreement))
+    assert isinstance(ended.result, Agreement)
+    assert ended.offer is not None
+    assert objections(ended.result, ended.offer, a) == ()
+
+
+STRANGE = block(248, 0)
+
+
+def mutations(agreement: Agreement, offer: Offer, a: Own) -> dict[str, Agreement]:
+    """Every way to change one thing of an agreement so that the initiator must notice."""
+    mine, theirs = agreement.initiator, agreement.responder
+    found = {
+        "version": replace(agreement, version=2),
+        "mtu above the offer": replace(agreement, mtu=offer.mtu + 1),
+        "mtu too small": replace(agreement, mtu=575),
+        "other initiator": replace(agreement, initiator=replace(mine, member=MemberId("mallory"))),
+        "own probe": replace(agreement, initiator=replace(mine, probe=ip_address("192.0.2.1"))),
+        "peer's probe": replace(agreement, responder=replace(theirs, probe=ip_address("192.0.2.1"))),
+        "own prefix gone": replace(agreement, initiator=replace(mine, prefixes=mine.prefixes[1:])),
+        "peer's prefix gone": replace(agreement, responder=replace(theirs, prefixes=theirs.prefixes[1:])),
+        "own prefix more": replace(
+            agreement, initiator=replace(mine, prefixes=(*mine.prefixes, AgreedPrefix(STRANGE, STRANGE)))
+        ),
+        "peer's prefix more": replace(
+            agreement, responder=replace(theirs, prefixes=(*theirs.prefixes, AgreedPrefix(STRANGE, STRANGE)))
+        ),
+        "strange link": replace(
+            agreement,
+            link=AgreedLink(LinkKind.NUMBERED, ip_interface("192.0.2.0/31"), ip_interface("192.0.2.1/31")),
+        ),
+    }
+    if agreement.link.initiator is not None:
+        swapped = AgreedLink(LinkKind.NUMBERED, agreement.link.responder, agreement.link.initiator)
+        found["link the other way round"] = replace(agreement, link=swapped)
+        if not a.can.unnumbered:
+            found["unnumbered"] = replace(agreement, link=AgreedLink(LinkKind.UNNUMBERED))
+    for mode in Translation:
+        if mode is not agreement.translation and not fits(mode, agreement):
+            found[f"mode {mode}"] = replace(agreement, translation=mode)
+    for role in Role:
+        side = agreement.side(role)
+        for index, entry in enumerate(side.prefixes):
+            for what, other in entry_mutations(role, entry, agreement):
+                prefixes = (*side.prefixes[:index], other, *side.prefixes[index + 1 :])
+                changed = replace(side, prefixes=prefixes)
+                whole = (
+                    replace(agreement, initiator=changed)
+                    if role is Role.INITIATOR
+                    else replace(agreement, responder=changed)
+                )
+                found[f"{role} {entry.real}: {what}"] = whole
+    return found
+
+
+def fits(mode: Translation, agreement: Agreement) -> bool:
+    """Whether the very same entries are what another mode would look like too."""
+    entries = [(r, e) for r in Role for e in agreement.side(r).prefixes if e.translator]
+    if mode is Translation.SINGLE:
+        return len({e.translator for _, e in entries}) == 1
+    return bool(entries) and mode is Translation.EACH_OWN and all(e.translator is r for r, e in entries)
+
+
+def entry_mutations(role: Role, entry: AgreedPrefix, agreement: Agreement) -> list[tuple[str, AgreedPrefix]]:
+    longer = next(entry.alias.subnets()) if entry.alias.prefixlen < entry.alias.max_prefixlen else None
+    found = [("other prefix", replace(entry, real=ip_network((STRANGE.network_address, 32))))]
+    if longer is not None:
+        found.append(("alias of another length", replace(entry, alias=longer)))
+    if entry.translator is None:
+        found.append(("translator without alias", replace(entry, translator=Role.INITIATOR)))
+        elsewhere = type(entry.real)((int(entry.real.network_address) + (1 << 20), entry.real.prefixlen))
+        found.append(("alias without translator", replace(entry, alias=elsewhere)))
+        if role is Role.RESPONDER:
+            found.append(("alias nobody asked for", replace(entry, alias=elsewhere, translator=Role.RESPONDER)))
+    else:
+        found.append(("no translator", replace(entry, translator=None)))
+        if role is Role.RESPONDER:
+            found.append(("no alias", AgreedPrefix(entry.real, entry.real)))
+        if role is Role.RESPONDER or entry.translator is Role.INITIATOR:
+            alias = type(entry.real)((int(entry.alias.network_address) + (1 << 20), entry.alias.prefixlen))
+            found.append(("alias that was not offered", replace(entry, alias=alias)))
+        if agreement.translation is Translation.EACH_OWN:
+            found.append(("other translator", replace(entry, translator=role.other)))
+    return found
+
+
+@THOROUGH
+@given(networks(ALFA), networks(BRAVO))
+def test_the_initiator_refuses_every_single_mutation(a: Own, b: Own) -> None:
+    ended = talk(a, b)
+    assume(isinstance(ended.result, Agreement))
+    assert isinstance(ended.result, Agreement)
+    assert ended.offer is not None
+    for what, wrong in mutations(ended.result, ended.offer, a).items():
+        assert wrong != ended.result, what
+        assert objections(wrong, ended.offer, a), what
+
+
+def test_the_initiator_refuses_two_prefixes_under_one_alias() -> None:
+    a = own(ALFA, "10.0.0.0/24", "10.0.1.0/24")
+    b = own(BRAVO, "10.0.0.0/24", "10.0.1.0/24")
+    ended = talk(a, b)
+    assert isinstance(ended.result, Agreement)
+    assert ended.offer is not None
+    first, second = ended.result.responder.prefixes
+    twice = replace(ended.result.responder, prefixes=(first, replace(second, alias=first.alias)))
+    assert {p.code for p in objections(replace(ended.result, responder=twice), ended.offer, a)} == {"agreement_alias"}
+
+
+def test_the_initiator_refuses_a_mode_that_it_did_not_ask_for() -> None:
+    a, b = own(ALFA, "10.0.0.0/24"), own(BRAVO, "10.0.0.0/24")
+    ended = talk(a, b)
+    assert isinstance(ended.result, Agreement)
+    assert ended.offer is not None
+    wanting = replace(a, translation=TranslationWish.EACH_OWN)
+    assert [p.code for p in objections(ended.result, ended.offer, wanting)] == ["agreement_translation"]
+
+
+def test_the_initiator_refuses_an_overlap_that_came_up_meanwhile() -> None:
+    a, b = own(ALFA, "10.1.0.0/24"), own(BRAVO, "10.2.0.0/24")
+    ended = talk(a, b)
+    assert isinstance(ended.result, Agreement)
+    assert ended.offer is not None
+    busy = replace(a, usage=Usage(held=(*a.usage.held, net("10.2.0.128/25"))))
+    assert [p.code for p in objections(ended.result, ended.offer, busy)] == ["agreement_overlap"]
+
+
+# --- single cases, by name --------------------------------------------------------------------------------------------
+
+
+def test_the_case_of_the_thesis() -> None:
+    result = agreed(own(ALFA, "10.0.0.0/24"), own(BRAVO, "10.0.0.0/24"))
+    alias = net("100.64.0.0/24")
+    entry = AgreedPrefix(net("10.0.0.0/24"), alias, Role.INITIATOR)
+    assert result.translation is Translation.SINGLE
+    assert result.initiator.prefixes == (entry,)
+    assert result.responder.prefixes == (entry,)
+    assert result.link.kind is LinkKind.UNNUMBERED
+
+
+def test_nothing_is_translated_where_nothing_overlaps() -> None:
+    result = agreed(own(ALFA, "10.1.0.0/24"), own(BRAVO, "10.2.0.0/16", "fd00:2::/64"))
+    assert result.translation is Translation.NONE
+
+
+def test_only_the_viewer_that_clashes_gets_an_alias() -> None:
+    busy = Usage(held=(net("10.2.0.0/24"), net("10.1.0.0/24")))  # the peer's other partner has 10.1.0.0/24
+    result = agreed(own(ALFA, "10.1.0.0/24"), own(BRAVO, "10.2.0.0/24", usage=busy))
+    assert result.initiator.prefixes[0].alias == net("100.64.0.0/24")
+    assert result.responder.prefixes[0].alias == net("10.2.0.0/24")
+
+
+def test_unequal_and_nested_prefixes_get_an_alias_each() -> None:
+    result = agreed(own(ALFA, "10.0.0.0/16", pools="100.64.0.0/10"), own(BRAVO, "10.0.7.0/24", pools="100.64.0.0/10"))
+    assert result.initiator.prefixes[0].alias.prefixlen == 16
+    assert result.responder.prefixes[0].alias.prefixlen == 24
+
+
+def test_nested_prefixes_that_both_fit_do_not_share_an_address() -> None:
+    pools = "100.64.0.0/15"  # room for one /16 and one /24, not for the /24 in the way of the /16
+    result = agreed(own(ALFA, "10.0.0.0/16", pools=pools), own(BRAVO, "10.0.7.0/24", pools=pools))
+    one, two = result.initiator.prefixes[0].alias, result.responder.prefixes[0].alias
+    assert not one.overlaps(two)
+
+
+def test_the_lowest_alias_that_is_free_at_both_is_found_behind_many_that_are_not() -> None:
+    pool = net("100.64.0.0/16")
+    here = tuple(pool.subnets(new_prefix=24))[:100]
+    there = tuple(pool.subnets(new_prefix=24))[100:200]
+    a = own(ALFA, "10.0.0.0/24", usage=Usage(held=(net("10.0.0.0/24"), *here)))
+    b = own(BRAVO, "10.0.0.0/24", usage=Usage(held=(net("10.0.0.0/24"), *there)))
+    assert agreed(a, b).initiator.prefixes[0].alias == net("100.64.200.0/24")
+
+
+def test_disjoint_pools_serve_their_own_viewers() -> None:
+    a = own(ALFA, "10.0.0.0/24", "10.0.2.0/24", pools="100.64.0.0/16")
+    b = own(BRAVO, "10.0.0.0/24", "10.0.2.0/24", pools="100.65.0.0/16")
+    result = agreed(a, b)
+    assert [str(p.alias) for p in result.initiator.prefixes] == ["100.65.0.0/24", "100.65.1.0/24"]
+    assert [str(p.alias) for p in result.responder.prefixes] == ["100.64.0.0/24", "100.64.1.0/24"]
+
+
+def test_each_side_translates_its_own_where_neither_can_do_all() -> None:
+    one_way = Can(single=False, single_identical=False)
+    result = agreed(own(ALFA, "10.0.0.0/24", can=one_way), own(BRAVO, "10.0.0.0/24", can=one_way))
+    assert result.translation is Translation.EACH_OWN
+    assert result.initiator.prefixes[0].translator is Role.INITIATOR
+    assert result.responder.prefixes[0].translator is Role.RESPONDER
+    assert result.initiator.prefixes[0].alias != result.responder.prefixes[0].alias
+
+
+def test_the_responder_translates_where_the_initiator_cannot() -> None:
+    result = agreed(own(ALFA, "10.0.0.0/24", can=Can(single=False, single_identical=False)), own(BRAVO, "10.0.0.0/24"))
+    assert result.initiator.prefixes[0].translator is Role.RESPONDER
+
+
+def test_three_actions_translate_identical_prefixes_alone() -> None:
+    thesis = Can(unnumbered=False, single=False, single_identical=True, each_own=False, ipv6=False, max_prefixes=1)
+    links = "192.168.255.0/29"
+    identical = agreed(
+        own(ALFA, "10.0.0.0/24", can=thesis, links=links), own(BRAVO, "10.0.0.0/24", can=thesis, links=links)
+    )
+    assert identical.translation is Translation.SINGLE
+    assert str(identical.link.initiator) == "192.168.255.0/31"
+    assert str(identical.link.responder) == "192.168.255.1/31"
+    nested = refused(
+        own(ALFA, "10.0.0.0/16", can=thesis, links=links), own(BRAVO, "10.0.0.0/24", can=thesis, links=links)
+    )
+    assert nested == "translation_impossible"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "code"),
+    [
+        ({}, {"pools": ""}, "alias_pool_exhausted"),
+        ({"translation": TranslationWish.NONE}, {}, "prefixes_overlap"),
+        ({"translation": TranslationWish.SINGLE}, {"translation": TranslationWish.EACH_OWN}, "translation_conflict"),
+        ({"link": LinkWish.NUMBERED}, {"link": LinkWish.UNNUMBERED}, "link_conflict"),
+        ({"link": LinkWish.UNNUMBERED}, {"can": Can(unnumbered=False)}, "unnumbered_unsupported"),
+        ({"link": LinkWish.NUMBERED}, {"links": "192.168.1.0/30"}, "link_pool_exhausted"),
+        ({"mtu": 500}, {}, "mtu_too_small"),
+        ({"probe": ip_address("192.0.2.1")}, {}, "probe_outside_prefixes"),
+        ({"pools": "10.0.0.0/8"}, {}, "pool_overlaps_subnet"),
+        ({"links": "100.64.1.0/24"}, {}, "pools_overlap"),
+        ({"can": Can(max_prefixes=0)}, {}, "too_many_prefixes"),
+        ({}, {"can": Can(max_prefixes=0)}, "too_many_prefixes"),
+    ],
+)
+def test_what_cannot_be_agreed_is_refused_by_name(a: dict[str, object], b: dict[str, object], code: str) -> None:
+    one = own(ALFA, "10.0.0.0/24", **{"pools": "100.64.0.0/16" if b.get("pools") != "" else "", **a})  # type: ignore[arg-type]
+    assert refused(one, own(BRAVO, "10.0.0.0/24", **b)) == code  # type: ignore[arg-type]
+
+
+def test_the_peer_may_not_offer_what_cannot_be_negotiated() -> None:
+    bravo = own(BRAVO, "10.2.0.0/24", can=Can(ipv6=False))
+    offer = make_offer(own(ALFA, "10.1.0.0/24"), None)
+    assert isinstance(offer, Offer)
+    for prefixes, code in [
+        ((), "local_subnet_missing"),
+        ((net("0.0.0.0/0"),), "prefix_default_route"),
+        ((net("fd00::/64"),), "ipv6_unsupported"),
+        ((net("10.1.0.0/24"), net("10.1.0.0/25")), "prefixes_overlap"),
+    ]:
+        result = agree(replace(offer, prefixes=prefixes), bravo, id=uuid4(), circuit=CIRCUIT, initiator=ALFA)
+        assert isinstance(result, Refusal)
+        assert code in {p.code for p in result.problems}
+        assert all(p.field for p in result.problems)
+
+
+def test_all_reasons_are_given_at_once() -> None:
+    offer = make_offer(own(ALFA, "10.1.0.0/24", mtu=100), None)
+    assert isinstance(offer, Offer)
+    result = agree(
+        replace(offer, probe=ip_address("192.0.2.1")),
+        own(BRAVO, "10.2.0.0/24"),
+        id=ID,
+        circuit=CIRCUIT,
+        initiator=ALFA,
+    )
+    assert isinstance(result, Refusal)
+    assert {p.code for p in result.problems} == {"mtu_too_small", "probe_outside_prefixes"}

@@ -1,25 +1,18 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import text
 
 from meetme.model.errors import Conflict
-from meetme.runtime.database import Database, migrate
+from meetme.runtime.database import Database
 from meetme.runtime.ledger import Cancelled, Lease, Ledger, Owed
 
-from .machines import CREATE, Notebook
+from .machines import Notebook
 
 NOW = 1000.0
 SEND = Owed("send", "message", '{"to":"b"}')
-
-
-@pytest.fixture
-def database():
-    database = Database.open("sqlite://")
-    migrate(database, "meetme.runtime")
-    database.run_now(lambda tx: tx.execute(CREATE))
-    yield database
-    database.close_now()
 
 
 class Desk:
@@ -244,3 +237,28 @@ def test_row_ids_are_never_used_twice(desk: Desk, database: Database) -> None:
     desk.deliver("x/cancel")
     desk.deliver("x/send")
     assert database.run_now(lambda tx: tx.scalar(text("SELECT id FROM runtime_effect"))) > first
+
+
+def test_events_of_one_instance_from_many_threads_are_taken_one_at_a_time(desk: Desk) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: desk.deliver(f"x/{n}"), range(40)))
+    assert sorted(desk.seen()) == sorted(f"x/{n}" for n in range(40))
+
+
+def test_many_workers_at_once_share_the_work_out(desk: Desk) -> None:
+    for n in range(10):
+        desk.deliver(f"i{n}/many")
+    taken: list[Lease] = []
+
+    def work(worker: int) -> None:
+        while len(taken) < 50:
+            leases = desk.lease(limit=3, owner=f"w{worker}")
+            taken.extend(leases)
+            for lease in leases:
+                assert desk.settle(lease, f"{lease.instance}/{lease.key}")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(8)))
+    assert len(taken) == len({(lease.instance, lease.key) for lease in taken}) == 50
+    for n in range(10):
+        assert sorted(desk.seen(f"i{n}")[1:]) == [f"i{n}/k{k}" for k in range(5)]

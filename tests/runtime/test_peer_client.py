@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from meetme.model.errors import Conflict, Fault, MeetMeError, Refused, Unreachable
+from meetme.model.errors import Conflict, Fault, MeetMeError, NotFound, Refused, Unreachable
 from meetme.model.members import Roster
+from meetme.runtime.http import build_peer_app
 from meetme.runtime.identity import create_identity
 from meetme.runtime.listener import listening, open_listener
 from meetme.runtime.peer_client import PeerClient
@@ -81,6 +82,23 @@ async def test_one_connection_serves_many_messages(tmp_path: Path) -> None:
         for _ in range(5):
             await client.post("isp-a", "negotiator", "/x", {})
     assert len(clients) == 1
+
+
+async def test_a_connection_can_be_opened_before_it_is_needed(tmp_path: Path) -> None:
+    clients = []
+    app = build_peer_app(title="peers", version="1", trust=Federation(tmp_path).trust)
+
+    async def counting(scope, receive, send) -> None:
+        clients.append(scope["client"])
+        await app(scope, receive, send)
+
+    async with peer(tmp_path, counting) as client:
+        await client.reach("isp-a", "negotiator")
+        await client.reach("isp-a", "negotiator")
+        with pytest.raises(NotFound, match="must be a member"):
+            await client.reach("nobody", "negotiator")
+    assert len(clients) == 2
+    assert len(set(clients)) == 1
 
 
 async def test_a_problem_of_the_peer_is_raised_here_and_is_its_fault(tmp_path: Path) -> None:

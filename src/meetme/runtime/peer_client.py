@@ -18,7 +18,7 @@ from meetme.runtime.tls import Trust, refuses_us
 ANSWER_LIMIT = 256 * 1024
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
-KEEP_ALIVE_SECONDS = 30.0
+KEEP_ALIVE_SECONDS = 60.0
 """Shorter than the listener's, so that a connection is never used just as the other side gives it up."""
 
 
@@ -57,6 +57,17 @@ class PeerClient:
     async def get(self, member: str, service: str, path: str) -> Answer:
         """GET `path` of a member's `service`. Raises what `post` raises."""
         return await self._send("GET", member, service, path, None)
+
+    async def reach(self, member: str, service: str) -> None:
+        """Open a connection, so that the first message does not wait for one. Raises what `post` raises.
+
+        Asks for nothing: a listener for peers has no page at `/`, and says so.
+        """
+        try:
+            await self._send("GET", member, service, "/", None)
+        except NotFound as error:
+            if error.code != "route_unknown":
+                raise
 
     async def close(self) -> None:
         """Close every connection."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -25,6 +25,7 @@ from meetme.model.errors import DeviceFailed, Fault, InvalidInput, MeetMeError, 
 
 PROBLEM_KEY = "meetme-problem-bin"
 OUR_METHODS = "/meetme."
+TLS_VERSION = b"TLSv1.3"
 MAX_REQUEST = 1 << 20
 """Octets. Some thousand prefixes a side fit."""
 MAX_REPLY = 64 << 20
@@ -140,6 +141,11 @@ class Guard(grpc.aio.ServerInterceptor):
     def __init__(self, pinned: Callable[[], frozenset[str]] | None = None) -> None:
         self._pinned = pinned
 
+    @classmethod
+    def pinning(cls, certificates: Callable[[], Iterable[bytes]]) -> Guard:
+        """A guard that lets in the holders of these certificates (PEM), asked for at every call."""
+        return cls(lambda: frozenset(_digest(pem) for pem in certificates()))
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
@@ -175,7 +181,15 @@ class Guard(grpc.aio.ServerInterceptor):
     def _admit(self, context: Any) -> None:
         if self._pinned is None:
             return
-        shown = context.auth_context().get("x509_pem_cert", [])
+        connection = context.auth_context()
+        # gRPC for Python offers no way to refuse an older version during the handshake.
+        if connection.get("ssl_tls_version", [TLS_VERSION]) != [TLS_VERSION]:
+            raise Unauthenticated(
+                "tls_version_old",
+                "connection: must be TLS 1.3",
+                hint="update the TLS library of the caller",
+            )
+        shown = connection.get("x509_pem_cert", [])
         if not shown or _digest(shown[0]) not in self._pinned():
             raise Unauthenticated(
                 "certificate_unknown",
@@ -241,15 +255,9 @@ def _need_tls(address: str, field: str) -> None:
 
 def build_server(tls: Callable[[], Tls] | None = None) -> grpc.aio.Server:
     """A server whose calls pass the Guard. `tls` is asked again on every handshake, so certificates can change."""
-    pinned = None
-    if tls is not None:
-        source = tls
-
-        def pinned() -> frozenset[str]:
-            return frozenset(_digest(pem) for pem in source().peers)
-
+    guard = Guard() if tls is None else Guard.pinning(lambda: tls().peers)
     return grpc.aio.server(
-        interceptors=[Guard(pinned)],
+        interceptors=[guard],
         options=[
             ("grpc.so_reuseport", 0),  # else two configurators on one port would share its calls, unnoticed
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),

@@ -66,6 +66,7 @@ class Desk:
         routers: Routers,
         peers: PeerLine,
         clock: Clock,
+        new_id: Callable[[], UUID] = uuid4,
     ) -> None:
         self._loop = loop
         self._ledger = ledger
@@ -74,6 +75,7 @@ class Desk:
         self._routers = routers
         self._peers = peers
         self._clock = clock
+        self._new_id = new_id
         self._in_flight: set[str] = set()
 
     async def start(self, request: StartRequest, key: str | None) -> Negotiation:
@@ -116,7 +118,7 @@ class Desk:
 
     async def _start(self, request: StartRequest, key: str | None, body_hash: str) -> Negotiation:
         begin = await self._checked(request)
-        id = uuid4()
+        id = self._new_id()
 
         def transaction(tx: Connection) -> Negotiation:
             # Again in this transaction: another replica may have been quicker.
@@ -199,7 +201,7 @@ class Desk:
         return Plan(agreement, commands)
 
     async def _rehearse(self, begin: Begin, own: Own) -> Agreement:
-        id, counter = uuid4(), None
+        id, counter = self._new_id(), None
         for _round in range(MAX_ROUNDS):
             offer = make_offer(own, counter)
             if isinstance(offer, Refusal):
@@ -207,7 +209,7 @@ class Desk:
                 raise AssertionError("a refusal has a reason")
             expires = self._clock.now() + MESSAGE_SECONDS
             body = ProposeBody(offer, begin.order, dry_run=True)
-            message = wire.Message(id, uuid4(), begin.circuit, self._side.me, begin.peer, expires, body)
+            message = wire.Message(id, self._new_id(), begin.circuit, self._side.me, begin.peer, expires, body)
             answer = await self._peers.send(begin.peer, message)
             reply = wire.read_message(answer if isinstance(answer, dict) else {}).body
             match reply:

@@ -195,12 +195,12 @@ def world() -> Iterator[World]:
         made.close()
 
 
-def ping(source: Machine, target: str, *, size: int = 84, own: str | None = None, count: int = 1) -> bool:
-    """Whether `target` answers an echo request of `size` octets of IP packet, don't-fragment, within a second."""
+def ping(source: Machine, target: str, *, size: int = 84, own: str | None = None, within: float = 1.0) -> bool:
+    """Whether `target` answers an echo request of `size` octets of IP packet, don't-fragment, within that many seconds."""
     six = ":" in target
     payload = size - (48 if six else 28)
     bound = f"-I {own} " if own else ""
-    command = f"ping -{6 if six else 4} -n -q -c {count} -i 0.2 -W 1 -M do -s {payload} {bound}{target}"
+    command = f"ping -{6 if six else 4} -n -q -c 1 -W {within} -M do -s {payload} {bound}{target}"
     return source.sh(f"{command} >/dev/null 2>&1 && echo yes || echo no").strip() == "yes"
 
 

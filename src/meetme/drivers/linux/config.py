@@ -109,7 +109,9 @@ class Route:
             words.append(f"src {self.source}")
         if self.table != MAIN:
             words.append(f"table {self.table}")
-        return " ".join([*words, f"proto {PROTOCOL}", f"metric {self.metric}"])
+        if full or self.where is Where.ROUTER:  # in the namespace all routes are ours, whoever made them
+            words.append(f"proto {PROTOCOL}")
+        return " ".join([*words, f"metric {self.metric}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +128,17 @@ class Rule:
     @property
     def add(self) -> str:
         """The command that makes it (`ip` needs `-6` where `version` is 6: nothing in the line tells)."""
-        return "rule add " + self._text()
+        words = [f"pref {self.priority}"]
+        if self.device:
+            words.append(f"iif {self.device}")
+        if self.mark:
+            words.append(f"fwmark {self.mark}")
+        return " ".join(["rule add", *words, f"lookup {self.table}"])
 
     @property
     def remove(self) -> str:
         """The command that takes it back."""
-        return "rule del " + self._text()
-
-    def _text(self) -> str:
-        return f"pref {self.priority} iif {self.device} fwmark {self.mark} lookup {self.table}"
+        return f"rule del pref {self.priority}"  # somebody else's may say what we do not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,8 @@ class Sysctl:
 
 
 MAIN = 254
+MAIN_RULE = 32766
+"""The rule that every namespace is born with."""
 Part = Device | DeviceAddress | Neighbour | Route | Rule | Sysctl
 Removable = DeviceAddress | Neighbour | Route | Rule
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from meetme.drivers.linux.config import (
+    MAIN_RULE,
     CircuitConfig,
     Device,
     DeviceAddress,
@@ -147,6 +148,10 @@ def _nothing(want: CircuitConfig) -> CircuitConfig:
 
 def _change(have: CircuitConfig, want: CircuitConfig) -> Iterator[Step]:
     own = names(want.circuit)
+    if not any(part.where is Where.CIRCUIT for part in have.parts):
+        have = replace(
+            have, parts=have.parts | {p for p in want.parts if isinstance(p, Rule) and p.priority == MAIN_RULE}
+        )
     extra, missing = have.parts - want.parts, want.parts - have.parts
     if not have.named:
         yield MakeNamespace(own.namespace)

@@ -120,7 +120,8 @@ class Execution:
     def _note(self, **changes: object) -> None:
         note = self._places.notes.read(self._own.namespace)
         if note is None:
-            note = self._first_note(0)
+            path = self._places.namespace(self._own)
+            note = self._first_note((netns.identity(path) or 0) if path is not None else 0)
         self._places.notes.write(self._own.namespace, replace(note, **changes))  # type: ignore[arg-type]
 
     def _first_note(self, namespace: int) -> Note:

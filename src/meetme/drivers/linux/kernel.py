@@ -167,11 +167,11 @@ def route(message: Message) -> KernelRoute | None:
 
 
 def rules(netlink: Netlink, version: int) -> Iterator[KernelRule]:
-    """Routing rules but for the three that every namespace has."""
+    """Routing rules but for `local` and `default`, which every namespace has and none of ours needs."""
     for message in netlink.dump(GET_RULE, struct.pack("=BBBBBBBBI", _FAMILIES[version], 0, 0, 0, 0, 0, 0, 0, 0)):
         found = message.attributes(12)
         priority = number(found.get(6))
-        if priority in (0, 32766, 32767):
+        if priority in (0, 32767):
             continue
         table = number(found.get(15), message.body[4])
         yield KernelRule(version, priority, text(found.get(3)), number(found.get(10)), table)

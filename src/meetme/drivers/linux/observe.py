@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from meetme.drivers.base import RouterFacts
@@ -78,7 +79,8 @@ def read(circuit: str, places: Places) -> CircuitConfig | None:
         parts |= inner
         intact = note is not None and note.generation == generation != 0 and note.namespace == netns.identity(path)
         ruleset = note.ruleset if note is not None and intact else CHANGED if generation > 1 else ""
-    port, vlan = (note.port, note.vlan) if note is not None else (_foreign(devices, own), None)
+    found = _foreign(devices, own)
+    port, vlan = (note.port, note.vlan) if note is not None else (found.name if found is not None else "", None)
     device = port if vlan is None else vlan_device(port, vlan)
     returns = port_back or any(link.name == device for link in devices)
     return CircuitConfig(
@@ -123,18 +125,15 @@ def facts(places: Places) -> RouterFacts:
         if tagged_circuit(link) is None
     ]
     taken: list[tuple[str, str]] = []
-    here = netns.identity()
-    for note in places.notes.all():
-        path = places.namespace(names(note.circuit))
-        if note.router != here or path is None:
-            continue
-        device = note.port if note.vlan is None else vlan_device(note.port, note.vlan)
-        inside = netns.inside(path, lambda name=device: _link(name))  # type: ignore[misc]
+    for circuit in sorted(circuits(places)):
+        own = names(circuit)
+        note, path = places.notes.read(own.namespace), places.namespace(own)
+        inside = netns.inside(path, partial(_port, own)) if path is not None else None
         if inside is None:
             continue
-        taken.append((device, note.circuit))
-        if note.vlan is None:
-            before = note.before
+        taken.append((inside.name, circuit))
+        if note is None or note.vlan is None:
+            before = note.before if note is not None else None
             mtu = before.mtu if before is not None else inside.mtu
             ports.append(Port(inside.name, inside.up, mtu, inside.mac, before.addresses if before is not None else ()))
     facts_of = {
@@ -154,14 +153,14 @@ def _connected(route: kernel.KernelRoute) -> bool:
     return route.protocol == kernel.KERNEL and route.via is None
 
 
-def _link(name: str) -> kernel.Link | None:
+def _port(own: Names) -> kernel.Link | None:
+    """The port: whatever is in the namespace beside the veth's end."""
     with Netlink() as netlink:
-        return kernel.link_named(netlink, name)
+        return _foreign(kernel.links(netlink), own)
 
 
-def _foreign(devices: list[kernel.Link], own: Names) -> str:
-    """The port, where no note tells: whatever else is in the namespace."""
-    return next((link.name for link in devices if link.name not in ("lo", own.inner)), "")
+def _foreign(devices: list[kernel.Link], own: Names) -> kernel.Link | None:
+    return next((link for link in devices if link.name not in ("lo", own.inner)), None)
 
 
 def _router_parts(netlink: Netlink, circuit: str, own: Names) -> Iterator[Part]:

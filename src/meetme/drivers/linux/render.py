@@ -11,6 +11,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_network
 from meetme.drivers.base import RouterFacts
 from meetme.drivers.linux.config import (
     MAIN,
+    MAIN_RULE,
     CircuitConfig,
     Device,
     DeviceAddress,
@@ -223,6 +224,8 @@ def _rules(intent: LinkIntent, own: Names, device: str) -> Iterator[Rule]:
         yield Rule(version, 11, device, FROM_CIRCUIT, TABLE_INSIDE)
         yield Rule(version, 12, "lo", FROM_INSIDE, TABLE_INSIDE)
         yield Rule(version, 13, "lo", FROM_CIRCUIT, TABLE_CIRCUIT)
+    for version in (4, 6):
+        yield Rule(version, MAIN_RULE, "", 0, MAIN)  # neighbour discovery needs it
 
 
 def _sysctls(own: Names) -> Iterator[Sysctl]:

@@ -141,10 +141,10 @@ def _knock(
             knocking.send(b"anyone there?")
     except BlockingIOError:
         pass  # under way
-    except OSError as error:  # the knocker's own kernel will not even try: no TCP to a group
-        assert kind == "tcp", error
-        assert ip_address(target).is_multicast, (address, error)
-        return name, None
+    except OSError:
+        if kind != "tcp" or not ip_address(target).is_multicast:
+            raise
+        return name, None  # the knocker's own kernel will not even try: no TCP to a group
     return name, knocking
 
 

@@ -226,7 +226,7 @@ def test_events_tell_of_a_disturbance(joined: Pair) -> None:
             events = driver.watch()
             following = asyncio.ensure_future(anext(events))
             await asyncio.sleep(0.05)
-            subprocess.run(hand, shell=True, check=True)
+            await asyncio.to_thread(subprocess.run, hand, shell=True, check=True)
             try:
                 told = await asyncio.wait_for(following, 1.0)
                 if told.circuit not in (CIRCUIT, None):

@@ -17,7 +17,10 @@ _NAT = """table inet t {
   chain b { type filter hook prerouting priority mangle; ct state related meta mark set 1; }
 }
 """
-_NAT6 = "table inet s { chain a { type nat hook prerouting priority dstnat; dnat ip6 prefix to ip6 daddr map { fd01::/64 : fd02::/64 }; }; }\n"
+_NAT6 = """table inet s {
+  chain a { type nat hook prerouting priority dstnat; dnat ip6 prefix to ip6 daddr map { fd01::/64 : fd02::/64 }; }
+}
+"""
 _VETH = "link add name a type veth peer name b\nlink set dev a up\nlink set dev b up\n"
 _UNNUMBERED = "addr add fe80::1/64 dev a nodad\nroute add 10.0.0.0/24 via inet6 fe80::2 dev a\n"
 _VLAN = "link add name c type veth peer name d\nlink add link c name c.7 type vlan id 7\n"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
+from meetme.drivers.actions import RouterActions
 from meetme.drivers.base import Change, Disturbance, RouterFacts
-from meetme.drivers.linux import kernel, observe
+from meetme.drivers.linux import kernel, netns, observe
+from meetme.drivers.linux.actions import LinuxActions
 from meetme.drivers.linux.actions import LinuxActions
 from meetme.drivers.linux.capabilities import capabilities
 from meetme.drivers.linux.config import CircuitConfig
@@ -23,6 +26,9 @@ from meetme.drivers.linux.watch import watch
 from meetme.model.errors import Conflict, DeviceFailed, InvalidInput, MeetMeError, Unsupported
 from meetme.model.intent import Capabilities, LinkIntent, ProbeReport, ProbeRequest
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 RUN_DIRECTORY = Path("/run/meetme")
 
 
@@ -35,6 +41,7 @@ class LinuxDriver:
         self.actions = LinuxActions()
         """The thesis's three actions, for who asks for no more."""
         self._places = Places(run_directory)
+        self.actions: RouterActions = LinuxActions()
         self._held: dict[str, int] = {}
         """Open descriptors of the namespaces, by circuit: while we run, no unmounting can end one."""
 
@@ -118,13 +125,13 @@ class LinuxDriver:
 
     def _check_same_router(self, circuit: str) -> None:
         note = self._places.notes.read(names(circuit).namespace)
-        here = observe.netns.identity()
+        here = netns.identity()
         if note is not None and note.router != here and self._places.namespace(names(circuit)) is not None:
             raise Conflict(
                 "circuit_elsewhere",
                 f'circuit: another router on this host holds "{circuit}"',
                 field="circuit",
-                hint="two routers on one host need a /run each, for example `ip netns exec` with `mount -t tmpfs tmpfs /run`",
+                hint="two routers on one host need a /run each: unshare -m, then mount -t tmpfs tmpfs /run",
             )
 
     def _hold(self, circuit: str) -> None:
@@ -160,12 +167,12 @@ def _check_forwarding(want: CircuitConfig) -> None:
             )
 
 
-def _device(f):  # type: ignore[no-untyped-def]
-    """The kernel's refusals as DeviceFailed."""
+def _device(f: Callable[P, T]) -> Callable[P, T]:
+    """The kernel's refusals as errors of ours."""
 
-    def wrapped(*arguments):  # type: ignore[no-untyped-def]
+    def wrapped(*arguments: P.args, **options: P.kwargs) -> T:
         try:
-            return f(*arguments)
+            return f(*arguments, **options)
         except PermissionError as error:
             raise Unsupported(
                 "capability_missing",

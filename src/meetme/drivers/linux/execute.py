@@ -1,6 +1,6 @@
 """Doing the steps: `ip` in batches, `nft` from standard input, the rest in-process. Blocking.
 
-Two or three processes make a circuit: that is faster than a netlink library in Python, and the very commands a person types.
+Four processes make a circuit: faster than a netlink library in Python, and the very commands a person types.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def _device_error(command: str, stderr: str) -> MeetMeError:
         return Unsupported(
             "capability_missing",
             f'router: not allowed to change the network ("{command}": {said})',
-            hint="run as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN (systemd: AmbientCapabilities=), or in `unshare -Urnm`",
+            hint="run as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN, or in `unshare -Urnm`",
         )
     if " type vlan " in command and ("Unknown device type" in said or "not supported" in said):
         return Unsupported(

@@ -33,7 +33,7 @@ class Names:
     outer_mac: str
     inner_mac: str
     closed_metric: int
-    """Metric of the `unreachable` routes beneath: far above any other, and the circuit's own, so that they can be found."""
+    """Metric of the `unreachable` routes beneath: far above any other, and the circuit's own, to find them by."""
 
     @property
     def outer(self) -> str:
@@ -72,8 +72,8 @@ def link_local(circuit: str, role: Role) -> IPv6Interface:
 def own_address(circuit: str, role: Role) -> IPv4Interface:
     """A /32 from 169.254/16 (RFC 3927) for an unnumbered port: without any, reverse-path filters drop everything.
 
-    Even for the initiator, odd for the responder; the reserved first and last /24 and 169.254.169.0/24 (where clouds keep
-    their metadata service) are left out.
+    Even for the initiator, odd for the responder; the reserved first and last /24 and 169.254.169.0/24 (where clouds
+    keep their metadata service) are left out.
     """
     raw = digest(circuit)
     third = 1 + raw[5] % 254

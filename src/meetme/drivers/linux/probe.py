@@ -1,4 +1,4 @@
-"""Echo requests along the customers' path (RFC 792, RFC 4443 section 4): from the router, with its own address, full size."""
+"""Echo requests along the customers' path, from the router's own address, at full size (RFC 792, RFC 4443)."""
 
 from __future__ import annotations
 
@@ -176,4 +176,4 @@ def _checksum(data: bytes) -> int:
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    return int(~total & 0xFFFF)

@@ -118,7 +118,7 @@ def _port(intent: LinkIntent, facts: RouterFacts) -> Port:
             "port_has_routes",
             f'port: routes lead through "{found.name}" ({", ".join(str(r.prefix) for r in led)})',
             field="port",
-            hint=f"a circuit takes the whole port; if it is the right one: ip route del {led[0].prefix} dev {found.name}",
+            hint=f"a circuit takes the whole port; if it is meant: ip route del {led[0].prefix} dev {found.name}",
         )
     return found
 
@@ -140,7 +140,7 @@ def _check_mappings(intent: LinkIntent) -> None:
                 if overlaps(mapping.inside, other.inside) or overlaps(mapping.wire, other.wire):
                     raise InvalidInput(
                         "prefix_overlaps",
-                        f"{side}[{index}]: must not overlap another prefix of its side ({mapping.inside}, {other.inside})",
+                        f"{side}[{index}]: must not overlap another of its side ({mapping.inside}, {other.inside})",
                         field=f"{side}[{index}]",
                     )
     for index, remote in enumerate(intent.remote):
@@ -185,7 +185,7 @@ def _router_routes(intent: LinkIntent, own: Names, facts: RouterFacts) -> Iterat
 
 
 def _source(intent: LinkIntent, facts: RouterFacts, version: int) -> Address | None:
-    """The router's own address to speak from; in the other family than `probe_source`, any own one that was agreed on."""
+    """The router's own address to speak from; in another family than `probe_source`, the lowest that was agreed on."""
     mine = [a.ip for port in facts.ports for a in port.addresses]
     wished = intent.probe_source
     if wished is not None and wished.version == version:

@@ -1,7 +1,7 @@
 """The nftables ruleset of one circuit's namespace, as text (`nft(8)`). Pure.
 
-One idea carries it: **a packet that is allowed is marked, and only marked packets find a route**. Who removes the ruleset,
-or any rule of it, stops traffic; nothing of it, removed, lets anything through.
+One idea carries it: **a packet that is allowed is marked, and only marked packets find a route**. Whoever removes the
+ruleset, or any rule of it, stops traffic; nothing of it, removed, lets anything through.
 
     prerouting   mark what the agreement allows, by where it came in, before any translation
     dstnat       destination, one to one (NETMAP)
@@ -70,9 +70,13 @@ def ruleset(intent: LinkIntent, *, circuit: str, inside: str, own: Iterable[Pref
         dstnat += _translate(x, f"dnat {ip}", f"{ip} daddr", [(m.wire, m.inside) for m in local])
         srcnat += _translate(ox, f"snat {ip}", f"{ip} saddr", [(m.inside, m.wire) for m in local])
         srcnat += _translate(ou, f"snat {ip}", f"{ip} saddr", [(m.wire, m.inside) for m in remote])
+        known_there, known_here = (
+            _speaker(local, intent.probe, wire=True),
+            _speaker(remote, intent.peer_probe, wire=False),
+        )
         post += [
-            f"{ox} {ip} saddr != {local_wire} {errors} {ip} saddr set {_speaker(local, intent.probe, wire=True)}",
-            f"{ou} {ip} saddr != {remote_inside} {errors} {ip} saddr set {_speaker(remote, intent.peer_probe, wire=False)}",
+            f"{ox} {ip} saddr != {local_wire} {errors} {ip} saddr set {known_there}",
+            f"{ou} {ip} saddr != {remote_inside} {errors} {ip} saddr set {known_here}",
             f"{ox} meta mark {FROM_INSIDE} {ip} saddr != {local_wire} drop",
             f"{ou} meta mark {FROM_CIRCUIT} {ip} saddr != {remote_inside} drop",
         ]

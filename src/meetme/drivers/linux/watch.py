@@ -1,10 +1,12 @@
-"""Kernel events that may have disturbed a circuit: one netlink socket for links, addresses, routes and rules of the router
-and of every circuit's namespace, one for nftables; every 5 s a look at everything, for what events cannot tell."""
+"""Kernel events that may have disturbed a circuit.
+
+One netlink socket hears of links, addresses, routes and rules, in the router and in every circuit's namespace; another
+of nftables. What no event tells (a setting below /proc/sys) is for the configurator's own round every few seconds.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import AsyncIterator
 
@@ -27,7 +29,6 @@ from meetme.drivers.linux.netlink import (
     subscription,
 )
 
-POLL_SECONDS = 5.0
 _GROUPS = (
     1,
     5,
@@ -51,9 +52,8 @@ async def watch() -> AsyncIterator[Disturbance]:
         loop.add_reader(each, watcher.hear, each)
     try:
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(watcher.heard.wait(), POLL_SECONDS)
-                await asyncio.sleep(_SETTLE_SECONDS)
+            await watcher.heard.wait()
+            await asyncio.sleep(_SETTLE_SECONDS)
             for disturbance in watcher.take():
                 yield disturbance
     finally:
@@ -73,11 +73,11 @@ class _Watcher:
         self._learn()
 
     def take(self) -> list[Disturbance]:
-        """What was heard since; a look at everything where nothing was."""
+        """What was heard since."""
         self.heard.clear()
         found, self._disturbed = self._disturbed, {}
-        if None in found or not found:
-            return [Disturbance(None, found.get(None, "poll"))]
+        if None in found:
+            return [Disturbance(None, found[None])]
         return [Disturbance(circuit, what) for circuit, what in found.items()]
 
     def hear(self, source: socket.socket) -> None:

@@ -238,7 +238,9 @@ async def test_a_port_in_use_is_said_so(router: Router, tmp_path: Path) -> None:
     service = ConfiguratorService(router.driver, router.database, SystemClock())
     bound = await service.start("127.0.0.1:0")
     other = ConfiguratorService(router.driver, router.database, SystemClock())
+    router.device.lines["of the other"] = ("port eth9",)
     with pytest.raises(Conflict) as caught:
         await other.start(bound)
     assert caught.value.code == "address_in_use"
+    assert "of the other" in router.device.lines
     await service.stop()

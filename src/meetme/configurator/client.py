@@ -41,7 +41,7 @@ class RouterControl(Protocol):
     async def apply(
         self, intent: LinkIntent, *, confirm_seconds: float | None = None, dry_run: bool = False
     ) -> tuple[str, ...]:
-        """Bring a link into force; the commands that it took (with `dry_run`: would take). None: it was in force."""
+        """Bring a link into force; the commands that it took (with `dry_run`: would take). Empty: it was in force."""
 
     async def confirm(self, circuit: str, agreement: UUID, generation: int) -> None:
         """End the confirm timer. Raises NotFound `link_unknown` where the link has been rolled back."""

@@ -106,7 +106,7 @@ class Keeper(Generic[ConfigT]):
     async def apply(
         self, intent: LinkIntent, *, confirm_seconds: float | None = None, dry_run: bool = False
     ) -> tuple[str, ...]:
-        """Bring `intent` into force; the commands that it took, or with `dry_run` would take. None: it was in force.
+        """Bring `intent` into force; the commands that it took, or with `dry_run` would take. Empty: it was in force.
 
         Raises InvalidInput, Stale, Conflict, Unsupported or DeviceFailed; then everything is as it was.
         """

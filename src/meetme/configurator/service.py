@@ -152,7 +152,7 @@ class ConfiguratorService(Generic[ConfigT]):
         health_pb2_grpc.add_HealthServicer_to_server(state, server)  # type: ignore[no-untyped-call]
         shown = (*SERVICES, reflection.SERVICE_NAME, health.SERVICE_NAME)
         reflection.enable_server_reflection(shown, server)  # type: ignore[no-untyped-call]
-        bound = listen(server, address, tls)
+        bound = listen(server, address, tls)  # first: a second configurator must not get as far as the device
         await self._keeper.start()
         await server.start()
         for service in ("", *SERVICES):

@@ -11,7 +11,7 @@ from meetme.cli.output import asynchronous, format_option
 
 if TYPE_CHECKING:
     from meetme.negotiator.client import NegotiatorClient
-    from meetme.negotiator.wire import NegotiationView, StartRequest
+    from meetme.negotiator.views import NegotiationView, StartRequest
 
 STEP_WORDS = {
     "propose": "agreed on addresses",
@@ -57,7 +57,7 @@ async def negotiate(
     from uuid import uuid4
 
     from meetme.negotiator.client import NegotiatorClient
-    from meetme.negotiator.wire import StartRequest
+    from meetme.negotiator.views import StartRequest
 
     given = {name: value for name, value in terms.items() if value not in (None, ())}
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}

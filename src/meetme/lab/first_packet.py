@@ -19,7 +19,7 @@ EVERY = 0.002
 
 def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071) of an even number of octets."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF
 

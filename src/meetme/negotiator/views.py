@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -143,6 +144,8 @@ class NegotiationView:
     superseded_by: UUID | None
     problem: Problem | None
     agreement: Agreement | None
+    started: datetime
+    """When it began at this side; the steps count from here."""
     steps: tuple[StepTime, ...] = ()
     left_on_device: tuple[str, ...] = ()
     document: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -172,6 +175,7 @@ def view(n: Negotiation) -> NegotiationView:
         superseded_by=n.superseded_by,
         problem=n.problem,
         agreement=n.agreement,
+        started=datetime.fromtimestamp(n.started, UTC),
         steps=n.steps,
         left_on_device=n.left_on_device,
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
@@ -205,8 +205,9 @@ def store_negotiation(n: Negotiation) -> str:
     return _adapter(Negotiation).dump_json(n, exclude={"answers"}).decode()
 
 
+@lru_cache(maxsize=1024)
 def load_negotiation(text: str) -> Negotiation:
-    """Read what `store_negotiation` wrote."""
+    """Read what `store_negotiation` wrote. The same value is read several times for every time that it is written."""
     result: Negotiation = _adapter(Negotiation).validate_json(text)
     return result
 

@@ -163,7 +163,7 @@ class MemoryDriver:
                     statements -= {command.removeprefix("no ")}
                 else:
                     statements |= {command}
-                device.circuits[change.circuit] = MemoryConfig(port, statements)
+                self._put(change.circuit, MemoryConfig(port, statements) if statements else None)
             await self._meet(len(change.commands))
         except (DeviceFailed, asyncio.CancelledError):
             self._put(change.circuit, before)

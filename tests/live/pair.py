@@ -24,7 +24,7 @@ CIRCUIT = "circuit-1"
 
 @dataclass(frozen=True)
 class Announced:
-    """A prefix of one side as both sides agreed on it; `by` is who translates it: its `owner`, its `viewer`, or nobody."""
+    """A prefix of one side as both sides agreed on it; `by` (`owner`, `viewer`, None) is who translates it."""
 
     real: str
     alias: str | None = None
@@ -194,7 +194,7 @@ def pair(
 
 
 def snapshot(router: Machine) -> str:
-    """All that a circuit could leave behind: links, addresses, routes, rules, neighbours, rulesets, settings, namespaces."""
+    """All that a circuit could leave behind: links, addresses, routes, rules, rulesets, settings, namespaces."""
     eventually(lambda: "NO-CARRIER" not in router.sh("ip link show up") and "tentative" not in router.sh("ip addr"))
     return router.sh(
         "ip -o link | sed -E 's/ link-netnsid [0-9]*//; s/ qdisc [a-z]+//'; ip -o addr; ip rule; ip -6 rule;"

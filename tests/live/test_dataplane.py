@@ -114,58 +114,50 @@ def test_applying_twice_changes_nothing(single: Pair) -> None:
     assert apply(single.router_b, both[1]) == ()
 
 
-CASES = {
-    "nothing overlaps": (("10.1.0.1/24",), ("10.2.0.1/24",), [Announced("10.1.0.0/24")], [Announced("10.2.0.0/24")], None),
-    "numbered": (
-        ("10.1.0.1/24",), ("10.2.0.1/24",), [Announced("10.1.0.0/24")], [Announced("10.2.0.0/24")],
-        ("192.168.255.0/31", "192.168.255.1/31"),
-    ),
-    "numbered, single": (
-        ("10.0.0.1/24",), ("10.0.0.1/24",), SINGLE_A, SINGLE_B, ("192.168.255.1/30", "192.168.255.2/30"),
-    ),
-    "numbered with IPv6": (
-        ("10.1.0.1/24",), ("10.2.0.1/24",), [Announced("10.1.0.0/24")], [Announced("10.2.0.0/24")],
-        ("fd00:ffff::/127", "fd00:ffff::1/127"),
-    ),
-    "each its own": (
-        ("10.0.0.1/24",), ("10.0.0.1/24",),
-        [Announced("10.0.0.0/24", "100.64.1.0/24", by="owner")], [Announced("10.0.0.0/24", "100.64.2.0/24", by="owner")], None,
-    ),
+Case = tuple[tuple[str, ...], tuple[str, ...], list[Announced], list[Announced], tuple[str, str] | None]
+"""Router addresses at A and at B, prefixes of A and of B, the numbered link's two ends."""
+
+REAL, ONE, OTHER = "10.0.0.0/24", "100.64.1.0/24", "100.64.2.0/24"
+APART = ("10.1.0.1/24",), ("10.2.0.1/24",), [Announced("10.1.0.0/24")], [Announced("10.2.0.0/24")]
+EQUAL = ("10.0.0.1/24",), ("10.0.0.1/24",)
+OWNER, VIEWER = [Announced(REAL, ONE, by="owner")], [Announced(REAL, OTHER, by="viewer")]
+SIX = ("fd00:1::1/64",), ("fd00:1::1/64",)
+CASES: dict[str, Case] = {
+    "nothing overlaps": (*APART, None),
+    "numbered": (*APART, ("192.168.255.0/31", "192.168.255.1/31")),
+    "numbered with IPv6": (*APART, ("fd00:ffff::/127", "fd00:ffff::1/127")),
+    "numbered, single": (*EQUAL, SINGLE_A, SINGLE_B, ("192.168.255.1/30", "192.168.255.2/30")),
+    "each its own": (*EQUAL, OWNER, [Announced(REAL, OTHER, by="owner")], None),
     "the responder does it all": (
-        ("10.0.0.1/24",), ("10.0.0.1/24",),
-        [Announced("10.0.0.0/24", "100.64.1.0/24", by="viewer")], [Announced("10.0.0.0/24", "100.64.2.0/24", by="owner")], None,
+        *EQUAL, [Announced(REAL, ONE, by="viewer")], [Announced(REAL, OTHER, by="owner")], None,
     ),
+    "the initiator does it all": (*EQUAL, OWNER, VIEWER, None),
     "a /16 here holds their /24": (
         ("10.0.0.1/16",), ("10.0.5.1/24",),
-        [Announced("10.0.0.0/16", "100.65.0.0/16", by="owner")], [Announced("10.0.5.0/24", "100.64.0.0/24", by="viewer")], None,
-    ),
-    "only one side needs an alias": (
-        ("10.0.0.1/24",), ("10.0.0.1/24",),
-        [Announced("10.0.0.0/24", "100.64.1.0/24", by="owner")], [Announced("10.0.0.0/24", "100.64.2.0/24", by="viewer")], None,
+        [Announced("10.0.0.0/16", "100.65.0.0/16", by="owner")],
+        [Announced("10.0.5.0/24", "100.64.0.0/24", by="viewer")], None,
     ),
     "two prefixes a side": (
         ("10.0.0.1/24", "10.9.0.1/25"), ("10.0.0.1/24", "10.8.0.1/26"),
-        [Announced("10.0.0.0/24", "100.64.1.0/24", by="owner"), Announced("10.9.0.0/25")],
-        [Announced("10.0.0.0/24", "100.64.2.0/24", by="viewer"), Announced("10.8.0.0/26")], None,
+        [*OWNER, Announced("10.9.0.0/25")], [*VIEWER, Announced("10.8.0.0/26")], None,
     ),
     "IPv6 untranslated": (
         ("fd00:1::1/64",), ("fd00:2::1/64",), [Announced("fd00:1::/64")], [Announced("fd00:2::/64")], None,
     ),
     "IPv6 single": (
-        ("fd00:1::1/64",), ("fd00:1::1/64",),
-        [Announced("fd00:1::/64", "fd64:1::/64", by="owner")], [Announced("fd00:1::/64", "fd64:2::/64", by="viewer")], None,
+        *SIX, [Announced("fd00:1::/64", "fd64:1::/64", by="owner")],
+        [Announced("fd00:1::/64", "fd64:2::/64", by="viewer")], None,
     ),
     "both families over a numbered IPv4 link": (
         ("10.0.0.1/24", "fd00:1::1/64"), ("10.0.0.1/24", "fd00:2::1/64"),
-        [*SINGLE_A, Announced("fd00:1::/64")], [*SINGLE_B, Announced("fd00:2::/64")], ("192.168.255.0/31", "192.168.255.1/31"),
+        [*SINGLE_A, Announced("fd00:1::/64")], [*SINGLE_B, Announced("fd00:2::/64")],
+        ("192.168.255.0/31", "192.168.255.1/31"),
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_every_pair_of_prefixes_both_ways(
-    case: tuple[tuple[str, ...], tuple[str, ...], list[Announced], list[Announced], tuple[str, str] | None],
-) -> None:
+def test_every_pair_of_prefixes_both_ways(case: Case) -> None:
     at_a, at_b, a, b, link = case
     router = {"a": at_a[0].partition("/")[0], "b": at_b[0].partition("/")[0]}
     with pair(a=at_a, b=at_b) as made:

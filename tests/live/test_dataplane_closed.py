@@ -1,4 +1,4 @@
-"""What was not negotiated does not cross, in either direction or family; who scans the router finds probes and nothing else.
+"""What was not negotiated does not cross, in either direction or family; a scan of the router finds nothing but probes.
 
 The peer here is a bare machine on the other end of the circuit that may send whatever it likes.
 """
@@ -54,8 +54,10 @@ def siege() -> Iterator[Siege]:
         outside.sh("ip addr add 192.0.2.2/24 dev eth0; ip route add default via 192.0.2.1")
         host.sh("ip -6 route replace default via fd00:1::1")
         peer.sh(
-            f"ip addr add {THEIRS} dev x nodad; ip addr add 10.0.0.66/32 dev lo; ip addr add fd00:2::66/128 dev lo nodad;"
-            f"ip route add 0.0.0.0/0 via inet6 {OURS} dev x src 10.0.0.66; ip route add default via {OURS} dev x src fd00:2::66"
+            f"ip addr add {THEIRS} dev x nodad; ip addr add 10.0.0.66/32 dev lo;"
+            "ip addr add fd00:2::66/128 dev lo nodad;"
+            f"ip route add 0.0.0.0/0 via inet6 {OURS} dev x src 10.0.0.66;"
+            f"ip route add default via {OURS} dev x src fd00:2::66"
         )
         intent, _ = intents(
             [Announced("10.0.0.0/24", "100.64.1.0/24", by="owner"), Announced("fd00:1::/64")],
@@ -180,7 +182,8 @@ def test_spoofed_sources_do_not_pass(besieged: Siege) -> None:
     besieged.peer.sh("ip addr add 100.64.1.9/32 dev lo; ip addr add 192.0.2.99/32 dev lo")
     seen = besieged.host.capture("eth0")
     for source, target in (
-        ("172.16.0.1", "100.64.1.2"), ("100.64.2.9", "100.64.1.2"), ("100.64.1.9", "100.64.1.2"), ("192.0.2.99", "100.64.1.2"),
+        ("172.16.0.1", "100.64.1.2"), ("100.64.2.9", "100.64.1.2"), ("100.64.1.9", "100.64.1.2"),
+        ("192.0.2.99", "100.64.1.2"),
         ("fd00:9::1", "fd00:1::2"),
     ):  # fmt: skip
         assert not ping(besieged.peer, target, own=source, within=0.3)
@@ -282,6 +285,6 @@ def test_no_rule_taken_away_opens_anything() -> None:
 def _try_everything(s: Siege) -> None:
     s.host.sh("ping -n -q -c 1 -W 0.05 100.64.2.66 & ping -n -q -c 1 -W 0.05 fd00:2::66 & wait", check=False)
     s.peer.sh(
-        "ping -n -q -c 1 -W 0.05 100.64.1.2 & ping -n -q -c 1 -W 0.05 -I 172.16.0.1 100.64.1.2 & ping -n -q -c 1 -W 0.05 10.0.0.2 & wait",
+        "for to in 100.64.1.2 '-I 172.16.0.1 100.64.1.2' 10.0.0.2; do ping -n -q -c 1 -W 0.05 $to & done; wait",
         check=False,
     )

@@ -24,17 +24,19 @@ HOPS = (
     "a router in the peer's network",
 )
 
+REAL4, REAL6 = "10.0.0.0/24", "fd00:1::/64"
+ALIAS4, ALIAS6 = ("100.64.1.0/24", "100.64.2.0/24"), ("fd64:1::/64", "fd64:2::/64")
 FOUR = {
-    "single": ([Announced("10.0.0.0/24", "100.64.1.0/24", by="owner")], [Announced("10.0.0.0/24", "100.64.2.0/24", by="viewer")]),
-    "shared": ([Announced("10.0.0.0/24", "100.64.0.0/24", by="owner")], [Announced("10.0.0.0/24", "100.64.0.0/24", by="viewer")]),
-    "each-own": ([Announced("10.0.0.0/24", "100.64.1.0/24", by="owner")], [Announced("10.0.0.0/24", "100.64.2.0/24", by="owner")]),
-    "none": ([Announced("10.1.0.0/24")], [Announced("10.0.0.0/24")]),
-}  # fmt: skip
+    "single": ([Announced(REAL4, ALIAS4[0], by="owner")], [Announced(REAL4, ALIAS4[1], by="viewer")]),
+    "shared": ([Announced(REAL4, ALIAS4[0], by="owner")], [Announced(REAL4, ALIAS4[0], by="viewer")]),
+    "each-own": ([Announced(REAL4, ALIAS4[0], by="owner")], [Announced(REAL4, ALIAS4[1], by="owner")]),
+    "none": ([Announced("10.1.0.0/24")], [Announced(REAL4)]),
+}
 SIX = {
-    "single": ([Announced("fd00:1::/64", "fd64:1::/64", by="owner")], [Announced("fd00:1::/64", "fd64:2::/64", by="viewer")]),
-    "each-own": ([Announced("fd00:1::/64", "fd64:1::/64", by="owner")], [Announced("fd00:1::/64", "fd64:2::/64", by="owner")]),
-    "none": ([Announced("fd00:2::/64")], [Announced("fd00:1::/64")]),
-}  # fmt: skip
+    "single": ([Announced(REAL6, ALIAS6[0], by="owner")], [Announced(REAL6, ALIAS6[1], by="viewer")]),
+    "each-own": ([Announced(REAL6, ALIAS6[0], by="owner")], [Announced(REAL6, ALIAS6[1], by="owner")]),
+    "none": ([Announced("fd00:2::/64")], [Announced(REAL6)]),
+}
 
 
 @contextlib.contextmanager

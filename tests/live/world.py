@@ -1,8 +1,8 @@
 """Small worlds for live tests: machines that are namespaces, cables between them, sockets inside them.
 
 A machine is a net and a mount namespace with a /run of its own, held by a sleeping process. A socket made with
-`machine.socket` lives in the machine and is used by the test as any other: no servers, no scripts, no sleeping. Needs root,
-or a user namespace (`unshare -Urnm`).
+`machine.socket` lives in the machine and is used by the test as any other: no servers, no scripts, no sleeping. Needs
+root, or a user namespace (`unshare -Urnm`).
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def world() -> Iterator[World]:
 
 
 def ping(source: Machine, target: str, *, size: int = 84, own: str | None = None, within: float = 1.0) -> bool:
-    """Whether `target` answers an echo request of `size` octets of IP packet, don't-fragment, within that many seconds."""
+    """Whether `target` answers an echo request of `size` octets of IP packet, don't-fragment, `within` seconds."""
     six = ":" in target
     payload = size - (48 if six else 28)
     bound = f"-I {own} " if own else ""
@@ -205,7 +205,7 @@ def ping(source: Machine, target: str, *, size: int = 84, own: str | None = None
 
 
 def talk(client: Machine, server: Machine, *, to: str, at: str, port: int = 7000, octets: int = 0) -> tuple[str, str]:
-    """One TCP connection from client to `to`, accepted at `at`; sends `octets` each way. Who saw whom: (server saw, client saw)."""
+    """One TCP connection to `to`, accepted at `at`, `octets` each way: whom the server saw, whom the client."""
     family = socket.AF_INET6 if ":" in to else socket.AF_INET
     with server.socket(family) as listener, client.socket(family) as calling:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -269,7 +269,7 @@ class Believed:
 def provoke(
     client: Machine, to: str, *, port: int = 33434, hops: int = 64, size: int = 60, own: str | None = None
 ) -> Believed | None:
-    """Send one UDP datagram of `size` octets of IP packet, don't-fragment; the ICMP error that its socket gets within a second."""
+    """The ICMP error that answers one UDP datagram of `size` octets of IP packet, don't-fragment, within a second."""
     six = ":" in to
     level = socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP
     with client.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as calling:

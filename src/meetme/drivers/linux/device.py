@@ -13,7 +13,6 @@ from meetme.drivers.actions import RouterActions
 from meetme.drivers.base import Change, Disturbance, RouterFacts
 from meetme.drivers.linux import kernel, netns, observe
 from meetme.drivers.linux.actions import LinuxActions
-from meetme.drivers.linux.actions import LinuxActions
 from meetme.drivers.linux.capabilities import capabilities
 from meetme.drivers.linux.config import CircuitConfig
 from meetme.drivers.linux.difference import Step, steps

@@ -1,0 +1,133 @@
+# apply
+ip netns add mm-59e9d63092
+ip netns exec mm-59e9d63092 sysctl -w net/ipv4/conf/all/rp_filter=0
+ip netns exec mm-59e9d63092 sysctl -w net/ipv4/conf/all/send_redirects=0
+ip netns exec mm-59e9d63092 sysctl -w net/ipv4/conf/default/rp_filter=0
+ip netns exec mm-59e9d63092 sysctl -w net/ipv4/conf/default/send_redirects=0
+ip netns exec mm-59e9d63092 sysctl -w net/ipv4/fwmark_reflect=1
+ip netns exec mm-59e9d63092 sysctl -w net/ipv4/ip_forward=1
+ip netns exec mm-59e9d63092 sysctl -w net/ipv6/conf/all/disable_ipv6=0
+ip netns exec mm-59e9d63092 sysctl -w net/ipv6/conf/all/forwarding=1
+ip netns exec mm-59e9d63092 sysctl -w net/ipv6/conf/default/accept_ra=0
+ip netns exec mm-59e9d63092 sysctl -w net/ipv6/conf/default/addr_gen_mode=1
+ip netns exec mm-59e9d63092 sysctl -w net/ipv6/conf/default/disable_ipv6=0
+ip netns exec mm-59e9d63092 sysctl -w net/ipv6/fwmark_reflect=1
+ip netns exec mm-59e9d63092 nft -f - <<'END'
+table inet meetme {
+	chain prerouting {
+		type filter hook prerouting priority mangle; policy accept;
+		ct state invalid drop
+		iifname "in-59e9d63092" ip saddr { 10.0.0.0/24 } ip daddr { 10.9.0.0/25, 100.64.2.0/24 } meta mark set 2
+		iifname "eth1" ip saddr { 10.0.0.0/24, 10.9.0.0/25 } ip daddr { 100.64.1.0/24 } meta mark set 1
+		iifname "in-59e9d63092" ip daddr { 10.9.0.0/25, 100.64.2.0/24 } ct state related icmp type { destination-unreachable, time-exceeded, parameter-problem } meta mark set 2
+		iifname "eth1" ip daddr { 100.64.1.0/24 } ct state related icmp type { destination-unreachable, time-exceeded, parameter-problem } meta mark set 1
+		iifname "in-59e9d63092" ip6 saddr { fd00:1::/64 } ip6 daddr { fd64::/64 } meta mark set 2
+		iifname "eth1" ip6 saddr { fd00:1::/64 } ip6 daddr { fd00:1::/64 } meta mark set 1
+		iifname "in-59e9d63092" ip6 daddr { fd64::/64 } ct state related icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } meta mark set 2
+		iifname "eth1" ip6 daddr { fd00:1::/64 } ct state related icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } meta mark set 1
+	}
+
+	chain forward {
+		type filter hook forward priority filter; policy drop;
+		meta nfproto ipv4 tcp flags syn tcp option maxseg size set 1460
+		meta nfproto ipv6 tcp flags syn tcp option maxseg size set 1440
+		iifname "eth1" ip daddr { 10.0.0.0/32, 10.0.0.1/32, 10.0.0.255/32 } jump router
+		iifname "eth1" ip6 daddr { fd00:1::/128, fd00:1::1/128 } jump router
+		iifname "eth1" oifname "in-59e9d63092" meta mark 1 accept
+		iifname "in-59e9d63092" oifname "eth1" meta mark 2 accept
+	}
+
+	chain router {
+		ct direction reply accept
+		ct state related accept
+		ip daddr 10.0.0.1 icmp type echo-request accept
+		drop
+	}
+
+	chain postrouting {
+		type filter hook postrouting priority 150; policy accept;
+		oifname "eth1" ip saddr != { 100.64.1.0/24 } icmp type { destination-unreachable, time-exceeded, parameter-problem } ip saddr set 100.64.1.1
+		oifname "in-59e9d63092" ip saddr != { 10.9.0.0/25, 100.64.2.0/24 } icmp type { destination-unreachable, time-exceeded, parameter-problem } ip saddr set 100.64.2.1
+		oifname "eth1" meta mark 2 ip saddr != { 100.64.1.0/24 } drop
+		oifname "in-59e9d63092" meta mark 1 ip saddr != { 10.9.0.0/25, 100.64.2.0/24 } drop
+		oifname "eth1" ip6 saddr != { fd00:1::/64 } icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } ip6 saddr set fd00:1::1
+		oifname "in-59e9d63092" ip6 saddr != { fd64::/64 } icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } ip6 saddr set fd64::1
+		oifname "eth1" meta mark 2 ip6 saddr != { fd00:1::/64 } drop
+		oifname "in-59e9d63092" meta mark 1 ip6 saddr != { fd64::/64 } drop
+	}
+
+	chain input {
+		type filter hook input priority filter; policy drop;
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255 accept
+	}
+
+	chain output {
+		type filter hook output priority filter; policy drop;
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+		meta mark { 1, 2 } icmp type { destination-unreachable, time-exceeded, parameter-problem } accept
+		meta mark { 1, 2 } icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } accept
+	}
+
+	chain dstnat {
+		type nat hook prerouting priority dstnat; policy accept;
+		iifname "in-59e9d63092" dnat ip prefix to ip daddr map { 100.64.2.0/24 : 10.0.0.0/24 }
+		iifname "eth1" dnat ip prefix to ip daddr map { 100.64.1.0/24 : 10.0.0.0/24 }
+		iifname "in-59e9d63092" dnat ip6 prefix to ip6 daddr map { fd64::/64 : fd00:1::/64 }
+	}
+
+	chain srcnat {
+		type nat hook postrouting priority srcnat; policy accept;
+		oifname "eth1" snat ip prefix to ip saddr map { 10.0.0.0/24 : 100.64.1.0/24 }
+		oifname "in-59e9d63092" snat ip prefix to ip saddr map { 10.0.0.0/24 : 100.64.2.0/24 }
+		oifname "in-59e9d63092" snat ip6 prefix to ip6 saddr map { fd00:1::/64 : fd64::/64 }
+	}
+}
+END
+ip link add name mm-59e9d63092 mtu 1500 address 02:59:e9:d6:30:0a type veth peer name in-59e9d63092 mtu 1500 address 02:59:e9:d6:30:0b netns mm-59e9d63092
+ip link set dev mm-59e9d63092 alias meetme:ix1-ix2-0007
+ip link set dev mm-59e9d63092 addrgenmode none
+ip link set dev eth1 netns mm-59e9d63092
+ip netns exec mm-59e9d63092 sysctl -w net/netfilter/nf_conntrack_tcp_be_liberal=1
+ip netns exec mm-59e9d63092 sysctl -w net/netfilter/nf_conntrack_tcp_loose=1
+ip -n mm-59e9d63092 link set dev eth1 mtu 1500 up
+ip -n mm-59e9d63092 link set dev in-59e9d63092 mtu 1500 up
+ip -n mm-59e9d63092 addr add 169.254.38.170/32 dev eth1
+ip -n mm-59e9d63092 addr add fe80::59:e9d6:3092:1/64 dev eth1 nodad
+ip -n mm-59e9d63092 addr add fe80::59:e9d6:3092:b/64 dev in-59e9d63092 nodad
+ip -n mm-59e9d63092 neigh replace fe80::59:e9d6:3092:a lladdr 02:59:e9:d6:30:0a dev in-59e9d63092 nud permanent
+ip -n mm-59e9d63092 route add 10.0.0.0/24 via inet6 fe80::59:e9d6:3092:2 dev eth1 table 1 proto 201 metric 64
+ip -n mm-59e9d63092 route add 10.9.0.0/25 via inet6 fe80::59:e9d6:3092:2 dev eth1 table 1 proto 201 metric 64
+ip -n mm-59e9d63092 route add fd00:1::/64 via fe80::59:e9d6:3092:2 dev eth1 table 1 proto 201 metric 64
+ip -n mm-59e9d63092 route add 10.0.0.0/24 via inet6 fe80::59:e9d6:3092:a dev in-59e9d63092 table 2 proto 201 metric 64
+ip -n mm-59e9d63092 route add fd00:1::/64 via fe80::59:e9d6:3092:a dev in-59e9d63092 table 2 proto 201 metric 64
+ip -n mm-59e9d63092 rule add pref 10 iif in-59e9d63092 fwmark 2 lookup 1
+ip -n mm-59e9d63092 rule add pref 11 iif eth1 fwmark 1 lookup 2
+ip -n mm-59e9d63092 rule add pref 12 iif lo fwmark 2 lookup 2
+ip -n mm-59e9d63092 rule add pref 13 iif lo fwmark 1 lookup 1
+ip -6 -n mm-59e9d63092 rule add pref 10 iif in-59e9d63092 fwmark 2 lookup 1
+ip -6 -n mm-59e9d63092 rule add pref 11 iif eth1 fwmark 1 lookup 2
+ip -6 -n mm-59e9d63092 rule add pref 12 iif lo fwmark 2 lookup 2
+ip -6 -n mm-59e9d63092 rule add pref 13 iif lo fwmark 1 lookup 1
+sysctl -w net/ipv4/conf/mm-59e9d63092/forwarding=1
+sysctl -w net/ipv6/conf/mm-59e9d63092/accept_ra=0
+sysctl -w net/ipv6/conf/mm-59e9d63092/disable_ipv6=0
+sysctl -w net/ipv6/conf/mm-59e9d63092/forwarding=1
+ip link set dev mm-59e9d63092 mtu 1500 up
+ip addr add fe80::59:e9d6:3092:a/64 dev mm-59e9d63092 nodad
+ip neigh replace fe80::59:e9d6:3092:b lladdr 02:59:e9:d6:30:0b dev mm-59e9d63092 nud permanent
+ip route add unreachable 10.9.0.0/25 proto 201 metric 1508496944
+ip route add unreachable 100.64.2.0/24 proto 201 metric 1508496944
+ip route add unreachable fd64::/64 proto 201 metric 1508496944
+ip route add 10.9.0.0/25 via inet6 fe80::59:e9d6:3092:b dev mm-59e9d63092 src 10.0.0.1 proto 201 metric 64
+ip route add 100.64.2.0/24 via inet6 fe80::59:e9d6:3092:b dev mm-59e9d63092 src 10.0.0.1 proto 201 metric 64
+ip route add fd64::/64 via fe80::59:e9d6:3092:b dev mm-59e9d63092 src fd00:1::1 proto 201 metric 64
+conntrack -D -d 100.64.2.0/24; conntrack -D -r 100.64.2.0/24; conntrack -D -d 10.9.0.0/25; conntrack -D -r 10.9.0.0/25; conntrack -D -d fd64::/64; conntrack -D -r fd64::/64
+
+# remove
+ip -n mm-59e9d63092 link set dev eth1 netns $$
+ip link del dev mm-59e9d63092
+ip route del unreachable 10.9.0.0/25 proto 201 metric 1508496944
+ip route del unreachable 100.64.2.0/24 proto 201 metric 1508496944
+ip route del unreachable fd64::/64 proto 201 metric 1508496944
+ip netns del mm-59e9d63092
+conntrack -D -d 10.9.0.0/25; conntrack -D -r 10.9.0.0/25; conntrack -D -d 100.64.2.0/24; conntrack -D -r 100.64.2.0/24; conntrack -D -d fd64::/64; conntrack -D -r fd64::/64

@@ -69,22 +69,22 @@ class Host:
             **options,
         )
 
-    def lab(self, *arguments: str, status: int = 0, stdin: str | None = None) -> str:
+    def lab(self, *arguments: str, status: int = 0, stdin: str | None = None, seconds: float = 60) -> str:
         """Run a `meetme lab` command to its end; what it printed on stdout, for another status than 0 on stderr."""
         done = subprocess.run(
             self.command(*MEETME, *arguments),
             text=True,
             input=stdin if stdin is not None else "",
             capture_output=True,
-            timeout=60,
+            timeout=seconds,
             check=False,
         )
         assert done.returncode == status, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout if status == 0 else done.stderr
 
-    def json(self, *arguments: str) -> Any:
+    def json(self, *arguments: str, seconds: float = 60) -> Any:
         """The same with --format json."""
-        return json.loads(self.lab(*arguments, "--format", "json"))
+        return json.loads(self.lab(*arguments, "--format", "json", seconds=seconds))
 
     def inside(self, lab: str, machine: str, script: str, status: int = 0) -> str:
         """Run a shell script in a machine; what it printed, stripped."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.host import USER, Host, a_host, eventually, why_not_as_user
+from tests.live.host import MEETME, USER, Host, a_host, eventually, why_not_as_user
 
 pytestmark = pytest.mark.live
 
@@ -407,5 +407,18 @@ def test_bad_files_are_told_all_at_once_and_nothing_is_built(host: Host) -> None
 def test_what_cannot_be_set_is_told(host: Host) -> None:
     host.write("bad", lab__conf='a[0]=A\na[sysctl]="net.ipv4.no_such=1"')
     before = host.traces()
-    assert "a: [Errno 2] sysctl net.ipv4.no_such=1: No such file" in host.lab("up", "bad", status=1)
+    assert "a: sysctl net.ipv4.no_such=1: No such file" in host.lab("up", "bad", status=1)
     assert host.traces() == before
+
+
+_FORBID = 'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all "$@"'
+
+
+def test_where_namespaces_are_forbidden_the_one_command_that_helps_is_told(host: Host) -> None:
+    host.write("pair", lab__conf=PAIR)
+    forbidding = ["unshare", "--user", "--map-root-user", "sh", "-c", _FORBID, "sh"]
+    command = host.command(*forbidding, *MEETME, "up", "pair")
+    done = subprocess.run(command, text=True, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert "this host forbids user namespaces to ordinary users" in done.stderr
+    assert "sudo sysctl -w user.max_user_namespaces=10000" in done.stderr

@@ -8,6 +8,7 @@ input is also its leash: until the command that started it says `keep`, the lab 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pickle
@@ -51,7 +52,7 @@ def main() -> None:
             _enter_user_namespace()
         unshare(Namespace.PID | Namespace.MOUNT | Namespace.NET | Namespace.UTS)
     except OSError as wrong:
-        _tell(error=str(wrong), code="namespaces_forbidden")
+        _tell(error=_text(wrong), code="namespaces_forbidden")
         os._exit(1)
     child = os.fork()
     if child == 0:
@@ -63,6 +64,12 @@ def main() -> None:
 def _read_order(stream: BinaryIO) -> bytes:
     size = int(stream.readline())
     return stream.read(size)
+
+
+def _text(wrong: BaseException) -> str:
+    if isinstance(wrong, OSError) and wrong.strerror:
+        return f"{wrong.filename}: {wrong.strerror}" if wrong.filename else wrong.strerror
+    return str(wrong) or type(wrong).__name__
 
 
 def _tell(**facts: object) -> None:
@@ -87,10 +94,8 @@ def _first_process(order: Order) -> NoReturn:
     except BaseException as wrong:
         traceback.print_exc()
         with contextlib.suppress(OSError):
-            forbidden = isinstance(wrong, PermissionError)
-            _tell(
-                error=str(wrong) or type(wrong).__name__, code="namespaces_forbidden" if forbidden else "lab_not_built"
-            )
+            forbidden = isinstance(wrong, OSError) and wrong.errno == errno.EPERM
+            _tell(error=_text(wrong), code="namespaces_forbidden" if forbidden else "lab_not_built")
         os._exit(1)
     if sys.stdin.buffer.readline() != b"keep\n":
         os._exit(1)
@@ -181,7 +186,7 @@ class _Machine:
             raise OSError(f"{self.plan.name}: the process that builds it ended early")
         word, facts = json.loads(message)
         if word in ("error", "forbidden"):
-            raise (PermissionError if word == "forbidden" else OSError)(f"{self.plan.name}: {facts}")
+            raise OSError(errno.EPERM if word == "forbidden" else errno.EIO, f"{self.plan.name}: {facts}")
         return word, facts
 
 
@@ -203,7 +208,8 @@ def _run_machine(plan: MachinePlan, world: inside.World, line: socket.socket) ->
         tell("started", [asdict(failure) for failure in failures[:_FAILURES_TOLD]])
     except BaseException as wrong:
         traceback.print_exc()
-        tell("forbidden" if isinstance(wrong, PermissionError) else "error", str(wrong) or type(wrong).__name__)
+        forbidden = isinstance(wrong, OSError) and wrong.errno == errno.EPERM
+        tell("forbidden" if forbidden else "error", _text(wrong))
     os._exit(0)
 
 

@@ -125,6 +125,8 @@ def build_root(plan: MachinePlan, world: World) -> None:
             target.mkdir()
             mount(entry.path, str(target), flags=MountFlag.BIND | MountFlag.REC)
             make_read_only(str(target))
+    if files is not None:
+        _own_folders(files, base / "upper")
     for name in sorted({*OVERLAID, *written}):
         _overlay(name, base, layered=world.layered)
     _devices(root)
@@ -144,11 +146,21 @@ def _written_folders(files: Path | None) -> frozenset[str]:
     return frozenset(top for top in tops if top not in _OWN and os.path.isdir(f"/{top}"))
 
 
+def _own_folders(files: Path, upper: Path) -> None:
+    """Take over the folders that the lab brings files for: a user may not write to those of the host."""
+    for current, _, _ in os.walk(files):
+        host = os.path.realpath(f"/{os.path.relpath(current, files)}")
+        folder = upper / host.lstrip("/")
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.path.isdir(host):
+            shutil.copymode(host, folder)
+
+
 def _overlay(name: str, base: Path, *, layered: bool) -> None:
     host = f"/{name}"
     upper, work, target = base / "upper" / name, base / "work" / name, base / "root" / name
     for folder in (upper, work, target):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     upper.chmod(_MODES.get(name, 0o755))
     lower = [f"../layer/{name}"] if layered and (base.parent / "layer" / name).is_dir() else []
     os.chdir(base)  # relative names: a comma or a colon in the lab's own path cannot spoil the options

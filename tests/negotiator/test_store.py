@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from meetme.model.addresses import overlaps
 from meetme.model.errors import Conflict
+from meetme.negotiator import logbook, store, wire
 from meetme.negotiator import negotiation as ev
-from meetme.negotiator import store, wire
 from meetme.negotiator.machine import NegotiationMachine, read_effect, write_effect
 from meetme.negotiator.messages import MessageType, TerminateBody, TerminatedBody
 from meetme.negotiator.negotiation import Claim, Probe, Program, Send, Verb, Wake
@@ -46,13 +46,15 @@ def database():
 
 
 def test_the_tables_are_those_of_the_migration(database: Database) -> None:
+    tables = [*store.NEGOTIATION.metadata.sorted_tables, *logbook.EVENT.metadata.sorted_tables]
+
     def shape(tx):
         found = {}
-        for table in store.NEGOTIATION.metadata.sorted_tables:
+        for table in tables:
             found[table.name] = {row.name for row in tx.execute(text(f"PRAGMA table_info({table.name})"))}
         return found
 
-    expected = {t.name: {c.name for c in t.columns} for t in store.NEGOTIATION.metadata.sorted_tables}
+    expected = {t.name: {c.name for c in t.columns} for t in tables}
     assert database.run_now(shape) == expected
 
 
@@ -147,9 +149,9 @@ def test_who_has_a_circuit(database: Database) -> None:
 
 def test_the_audit_log_shows_tampering(database: Database) -> None:
     for number in range(5):
-        database.run_now(lambda tx, n=number: store.audit(tx, NOW, "Start", negotiation=str(n)))
-    assert database.run_now(store.verify_audit) is None
-    head = database.run_now(store.audit_head)
+        database.run_now(lambda tx, n=number: logbook.audit(tx, NOW, "Start", negotiation=str(n)))
+    assert database.run_now(logbook.verify_audit) is None
+    head = database.run_now(logbook.audit_head)
     for change in (
         "UPDATE negotiator_audit SET entry = replace(entry, 'Start', 'Stop') WHERE sequence = 3",
         "DELETE FROM negotiator_audit WHERE sequence = 3",
@@ -157,7 +159,7 @@ def test_the_audit_log_shows_tampering(database: Database) -> None:
 
         def tamper(tx, change=change):
             tx.execute(text(change))
-            found = store.verify_audit(tx)
+            found = logbook.verify_audit(tx)
             tx.rollback()
             return found
 
@@ -165,8 +167,8 @@ def test_the_audit_log_shows_tampering(database: Database) -> None:
             assert tamper(tx) == 3
     with database._engine.connect() as tx:
         tx.execute(text("DELETE FROM negotiator_audit WHERE sequence = 5"))
-        assert store.verify_audit(tx) is None
-        assert store.audit_head(tx) != head, "an end that was cut off shows to who knows the head"
+        assert logbook.verify_audit(tx) is None
+        assert logbook.audit_head(tx) != head, "an end that was cut off shows to who knows the head"
         tx.rollback()
 
 
@@ -195,8 +197,8 @@ def test_a_negotiation_that_cannot_be_saved_leaves_nothing(database: Database) -
         database.run_now(lambda tx: ledger.deliver(tx, machine, str(holder.id), restored, NOW))
     assert database.run_now(lambda tx: store.load(tx, holder.id)) is None
     assert database.run_now(lambda tx: ledger.owed(tx, machine.name, str(holder.id))) == []
-    assert database.run_now(lambda tx: store.told(tx, holder.id)) == []
-    assert database.run_now(store.audit_head) == (0, "")
+    assert database.run_now(lambda tx: logbook.told(tx, holder.id)) == []
+    assert database.run_now(logbook.audit_head) == (0, "")
 
 
 def test_what_is_told_can_be_resumed(database: Database) -> None:
@@ -204,9 +206,9 @@ def test_what_is_told_can_be_resumed(database: Database) -> None:
     n = values.negotiated()
     database.run_now(lambda tx: store.save(tx, n, new=True))
     database.run_now(lambda tx: ledger.deliver(tx, machine, str(n.id), ev.Deadline(NOW), NOW))
-    entries = database.run_now(lambda tx: store.told(tx, n.id))
+    entries = database.run_now(lambda tx: logbook.told(tx, n.id))
     assert [entry.kind for entry in entries] == ["step", "state"]
-    assert database.run_now(lambda tx: store.told(tx, n.id, after=entries[0].sequence)) == entries[1:]
+    assert database.run_now(lambda tx: logbook.told(tx, n.id, after=entries[0].sequence)) == entries[1:]
 
 
 def test_both_signatures_are_kept_with_the_state(database: Database) -> None:

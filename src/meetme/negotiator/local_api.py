@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from sqlalchemy import Connection
 
 from meetme.model.errors import Conflict, NotFound, Problem
-from meetme.negotiator import store, wire
+from meetme.negotiator import logbook, store, wire
 from meetme.negotiator.circuits import attachment_unknown
 from meetme.negotiator.desk import Desk, negotiation_unknown
 from meetme.negotiator.facts import port_problems
@@ -153,7 +153,7 @@ def _add_attachments(
         def put(tx: Connection) -> bool:
             _unused(tx, circuit, landed)
             new = store.put_attachment(tx, circuit, landed)
-            store.audit(tx, clock.now(), "AttachmentPut", circuit=circuit, **wire.attachment_json(landed))
+            logbook.audit(tx, clock.now(), "AttachmentPut", circuit=circuit, **wire.attachment_json(landed))
             return new
 
         new = await loop.commit(put)
@@ -165,7 +165,7 @@ def _add_attachments(
             _unused(tx, circuit, None)
             if not store.delete_attachment(tx, circuit):
                 raise attachment_unknown(circuit)
-            store.audit(tx, clock.now(), "AttachmentDeleted", circuit=circuit)
+            logbook.audit(tx, clock.now(), "AttachmentDeleted", circuit=circuit)
 
         await loop.commit(forget)
         return Response(status_code=204)
@@ -207,5 +207,5 @@ def _shown(n: Negotiation) -> dict[str, Any]:
 
 
 def _page(tx: Connection, id: UUID, after: int) -> Page:
-    events = [StreamEvent(t.sequence, t.kind, json.loads(t.body)) for t in store.told(tx, id, after)]
+    events = [StreamEvent(t.sequence, t.kind, json.loads(t.body)) for t in logbook.told(tx, id, after)]
     return Page(events, ended=_find(tx, id).state in ENDED)

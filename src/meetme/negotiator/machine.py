@@ -14,11 +14,24 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import Connection
 
+from meetme.negotiator import logbook, store, wire
 from meetme.negotiator import negotiation as ev
-from meetme.negotiator import store, wire
 from meetme.negotiator.messages import MessageType
-from meetme.negotiator.negotiation import Answer, Cancel, Effect, Event, Negotiation, Probe, Program, Send, Verb, Wake
+from meetme.negotiator.negotiation import (
+    Answer,
+    Cancel,
+    Effect,
+    Event,
+    Health,
+    Negotiation,
+    Probe,
+    Program,
+    Send,
+    Verb,
+    Wake,
+)
 from meetme.negotiator.protocol import claims, step
+from meetme.negotiator.states import State
 from meetme.negotiator.views import view
 from meetme.runtime.ledger import Cancelled, Owed, Step
 
@@ -103,18 +116,21 @@ def envelope(n: Negotiation, answer: Answer, now: float) -> wire.Message:
 
 def _tell(tx: Connection, before: Negotiation | None, after: Negotiation) -> None:
     for done in after.steps[len(before.steps) if before else 0 :]:
-        store.tell(tx, after.id, "step", {"name": done.name, "seconds": done.seconds, "ok": done.ok})
-    shown = wire.view_json(view(after))
+        logbook.tell(tx, after.id, "step", {"name": done.name, "seconds": done.seconds, "ok": done.ok})
     if before is None or before.state is not after.state:
-        store.tell(tx, after.id, "state", shown)
-    elif shown["health"] is not None and (before.health is None or before.health.state != shown["health"]["state"]):
-        store.tell(tx, after.id, "health", shown["health"])
+        logbook.tell(tx, after.id, "state", wire.view_json(view(after)))
+    elif after.state is State.ACTIVE and after.health is not None and _turned(before.health, after.health):
+        logbook.tell(tx, after.id, "health", wire.view_json(view(after))["health"])
+
+
+def _turned(before: Health | None, after: Health) -> bool:
+    return before is None or before.state is not after.state
 
 
 def _audit(tx: Connection, before: Negotiation | None, after: Negotiation, event: Event, now: float) -> None:
     if before is not None and before.state is after.state and before.released == after.released:
         return
-    store.audit(
+    logbook.audit(
         tx,
         now,
         type(event).__name__,

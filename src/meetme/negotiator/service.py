@@ -96,9 +96,7 @@ class NegotiatorService:
             registry=self._registry,
         )
         local_api.add_routes(self._local, tokens, self._desk, database, self._loop, self._routers, self._bell)
-        self._peers = build_peer_app(
-            title="MeetMe negotiator, for peers", version=__version__, trust=trust, registry=self._registry
-        )
+        self._peers = build_peer_app(title="MeetMe negotiator, for peers", version=__version__, trust=trust)
         peers_api.add_routes(self._peers, self._inbox)
         self._trust = trust
         self._listeners: list[Listener] = []

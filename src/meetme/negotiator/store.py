@@ -7,8 +7,6 @@ Migrated by `runtime.database.migrate(database, "meetme.negotiator")`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +24,7 @@ from sqlalchemy import (
     Row,
     Table,
     Text,
+    bindparam,
     delete,
     func,
     insert,
@@ -105,25 +104,50 @@ CIRCUIT = Table(
     Column("circuit", Text, primary_key=True),
     Column("generation", BigInteger, nullable=False),
 )
-EVENT = Table(
-    "negotiator_event",
-    _META,
-    Column("sequence", Integer, primary_key=True),
-    Column("negotiation", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("body", Text, nullable=False),
+_LIVE = [state.value for state in LIVE]
+# Built once: building a statement takes longer than running it.
+_BY_ID = select(NEGOTIATION.c.body).where(NEGOTIATION.c.id == bindparam("negotiation"))
+_ADD = insert(NEGOTIATION)
+_CHANGE = update(NEGOTIATION).where(NEGOTIATION.c.id == bindparam("negotiation"))
+_TERMS = select(REQUEST.c.body).where(REQUEST.c.negotiation == bindparam("negotiation"))
+_GENERATION = select(CIRCUIT.c.generation).where(CIRCUIT.c.circuit == bindparam("name"))
+_ADD_GENERATION = insert(CIRCUIT)
+_RAISE_GENERATION = (
+    update(CIRCUIT)
+    .where(CIRCUIT.c.circuit == bindparam("name"), CIRCUIT.c.generation < bindparam("highest"))
+    .values(generation=bindparam("highest"))
 )
-AUDIT = Table(
-    "negotiator_audit",
-    _META,
-    Column("sequence", Integer, primary_key=True, autoincrement=False),
-    Column("entry", Text, nullable=False),
-    Column("hash", Text, nullable=False),
+_RIVAL = (
+    select(NEGOTIATION.c.body)
+    .where(
+        or_(
+            (NEGOTIATION.c.circuit == bindparam("name")) & NEGOTIATION.c.state.in_(_LIVE),
+            NEGOTIATION.c.id.in_(
+                select(CLAIM.c.negotiation).where(CLAIM.c.kind == "circuit", CLAIM.c.value == bindparam("name"))
+            ),
+        ),
+        NEGOTIATION.c.id != bindparam("but"),
+    )
+    .order_by(NEGOTIATION.c.started)
+    .limit(1)
 )
+_OTHERS = select(CLAIM.c.negotiation).where(CLAIM.c.kind == bindparam("what"), CLAIM.c.negotiation != bindparam("but"))
+_HOLDER = _OTHERS.where(CLAIM.c.value == bindparam("wanted")).limit(1)
+# Two prefixes that share an address are nested: the other one begins within this one, or is one around it.
+_OVERLAPPING = _OTHERS.where(
+    CLAIM.c.first.between(bindparam("begin"), bindparam("end")) | CLAIM.c.value.in_(bindparam("around", expanding=True))
+).limit(1)
+_CLAIMED = select(CLAIM.c.value).where(CLAIM.c.kind == "prefix", CLAIM.c.negotiation != bindparam("but"))
+_UNCLAIM = delete(CLAIM).where(CLAIM.c.negotiation == bindparam("who"))
+_ADD_CLAIMS = insert(CLAIM)
+_ONE_MESSAGE = (MESSAGE.c.sender == bindparam("who")) & (MESSAGE.c.message == bindparam("which"))
+_MESSAGE = select(MESSAGE.c.negotiation, MESSAGE.c.answer).where(_ONE_MESSAGE)
+_ADD_MESSAGE = insert(MESSAGE)
+_ANSWER = update(MESSAGE).where(_ONE_MESSAGE).values(answer=bindparam("text"))
+_ATTACHMENT = select(ATTACHMENT).where(ATTACHMENT.c.circuit == bindparam("name"))
 
 KEPT_SECONDS = 3600.0
 """How much longer than a message is good its answer is kept. A repetition that is older still is refused as expired."""
-_LIVE = [state.value for state in LIVE]
 
 
 # --- negotiations -----------------------------------------------------------------------------------------------------
@@ -131,7 +155,7 @@ _LIVE = [state.value for state in LIVE]
 
 def load(tx: Connection, id: UUID | str) -> Negotiation | None:
     """One negotiation, or None."""
-    body = tx.scalar(select(NEGOTIATION.c.body).where(NEGOTIATION.c.id == str(id)))
+    body = tx.scalar(_BY_ID, {"negotiation": str(id)})
     return None if body is None else wire.load_negotiation(body)
 
 
@@ -148,9 +172,9 @@ def save(tx: Connection, n: Negotiation, *, new: bool) -> None:
         "body": wire.store_negotiation(n),
     }
     if new:
-        tx.execute(insert(NEGOTIATION).values(id=str(n.id), **values))
+        tx.execute(_ADD, {"id": str(n.id), **values})
     else:
-        tx.execute(update(NEGOTIATION).where(NEGOTIATION.c.id == str(n.id)).values(values))
+        tx.execute(_CHANGE, {"negotiation": str(n.id), **values})
 
 
 def negotiations(tx: Connection) -> list[Negotiation]:
@@ -161,21 +185,15 @@ def negotiations(tx: Connection) -> list[Negotiation]:
 
 def live_with(tx: Connection, peer: str) -> int:
     """How many live negotiations there are with this peer."""
-    query = select(func.count()).where(NEGOTIATION.c.peer == peer, NEGOTIATION.c.state.in_(_LIVE))
+    query = select(func.count()).where(
+        NEGOTIATION.c.peer == peer, NEGOTIATION.c.state.in_([state.value for state in LIVE])
+    )
     return tx.scalar(query) or 0
 
 
 def rival(tx: Connection, circuit: str, other_than: UUID | None = None) -> Rival | None:
     """Who has this circuit: a live negotiation, or one that has ended and still claims it."""
-    claiming = select(CLAIM.c.negotiation).where(CLAIM.c.kind == "circuit", CLAIM.c.value == circuit)
-    query = select(NEGOTIATION.c.body).where(
-        or_(
-            (NEGOTIATION.c.circuit == circuit) & NEGOTIATION.c.state.in_(_LIVE),
-            NEGOTIATION.c.id.in_(claiming),
-        ),
-        NEGOTIATION.c.id != str(other_than),
-    )
-    body = tx.scalar(query.order_by(NEGOTIATION.c.started).limit(1))
+    body = tx.scalar(_RIVAL, {"name": circuit, "but": str(other_than)})
     if body is None:
         return None
     n = wire.load_negotiation(body)
@@ -189,7 +207,7 @@ def put_terms(tx: Connection, id: UUID, terms: Terms) -> None:
 
 def terms(tx: Connection, id: UUID) -> Terms:
     """What the request overrode; nothing where the peer started."""
-    body = tx.scalar(select(REQUEST.c.body).where(REQUEST.c.negotiation == str(id)))
+    body = tx.scalar(_TERMS, {"negotiation": str(id)})
     return Terms() if body is None else wire.load_terms(body)
 
 
@@ -198,21 +216,16 @@ def next_generation(tx: Connection, circuit: str, now: float) -> int:
 
     Also above the clock's milliseconds: a database that was restored from a backup does not fall behind the devices.
     """
-    known = tx.scalar(select(CIRCUIT.c.generation).where(CIRCUIT.c.circuit == circuit)) or 0
+    known = tx.scalar(_GENERATION, {"name": circuit}) or 0
     return max(known + 1, int(now * 1000))
 
 
 def keep_generation(tx: Connection, circuit: str, generation: int) -> None:
     """Remember the highest number used; it outlives the negotiation."""
-    if (
-        not tx.execute(
-            update(CIRCUIT)
-            .where(CIRCUIT.c.circuit == circuit, CIRCUIT.c.generation < generation)
-            .values(generation=generation)
-        ).rowcount
-        and tx.scalar(select(CIRCUIT.c.generation).where(CIRCUIT.c.circuit == circuit)) is None
-    ):
-        tx.execute(insert(CIRCUIT).values(circuit=circuit, generation=generation))
+    if tx.execute(_RAISE_GENERATION, {"name": circuit, "highest": generation}).rowcount:
+        return
+    if tx.scalar(_GENERATION, {"name": circuit}) is None:
+        tx.execute(_ADD_GENERATION, {"circuit": circuit, "generation": generation})
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------
@@ -227,7 +240,7 @@ def lock_claims(tx: Connection) -> None:
 def claim(tx: Connection, id: UUID, claims: Iterable[Claim]) -> None:
     """Replace everything that one negotiation claims. Raises Conflict `claim_conflict` where another has it."""
     lock_claims(tx)
-    tx.execute(delete(CLAIM).where(CLAIM.c.negotiation == str(id)))
+    tx.execute(_UNCLAIM, {"who": str(id)})
     rows = []
     for item in claims:
         holder = _holder(tx, item, str(id))
@@ -241,18 +254,16 @@ def claim(tx: Connection, id: UUID, claims: Iterable[Claim]) -> None:
         first, last = _range(item.prefix) if item.prefix is not None else (None, None)
         rows.append({"negotiation": str(id), "kind": item.kind, "value": item.value, "first": first, "last": last})
     if rows:
-        tx.execute(insert(CLAIM), rows)
+        tx.execute(_ADD_CLAIMS, rows)
 
 
 def _holder(tx: Connection, item: Claim, id: str) -> str | None:
-    query = select(CLAIM.c.negotiation).where(CLAIM.c.kind == item.kind, CLAIM.c.negotiation != id)
+    query = {"what": item.kind, "but": id}
     if item.prefix is None:
-        return tx.scalar(query.where(CLAIM.c.value == item.value).limit(1))
-    # Two prefixes that share an address are nested: the other one begins within this one, or is one around it.
-    first, last = _range(item.prefix)
+        return tx.scalar(_HOLDER, {**query, "wanted": item.value})
+    begin, end = _range(item.prefix)
     around = [str(item.prefix.supernet(new_prefix=length)) for length in range(item.prefix.prefixlen)]
-    nested = CLAIM.c.first.between(first, last) | CLAIM.c.value.in_(around)
-    return tx.scalar(query.where(nested).limit(1))
+    return tx.scalar(_OVERLAPPING, {**query, "begin": begin, "end": end, "around": around})
 
 
 def _range(prefix: Prefix) -> tuple[str, str]:
@@ -264,8 +275,7 @@ def _range(prefix: Prefix) -> tuple[str, str]:
 def claimed_prefixes(tx: Connection, other_than: UUID | None = None) -> tuple[Prefix, ...]:
     """Every prefix that other negotiations claim."""
     lock_claims(tx)
-    query = select(CLAIM.c.value).where(CLAIM.c.kind == "prefix", CLAIM.c.negotiation != str(other_than))
-    return tuple(_prefix(value) for value in tx.scalars(query))
+    return tuple(_prefix(value) for value in tx.scalars(_CLAIMED, {"but": str(other_than)}))
 
 
 @lru_cache(maxsize=65536)
@@ -292,33 +302,28 @@ class Known:
 
 def known_message(tx: Connection, sender: str, message: UUID) -> Known | None:
     """What is known of a message; None: it is new."""
-    row = tx.execute(
-        select(MESSAGE.c.negotiation, MESSAGE.c.answer).where(
-            MESSAGE.c.sender == sender, MESSAGE.c.message == str(message)
-        )
-    ).one_or_none()
+    row = tx.execute(_MESSAGE, {"who": sender, "which": str(message)}).one_or_none()
     return None if row is None else Known(UUID(row.negotiation), row.answer)
 
 
 def put_message(tx: Connection, message: wire.Message, body: str, now: float) -> None:
     """Write down a message as it came, before it is answered."""
     tx.execute(
-        insert(MESSAGE).values(
-            sender=message.sender,
-            message=str(message.message),
-            negotiation=str(message.negotiation),
-            received=now,
-            expires=message.expires,
-            body=body,
-        )
+        _ADD_MESSAGE,
+        {
+            "sender": message.sender,
+            "message": str(message.message),
+            "negotiation": str(message.negotiation),
+            "received": now,
+            "expires": message.expires,
+            "body": body,
+        },
     )
 
 
 def put_answer(tx: Connection, sender: str, message: UUID, answer: str) -> None:
     """Keep the answer to a message, for the one who waits and for every repetition."""
-    tx.execute(
-        update(MESSAGE).where(MESSAGE.c.sender == sender, MESSAGE.c.message == str(message)).values(answer=answer)
-    )
+    tx.execute(_ANSWER, {"who": sender, "which": str(message), "text": answer})
 
 
 def purge_messages(tx: Connection, now: float) -> int:
@@ -337,7 +342,7 @@ def attachments(tx: Connection) -> dict[str, Attachment]:
 
 def attachment(tx: Connection, circuit: str) -> Attachment | None:
     """Where a circuit lands, if that was registered."""
-    row = tx.execute(select(ATTACHMENT).where(ATTACHMENT.c.circuit == circuit)).one_or_none()
+    row = tx.execute(_ATTACHMENT, {"name": circuit}).one_or_none()
     return None if row is None else _attachment(row)
 
 
@@ -379,62 +384,3 @@ def done_with(tx: Connection, key: str) -> Done | None:
 def put_done(tx: Connection, key: str, done: Done, now: float) -> None:
     """Remember what a key was used for."""
     tx.execute(insert(IDEMPOTENCY).values(key=key, body_hash=done.body_hash, negotiation=str(done.negotiation), at=now))
-
-
-# --- what is told about a negotiation ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One entry of a negotiation's log of events (`state`, `step` or `health`); `body` is JSON text."""
-
-    sequence: int
-    kind: str
-    body: str
-
-
-def tell(tx: Connection, id: UUID, kind: str, body: dict[str, Any]) -> None:
-    """Append to the log of events."""
-    tx.execute(insert(EVENT).values(negotiation=str(id), kind=kind, body=json.dumps(body, separators=(",", ":"))))
-
-
-def told(tx: Connection, id: UUID, after: int = 0) -> list[Told]:
-    """The log of events of one negotiation, behind the sequence number `after`."""
-    query = select(EVENT).where(EVENT.c.negotiation == str(id), EVENT.c.sequence > after).order_by(EVENT.c.sequence)
-    return [Told(row.sequence, row.kind, row.body) for row in tx.execute(query)]
-
-
-# --- audit ------------------------------------------------------------------------------------------------------------
-
-
-def audit(tx: Connection, now: float, what: str, **facts: Any) -> None:
-    """Append to the audit log. Each entry's hash covers the one before: what was changed later can be told."""
-    if tx.dialect.name == "postgresql":
-        tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('negotiator_audit', 0))"))
-    last = tx.execute(select(AUDIT).order_by(AUDIT.c.sequence.desc()).limit(1)).one_or_none()
-    sequence, before = (last.sequence + 1, last.hash) if last else (1, "")
-    entry = json.dumps({"at": now, "what": what, **facts}, sort_keys=True, separators=(",", ":"))
-    tx.execute(insert(AUDIT).values(sequence=sequence, entry=entry, hash=_chain(sequence, before, entry)))
-
-
-def verify_audit(tx: Connection) -> int | None:
-    """The first entry of the audit log that is not as it was written; None: all of them are.
-
-    An end that was cut off shows only to who knows the last hash (`audit_head`) from before.
-    """
-    before = ""
-    for expected, row in enumerate(tx.execute(select(AUDIT).order_by(AUDIT.c.sequence)), start=1):
-        if row.sequence != expected or row.hash != _chain(expected, before, row.entry):
-            return expected
-        before = row.hash
-    return None
-
-
-def audit_head(tx: Connection) -> tuple[int, str]:
-    """How many entries the audit log has, and the hash that covers all of them."""
-    last = tx.execute(select(AUDIT).order_by(AUDIT.c.sequence.desc()).limit(1)).one_or_none()
-    return (last.sequence, last.hash) if last else (0, "")
-
-
-def _chain(sequence: int, before: str, entry: str) -> str:
-    return hashlib.sha256(f"{sequence}\n{before}\n{entry}".encode()).hexdigest()

@@ -1,0 +1,99 @@
+"""What is told about negotiations: the log of events that people follow, and the audit log that shows tampering.
+
+Both are only ever appended to, in the transaction that changes the state they speak of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, bindparam, insert, select, text
+
+_META = MetaData()
+EVENT = Table(
+    "negotiator_event",
+    _META,
+    Column("sequence", Integer, primary_key=True),
+    Column("negotiation", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", Text, nullable=False),
+)
+AUDIT = Table(
+    "negotiator_audit",
+    _META,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("entry", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+)
+
+_ADD_EVENT = insert(EVENT)
+_EVENTS = (
+    select(EVENT)
+    .where(EVENT.c.negotiation == bindparam("who"), EVENT.c.sequence > bindparam("after"))
+    .order_by(EVENT.c.sequence)
+)
+_ADD_AUDIT = insert(AUDIT)
+_LAST_AUDIT = select(AUDIT).order_by(AUDIT.c.sequence.desc()).limit(1)
+
+# --- what is told about a negotiation ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One entry of a negotiation's log of events (`state`, `step` or `health`); `body` is JSON text."""
+
+    sequence: int
+    kind: str
+    body: str
+
+
+def tell(tx: Connection, id: UUID, kind: str, body: dict[str, Any]) -> None:
+    """Append to the log of events."""
+    text = json.dumps(body, separators=(",", ":"))
+    tx.execute(_ADD_EVENT, {"negotiation": str(id), "kind": kind, "body": text})
+
+
+def told(tx: Connection, id: UUID, after: int = 0) -> list[Told]:
+    """The log of events of one negotiation, behind the sequence number `after`."""
+    rows = tx.execute(_EVENTS, {"who": str(id), "after": after})
+    return [Told(row.sequence, row.kind, row.body) for row in rows]
+
+
+# --- audit ------------------------------------------------------------------------------------------------------------
+
+
+def audit(tx: Connection, now: float, what: str, **facts: Any) -> None:
+    """Append to the audit log. Each entry's hash covers the one before: what was changed later can be told."""
+    if tx.dialect.name == "postgresql":
+        tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('negotiator_audit', 0))"))
+    last = tx.execute(_LAST_AUDIT).one_or_none()
+    sequence, before = (last.sequence + 1, last.hash) if last else (1, "")
+    entry = json.dumps({"at": now, "what": what, **facts}, sort_keys=True, separators=(",", ":"))
+    tx.execute(_ADD_AUDIT, {"sequence": sequence, "entry": entry, "hash": _chain(sequence, before, entry)})
+
+
+def verify_audit(tx: Connection) -> int | None:
+    """The first entry of the audit log that is not as it was written; None: all of them are.
+
+    An end that was cut off shows only to who knows the last hash (`audit_head`) from before.
+    """
+    before = ""
+    for expected, row in enumerate(tx.execute(select(AUDIT).order_by(AUDIT.c.sequence)), start=1):
+        if row.sequence != expected or row.hash != _chain(expected, before, row.entry):
+            return expected
+        before = row.hash
+    return None
+
+
+def audit_head(tx: Connection) -> tuple[int, str]:
+    """How many entries the audit log has, and the hash that covers all of them."""
+    last = tx.execute(_LAST_AUDIT).one_or_none()
+    return (last.sequence, last.hash) if last else (0, "")
+
+
+def _chain(sequence: int, before: str, entry: str) -> str:
+    return hashlib.sha256(f"{sequence}\n{before}\n{entry}".encode()).hexdigest()

@@ -31,6 +31,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Try it": {
         "demo": ("meetme.cli.demo:demo", "Two providers with the same addresses, joined in a second, on this machine."),
         "lab": ("meetme.cli.lab:lab", "Whole networks in namespaces, from Kathara files."),
+        "bench": ("meetme.cli.bench:bench", "How long it takes on this machine, beside a baseline."),
     },
 }
 """Section → verb → (where its command lives, one line of help). Nothing of it is imported until the verb runs."""

@@ -1,0 +1,134 @@
+"""`meetme bench`: how long things take, each figure beside a baseline measured in the same run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import click
+
+from meetme.cli.member import DEFAULT_URL, read_token
+from meetme.cli.output import format_option
+
+
+@click.group()
+def bench() -> None:
+    """Measure on this machine. Shared machines are noisy: read medians and ratios, not single figures."""
+
+
+@bench.command()
+@click.option("--count", type=click.IntRange(1), default=50, show_default=True, help="How many agreements, in turn.")
+@click.option("--inside", is_flag=True, hidden=True)
+@format_option
+def negotiation(count: int, inside: bool, form: str) -> int:
+    """From start_negotiation to active: durable, both routers programmed for real, packets seen to cross.
+
+    Builds the lab `thesis`, makes and takes back COUNT agreements one after another, and takes the lab down. The
+    baseline is what the kernel needs for a namespace, a veth pair and a translation, made by forked commands.
+    """
+    import asyncio
+
+    from meetme.cli.output import print_json
+    from meetme.lab import host
+    from meetme.lab.source import find_lab, read_lab
+    from meetme.model.errors import DeviceFailed, Fault
+
+    if inside:
+        print_json(asyncio.run(_agreements(count)))
+        return 0
+    source = read_lab(find_lab("thesis"))
+    click.echo("building the lab ...", err=True)
+    lab = host.up(source)
+    try:
+        click.echo(f"{count} agreements ...", err=True)
+        done = lab.run("router1", ["meetme", "bench", "negotiation", "--inside", "--count", str(count)])
+        if done.returncode != 0:
+            raise DeviceFailed("bench_failed", f"bench: {done.stderr.strip()}", fault=Fault.LOCAL)
+    finally:
+        host.down(source.directory)
+    return _print(json.loads(done.stdout), form)
+
+
+async def _agreements(count: int) -> dict[str, Any]:
+    """Run in a border router of the lab: agreements with csp-b in turn, the baseline between them."""
+    from uuid import uuid4
+
+    from meetme.negotiator.client import NegotiatorClient
+    from meetme.negotiator.views import NegotiationView, StartRequest
+
+    async def until(client: NegotiatorClient, view: NegotiationView, state: str) -> NegotiationView:
+        async for now in client.follow(view.id):
+            if now.state in (state, "failed", "refused"):
+                return now
+        return view
+
+    times: dict[str, list[float]] = {
+        "start to active": [],
+        "until packets crossed": [],
+        "terminate": [],
+        "baseline": [],
+    }
+    async with NegotiatorClient(DEFAULT_URL, read_token(None)) as client:
+        for _ in range(count):
+            started = await client.start(StartRequest(peer="csp-b"), idempotency_key=str(uuid4()))
+            view = await until(client, started, "active")
+            if view.state != "active":
+                raise click.ClickException(f"{view.id} is {view.state}: {view.problem.text if view.problem else ''}")
+            seconds = {step.name: step.seconds for step in view.steps}
+            times["start to active"].append(seconds["active"])
+            times["until packets crossed"].append(seconds["probe"])
+            began = time.monotonic()
+            await client.terminate(view.id)
+            await until(client, view, "terminated")
+            times["terminate"].append(time.monotonic() - began)
+            times["baseline"].append(_baseline())
+    milliseconds = {name: _spread(values) for name, values in times.items()}
+    return {
+        "count": count,
+        "milliseconds": milliseconds,
+        "ratio": milliseconds["start to active"]["median"] / milliseconds["baseline"]["median"],
+        "machine": f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}",
+    }
+
+
+BASELINE_RULES = "add table ip t; add chain ip t c { type nat hook prerouting priority 0; }"
+
+
+def _baseline() -> float:
+    """Seconds for a namespace with a veth pair and a prefix translation, by the commands a person would type."""
+    began = time.monotonic()
+    for command in (
+        ("ip", "netns", "add", "baseline"),
+        ("ip", "link", "add", "baseline", "type", "veth", "peer", "name", "inside", "netns", "baseline"),
+        ("ip", "-n", "baseline", "link", "set", "inside", "up"),
+        ("ip", "netns", "exec", "baseline", "nft", BASELINE_RULES),
+        ("ip", "netns", "delete", "baseline"),
+    ):
+        subprocess.run(command, check=True, capture_output=True)
+    return time.monotonic() - began
+
+
+def _spread(seconds: Sequence[float]) -> dict[str, float]:
+    """Median, 99th percentile, least and most, in milliseconds."""
+    ordered = sorted(value * 1000 for value in seconds)
+    p99 = ordered[min(len(ordered) - 1, round(0.99 * (len(ordered) - 1)))]
+    return {"median": median(ordered), "p99": p99, "least": ordered[0], "most": ordered[-1]}
+
+
+def _print(figures: dict[str, Any], form: str) -> int:
+    from meetme.cli.output import print_json, print_table
+
+    if form == "json":
+        print_json(figures)
+        return 0
+    rows = [(name, *(f"{value:.1f}" for value in spread.values())) for name, spread in figures["milliseconds"].items()]
+    print_table(("milliseconds", "median", "p99", "least", "most"), rows, empty="nothing was measured")
+    click.echo(f"{figures['count']} agreements; start to active takes {figures['ratio']:.1f} times the baseline")
+    click.echo(figures["machine"])
+    return 0

@@ -113,16 +113,38 @@ async def test_an_event_that_is_refused_changes_nothing_and_the_caller_hears_it(
     assert world.seen() is None
 
 
+def count_transactions(database: Database) -> list[object]:
+    """Grows by one with every transaction."""
+    transactions: list[object] = []
+    sqlalchemy_event.listen(database._engine, "begin", transactions.append)
+    return transactions
+
+
 async def test_an_idle_loop_leaves_the_database_alone(database: Database) -> None:
-    statements: list[str] = []
-    async with World(database, owes(start=(Owed("t", "timer", "{}", after=60.0),))).running() as world:
+    timers = (Owed("past", "timer", "{}", after=0.05), Owed("future", "timer", "{}", after=60.0))
+    transactions = count_transactions(database)
+    async with World(database, owes(start=timers)).running() as world:
         await world.loop.deliver("x", "x/start")
-        await database.run(lambda tx: None)  # whatever was under way is over now
-        sqlalchemy_event.listen(
-            database._engine, "before_cursor_execute", lambda _c, _u, statement, *_: statements.append(statement)
-        )
+        await until(lambda: len(world.owed()) == 1)
+        transactions.clear()
         await asyncio.sleep(0.2)
-    assert statements == []
+        assert transactions == []
+
+
+async def test_an_effect_costs_one_transaction(database: Database) -> None:
+    async def perform(lease: Lease) -> str:
+        return f"x/{int(lease.body) + 1}"
+
+    def reaction(state, _event):
+        return (Owed("next", "send", str(len(state))),) if len(state) <= 10 else ()
+
+    transactions = count_transactions(database)
+    async with World(database, reaction, perform, concurrency=1).running() as world:
+        await until(lambda: transactions and not world.loop._commits)  # the look at the start is over
+        transactions.clear()
+        await world.loop.deliver("x", "x/1")
+        await until(lambda: len(world.performed) == 10 and not world.loop._attempts)
+        assert len(transactions) == 11, "one to deliver, one for each of ten effects; leasing comes with them"
 
 
 async def test_a_timer_fires_at_its_time(database: Database) -> None:
@@ -217,12 +239,12 @@ async def test_effects_of_one_instance_run_side_by_side_and_never_more_than_allo
 
 
 async def test_a_replaced_effect_waits_for_the_one_under_way_whose_result_is_dropped(database: Database) -> None:
-    gate, under_way, results = asyncio.Event(), 0, iter(["x/old", "x/new"])
+    gate, under_way, most, results = asyncio.Event(), 0, 0, iter(["x/old", "x/new"])
 
     async def perform(_lease: Lease) -> str:
-        nonlocal under_way
-        assert under_way == 0, "one key, one performance at a time"
+        nonlocal under_way, most
         under_way += 1
+        most = max(most, under_way)
         result = next(results)
         await gate.wait()
         under_way -= 1
@@ -232,8 +254,13 @@ async def test_a_replaced_effect_waits_for_the_one_under_way_whose_result_is_dro
         await world.loop.deliver("x", "x/start")
         await until(lambda: under_way == 1)
         await world.loop.deliver("x", "x/start")
+        assert len(world.loop._attempts) == 2
+        for _ in range(10):
+            await asyncio.sleep(0)  # let the second one begin, if it would
+        assert world.performed == [("x", "a")]
         gate.set()
         await until(lambda: world.owed() == [])
+    assert most == 1
     assert world.seen() == ("x/start", "x/start", "x/new")
 
 

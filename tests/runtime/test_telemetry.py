@@ -61,6 +61,20 @@ def test_a_person_gets_lines_to_read() -> None:
     assert "\x1b" not in out.getvalue(), "no colours where there is no terminal"
 
 
+@pytest.mark.parametrize("format", list(LogFormat))
+def test_a_traceback_shows_no_values(format: LogFormat) -> None:
+    out = io.StringIO()
+    configure_logging(format, stream=out)
+    secret = "".join(["pass", "word"])
+    try:
+        raise ValueError(len(secret))
+    except ValueError:
+        structlog.get_logger().exception("failed")
+        logging.getLogger("some.library").exception("failed")
+    assert out.getvalue().count("ValueError: 8") == 2
+    assert "password" not in out.getvalue()
+
+
 def test_a_registry_is_never_shared() -> None:
     first, second = create_registry(), create_registry()
     assert first is not second

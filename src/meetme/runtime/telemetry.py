@@ -40,7 +40,8 @@ def configure_logging(format: LogFormat, *, level: str = "info", stream: TextIO 
     ]
     renderer: Processor = structlog.processors.JSONRenderer()
     if format is LogFormat.CONSOLE:
-        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty())
+        # The plain traceback: the pretty one prints local variables, keys and tokens among them.
+        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
     else:
         shared.append(structlog.processors.format_exc_info)
     structlog.configure(

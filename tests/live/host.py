@@ -119,8 +119,9 @@ class Host:
             path = self.folder / lab / name.replace("___", "/").replace("__", ".")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        for folder, _, _ in os.walk(self.folder / lab):
-            os.chown(folder, self.user, self.user)
+        for folder, _, names in os.walk(self.folder / lab):
+            for path in (folder, *(os.path.join(folder, name) for name in names)):
+                os.chown(path, self.user, self.user)
 
 
 @contextmanager

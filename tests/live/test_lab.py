@@ -102,7 +102,6 @@ def test_files_of_a_lab(host: Host) -> None:
         shared___note="from the host",
     )
     (host.folder / "files/a/usr/local/bin/tool").chmod(0o755)
-    (host.folder / "files/shared").chmod(0o777)
     before = host.traces()
     host.lab("up", "files")
     assert host.inside("files", "a", "cat /etc/deep/file; tool; cat /var/order") == "of atool\nshared\nown"
@@ -279,7 +278,6 @@ def test_machines_start_in_the_order_of_lab_dep(host: Host) -> None:
         shared__startup="echo $HOSTNAME >> /shared/order",
         shared___order="",
     )
-    (host.folder / "order/shared/order").chmod(0o666)
     host.lab("up", "order")
     assert (host.folder / "order/shared/order").read_text().split() == ["c", "b", "a"]
     host.lab("down", "order")

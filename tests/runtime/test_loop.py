@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -356,57 +353,3 @@ async def test_a_database_that_fails_for_a_moment_ends_nothing(
             await until(lambda: world.loop._next_due is not None)
         await world.loop.deliver("x", "x/start")
         await until(lambda: world.performed)
-
-
-CHAIN = 30
-CHILD = f"""
-import asyncio, sys
-from meetme.runtime.clock import SystemClock
-from meetme.runtime.database import Database
-from meetme.runtime.loop import Ledger, Loop, Owed
-from tests.runtime.machines import Notebook
-
-async def main(path):
-    def reaction(state, event):
-        return (Owed(f"k{{len(state)}}", "send", str(len(state))),) if len(state) <= {CHAIN} else ()
-    async def perform(lease):
-        print(lease.body, flush=True)
-        await asyncio.sleep(0.002)
-        return "x/" + lease.body
-    database = Database.open(f"sqlite:///{{path}}")
-    loop = Loop(database, Ledger(), Notebook(reaction), perform, owner="child", clock=SystemClock(), lease_seconds=0.2)
-    await loop.run()
-
-asyncio.run(main(sys.argv[1]))
-"""
-
-
-async def test_kill_9_loses_nothing_and_delivers_every_result_once(database: Database, tmp_path: Path) -> None:
-    world = World(database, lambda _state, _event: (Owed("k1", "send", "1"),))
-    database.run_now(lambda tx: world.ledger.deliver(tx, world.machine, "x", "x/0", 0.0))
-    performed: list[int] = []
-    kills = 0
-    while world.owed():
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            CHILD,
-            str(tmp_path / "member.db"),
-            stdout=asyncio.subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, "PYTHONPATH": ""},
-        )
-        for _ in range(9):  # nine effects, then it dies in the middle of the tenth
-            line = await child.stdout.readline()
-            performed.append(int(line))
-            if performed[-1] == CHAIN:
-                await until(lambda: not world.owed())
-                break
-        child.send_signal(signal.SIGKILL)
-        await child.wait()
-        performed += [int(line) for line in (await child.stdout.read()).split()]
-        kills += 1
-    assert kills >= 3
-    assert world.seen() == tuple(f"x/{n}" for n in range(CHAIN + 1))
-    assert sorted(set(performed)) == list(range(1, CHAIN + 1)), "each at least once"
-    assert performed == sorted(performed), "and none again after it was settled"

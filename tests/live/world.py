@@ -269,7 +269,7 @@ class Believed:
 def provoke(
     client: Machine, to: str, *, port: int = 33434, hops: int = 64, size: int = 60, own: str | None = None
 ) -> Believed | None:
-    """The ICMP error that answers one UDP datagram of `size` octets of IP packet, don't-fragment, within a second."""
+    """The ICMP error that answers one UDP datagram of `size` octets of IP packet, don't-fragment, within 3 s."""
     six = ":" in to
     level = socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP
     with client.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as calling:
@@ -282,7 +282,7 @@ def provoke(
         calling.send(bytes(size - (48 if six else 28)))
         poller = select.poll()
         poller.register(calling, select.POLLERR)
-        if not poller.poll(1000):
+        if not poller.poll(3000):
             return None
         _, ancillary, _, _ = calling.recvmsg(2048, 512, 0x2000)  # MSG_ERRQUEUE
     for found_level, _, data in ancillary:

@@ -21,19 +21,16 @@ from meetme.model.errors import (
 )
 from meetme.negotiator import negotiation as ev
 from meetme.negotiator import store, wire
-from meetme.negotiator.addressing import Own, Refusal, own_problems
-from meetme.negotiator.agreeing import make_offer
+from meetme.negotiator.addressing import Own, own_problems
 from meetme.negotiator.circuits import direct_circuit, land, port_in_use
 from meetme.negotiator.claims import port_claim
 from meetme.negotiator.facts import port_problems
 from meetme.negotiator.intents import link_intent
 from meetme.negotiator.machine import NegotiationMachine
-from meetme.negotiator.messages import CounterBody, HoldBody, ProposeBody, RefuseBody
+from meetme.negotiator.messages import CounterBody, HoldBody, MessageType, ProposeBody, RefuseBody
 from meetme.negotiator.negotiation import Attachment, Event, Negotiation
-from meetme.negotiator.objecting import objections
-from meetme.negotiator.performer import MESSAGE_SECONDS, PeerLine
-from meetme.negotiator.policy import policy_problems
-from meetme.negotiator.reactions import MAX_ROUNDS
+from meetme.negotiator.performer import MESSAGE_SECONDS, PeerLine, answer_to
+from meetme.negotiator.protocol import step
 from meetme.negotiator.routers import CALL_SECONDS, Routers, limited
 from meetme.negotiator.side import Side
 from meetme.negotiator.states import ENDED, State
@@ -130,13 +127,23 @@ class Desk:
             if key is not None:
                 store.put_done(tx, key, store.Done(body_hash, id), now)
             generation = store.next_generation(tx, begin.circuit, now)
-            start = ev.Start(
-                now, id, begin.peer, begin.circuit, begin.order, begin.attachment, own, generation,
-                begin.terms.probe_target,
-            )  # fmt: skip
+            start = self._begun(begin, own, id, generation=generation)
             return self._ledger.deliver(tx, self._machine, str(id), start, now)
 
         return await self._loop.commit(transaction)
+
+    def _begun(self, begin: Begin, own: Own, id: UUID, *, generation: int) -> ev.Start:
+        return ev.Start(
+            at=self._clock.now(),
+            id=id,
+            peer=begin.peer,
+            circuit=begin.circuit,
+            order=begin.order,
+            attachment=begin.attachment,
+            own=own,
+            generation=generation,
+            probe_target=begin.terms.probe_target,
+        )
 
     async def _checked(self, request: StartRequest) -> Begin:
         """Everything that can be said without writing: peer, prefixes, circuit, port as its router has it now."""
@@ -201,41 +208,28 @@ class Desk:
         return Plan(agreement, commands)
 
     async def _rehearse(self, begin: Begin, own: Own) -> Agreement:
-        id, counter = self._new_id(), None
-        for _round in range(MAX_ROUNDS):
-            offer = make_offer(own, counter)
-            if isinstance(offer, Refusal):
-                raise_problems(offer.problems)
-                raise AssertionError("a refusal has a reason")
-            expires = self._clock.now() + MESSAGE_SECONDS
-            body = ProposeBody(offer, begin.order, dry_run=True)
-            message = wire.Message(id, self._new_id(), begin.circuit, self._side.me, begin.peer, expires, body)
-            answer = await self._peers.send(begin.peer, message)
-            reply = wire.read_message(answer if isinstance(answer, dict) else {}).body
+        """Ask the rules and the peer as for a real negotiation, and write nothing down."""
+        policy = self._side.policy(begin.peer)
+        n = step(None, self._begun(begin, own, uuid4(), generation=0)).negotiation
+        while n.state is State.PROPOSED and n.offer is not None:
+            at = self._clock.now()
+            body = ProposeBody(n.offer, n.order, dry_run=True)
+            message = wire.Message(n.id, uuid4(), n.circuit, n.me, n.peer, at + MESSAGE_SECONDS, body)
+            reply = answer_to(n, MessageType.PROPOSE, await self._peers.send(n.peer, message)).body
+            event: Event
             match reply:
+                case HoldBody(agreement=agreement):
+                    event = ev.HoldReceived(at, agreement, own, policy)
+                case CounterBody(counter=counter):
+                    event = ev.CounterReceived(at, counter, own)
                 case RefuseBody(problems=problems):
                     raise _refusal(problems)
-                case CounterBody(counter=asked):
-                    counter = asked
-                case HoldBody(agreement=agreement):
-                    policy = self._side.policy(begin.peer)
-                    theirs = [p.real for p in agreement.responder.prefixes]
-                    against = [
-                        *objections(agreement, offer, own),
-                        *policy_problems(
-                            replace(policy, order_required=False, max_agreements=None),
-                            prefixes=theirs,
-                            order=None,
-                            agreements=0,
-                            field="agreement.responder.prefixes",
-                        ),
-                    ]
-                    if against:
-                        raise _refusal(tuple(against))
-                    return agreement
                 case _:
-                    break
-        raise _refusal(())
+                    raise AssertionError(reply)
+            n = step(n, event).negotiation
+        if n.state is not State.COMMITTED or n.agreement is None:
+            raise _refusal((n.problem,) if n.problem else ())
+        return n.agreement
 
     # --- taking it back -----------------------------------------------------------------------------------------------
 
@@ -281,6 +275,6 @@ def negotiation_unknown(id: UUID) -> NotFound:
 
 def _refusal(problems: tuple[Problem, ...]) -> Refused:
     if not problems:
-        return Refused("rounds_exhausted", f"offer: no agreement within {MAX_ROUNDS} rounds", fault=Fault.REMOTE)
+        return Refused("refused", "propose: the peer refused without a reason", fault=Fault.REMOTE)
     first = problems[0]
     return Refused(first.code, first.text, hint=first.hint, field=first.field, fault=first.fault, problems=problems)

@@ -63,6 +63,8 @@ def settle_end(n: Negotiation, at: float, effects: tuple[Effect, ...] = ()) -> M
     if n.state is S.TERMINATING and gone and (n.peer_ended or n.released):
         timers = (Cancel(Wake(ev.CompareDue, 0).key), Cancel(Wake(ev.Deadline, 0).key), Cancel("send:query"))
         return mark(replace(n, state=S.TERMINATED), "terminated", at), (*effects, *timers)
+    if n.state is S.FAILED and n.peer_ended:
+        effects += (Cancel(Wake(ev.Deadline, 0).key),)  # there is nobody left to be told
     return n, effects
 
 

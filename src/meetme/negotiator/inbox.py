@@ -15,11 +15,9 @@ import asyncio
 from sqlalchemy import Connection
 
 from meetme.model.agreement import Agreement, MemberId, Role
-from meetme.model.errors import Fault, Forbidden, InvalidInput, MeetMeError, Problem, Stale
+from meetme.model.errors import Fault, Forbidden, InvalidInput, MeetMeError, Stale
 from meetme.negotiator import negotiation as ev
 from meetme.negotiator import store, wire
-from meetme.negotiator.addressing import Counter, Refusal
-from meetme.negotiator.agreeing import agree
 from meetme.negotiator.circuits import land, port_in_use
 from meetme.negotiator.claims import port_claim
 from meetme.negotiator.facts import port_problems
@@ -29,17 +27,14 @@ from meetme.negotiator.messages import (
     Body,
     CommitBody,
     ConfirmBody,
-    CounterBody,
-    HoldBody,
     ProposeBody,
     QueryBody,
     RefuseBody,
     TerminateBody,
 )
 from meetme.negotiator.negotiation import Answer, Attachment, Event, Negotiation
-from meetme.negotiator.policy import policy_problems
-from meetme.negotiator.protocol import stranger_answer
-from meetme.negotiator.reactions import HOLD_SECONDS, yields
+from meetme.negotiator.protocol import step, stranger_answer
+from meetme.negotiator.reactions import yields
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.side import Side, refused
 from meetme.negotiator.states import State
@@ -267,35 +262,11 @@ class Inbox:
             agreements=store.live_with(tx, peer) - (known is not None),
             rival=rival,
         )
-        return self._rehearsed(event) if body.dry_run else event
-
-    def _rehearsed(self, event: ev.ProposeReceived) -> Body:
-        """The answer to a dry run: what would be agreed, held by nobody and signed by nobody."""
-        if event.rival is not None:
-            text = f"circuit: negotiation {event.rival.id} has it ({event.rival.state})"
-            busy = Problem("circuit_in_use", text, "terminate that one first", "circuit", Fault.REMOTE)
-            return RefuseBody((busy,))
-        problems = tuple(
-            policy_problems(
-                event.policy,
-                prefixes=event.offer.prefixes,
-                order=event.order,
-                agreements=event.agreements,
-                field="offer.prefixes",
-            )
-        )
-        if problems:
-            return RefuseBody(tuple(refused(problem) for problem in problems))
-        result = agree(
-            event.offer, event.own, id=event.id, circuit=event.circuit, initiator=event.peer, order=event.order
-        )
-        match result:
-            case Refusal(problems=found):
-                return RefuseBody(tuple(refused(problem) for problem in found))
-            case Counter():
-                return CounterBody(result)
-            case Agreement():
-                return HoldBody(result, HOLD_SECONDS)
+        if body.dry_run:
+            # The rules are asked, and what they say is held by nobody and signed by nobody.
+            (answer,) = step(None, event).negotiation.answers
+            return answer.body
+        return event
 
     # --- a lost database ----------------------------------------------------------------------------------------------
 

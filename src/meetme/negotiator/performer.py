@@ -136,7 +136,7 @@ class Performer:
             answer = await self._peers.send(n.peer, message)
             if answer is None:
                 raise Retry(0.0, f"{STILL_AT_IT}: {n.peer} has no answer yet")
-            reply = _answer_to(n, effect.type, answer)
+            reply = answer_to(n, effect.type, answer)
             return self._received(n, reply)
         except Unreachable:
             raise
@@ -259,7 +259,7 @@ def _body(n: Negotiation, kind: MessageType) -> Body | None:
             raise AssertionError(kind)
 
 
-def _answer_to(n: Negotiation, kind: MessageType, answer: object) -> wire.Message:
+def answer_to(n: Negotiation, kind: MessageType, answer: object) -> wire.Message:
     """Read the answer and check that it is one. Raises InvalidInput."""
     if not isinstance(answer, dict):
         _no_answer("message", "must be a JSON object", type(answer).__name__)

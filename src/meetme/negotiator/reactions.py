@@ -56,7 +56,9 @@ PROPOSE_SECONDS = 15.0
 HOLD_SECONDS = 10.0
 """How long the responder holds what was agreed while it waits for `commit`."""
 DECIDE_SECONDS = 30.0
-"""From `commit` to `confirm`, by either side's own clock."""
+"""From `commit` to `confirm`, by the responder's clock."""
+COMMIT_SECONDS = 35.0
+"""How long the initiator waits until everything is in place: longer, so that it hears what the responder lacked."""
 DEVICE_CONFIRM_SECONDS = 45.0
 """The confirm timer on the device: longer than any decision, so it only ever fires for a negotiator that is gone."""
 PROBE_SECONDS = 12.0
@@ -209,7 +211,7 @@ def on_hold(n: Negotiation, event: ev.HoldReceived) -> Move:
     n = mark(replace(n, state=S.COMMITTED, agreement=agreement), "propose", event.at)
     n, program = order_device(n, Verb.APPLY, confirm=DEVICE_CONFIRM_SECONDS)
     commit = Send(MessageType.COMMIT, n.message(MessageType.COMMIT))
-    n, deadline = wait(n, DECIDE_SECONDS, event.at)
+    n, deadline = wait(n, COMMIT_SECONDS, event.at)
     return n, (commit, program, deadline)
 
 

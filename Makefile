@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check fix proto lock simulate clean
+.PHONY: help demo test test-all check fix proto docs lock simulate clean
 
 ##@ Use
 help: ## Show this help
@@ -26,6 +26,7 @@ check: $(VENV)/.dev ## Formatting, lint, types, import rules, generated code
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/reference.py --check
 
 simulate: $(VENV)/.dev ## Replay one seed of the simulation: make simulate SEED=42
 	@$(BIN)/python -m tests.simulation $(SEED)
@@ -37,6 +38,9 @@ fix: $(VENV)/.dev ## Format and apply what the linter can mend by itself
 
 proto: $(VENV)/.dev ## Generate the gRPC code from configurator.proto
 	@$(BIN)/python scripts/proto.py
+
+docs: $(VENV)/.dev ## Generate docs/reference from the code
+	@$(BIN)/python scripts/reference.py
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew into requirements/*.lock
 	@scripts/lock.sh
@@ -55,6 +59,7 @@ $(VENV)/.runtime: requirements/runtime.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what meetme needs into $(VENV) ..." >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
@@ -62,4 +67,5 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
 	@scripts/system-packages.sh --tests
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -m compileall -q src tests
 	@touch $@ $(VENV)/.runtime

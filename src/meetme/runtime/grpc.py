@@ -260,7 +260,7 @@ def build_server(tls: Callable[[], Tls] | None = None) -> grpc.aio.Server:
         interceptors=[guard],
         options=[
             ("grpc.so_reuseport", 0),  # else two configurators on one port would share its calls, unnoticed
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.max_receive_message_length", MAX_REQUEST),
             ("grpc.max_send_message_length", MAX_REPLY),
         ],

@@ -180,8 +180,13 @@ def settings(**changes: Any) -> NegotiatorSettings:
 
 
 @asynccontextmanager
-async def pair(tmp_path: Path | None = None, **changes: dict[str, Any]) -> AsyncIterator[tuple[Side, Side]]:
-    """csp-a and csp-b, which know each other. `changes` by letter: settings that differ."""
+async def pair(
+    tmp_path: Path | None = None, *, real: bool = False, **changes: dict[str, Any]
+) -> AsyncIterator[tuple[Side, Side]]:
+    """csp-a and csp-b, which know each other. `changes` by letter: settings that differ.
+
+    `real`: with the configurators that the settings name, not with fakes.
+    """
     names = {"a": "csp-a", "b": "csp-b"}
     identities = {letter: create_identity(name) for letter, name in names.items()}
     roster = Roster()
@@ -209,7 +214,7 @@ async def pair(tmp_path: Path | None = None, **changes: dict[str, Any]) -> Async
                     tokens=Tokens.of({TOKEN: Scope.WRITE}),
                     database=database,
                     clock=SystemClock(),
-                    openers={"r1": opener},
+                    openers=None if real else {"r1": opener},
                 )
 
             service = make()

@@ -164,6 +164,7 @@ class PortBefore:
     mtu: int
     up: bool
     alias: str = ""
+    mac: str | None = None
     addresses: tuple[InterfaceAddress, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     """Its own settings that differ from the router's defaults, which are all a returning device would get."""

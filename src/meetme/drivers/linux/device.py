@@ -37,10 +37,9 @@ class LinuxDriver:
     name = "linux"
 
     def __init__(self, run_directory: Path = RUN_DIRECTORY) -> None:
-        self.actions = LinuxActions()
+        self.actions: RouterActions = LinuxActions()
         """The thesis's three actions, for who asks for no more."""
         self._places = Places(run_directory)
-        self.actions: RouterActions = LinuxActions()
         self._held: dict[str, int] = {}
         """Open descriptors of the namespaces, by circuit: while we run, no unmounting can end one."""
 

@@ -277,6 +277,7 @@ def _port_before(device: str) -> PortBefore:
         mtu=link.mtu,
         up=link.up,
         alias=link.alias,
+        mac=link.mac,
         addresses=tuple(a.address for a in held if not a.automatic),
         sysctls=kernel.own_settings(device),
     )

@@ -72,6 +72,7 @@ class Notes:
                 "mtu": before.mtu,
                 "up": before.up,
                 "alias": before.alias,
+                "mac": before.mac,
                 "addresses": [str(a) for a in before.addresses],
                 "sysctls": list(before.sysctls),
             },
@@ -101,6 +102,7 @@ def _before(found: dict[str, object]) -> PortBefore:
         mtu=int(str(found["mtu"])),
         up=bool(found["up"]),
         alias=str(found["alias"]),
+        mac=str(found["mac"]) if found["mac"] is not None else None,
         addresses=tuple(ip_interface(a) for a in addresses),
         sysctls=tuple((str(key), str(value)) for key, value in sysctls),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from meetme.drivers.linux.config import (
 )
 from meetme.drivers.linux.names import PREFIX, PROTOCOL, TAG, Names, names
 from meetme.drivers.linux.netlink import Netlink
-from meetme.drivers.linux.notes import Notes
+from meetme.drivers.linux.notes import Note, Notes
 from meetme.drivers.linux.render import NAMESPACE_SYSCTLS
 from meetme.model.intent import Port, RouteFact
 
@@ -97,11 +97,35 @@ def read(circuit: str, places: Places) -> CircuitConfig | None:
 
 def circuits(places: Places) -> frozenset[str]:
     """Every circuit of which this router carries anything."""
-    here = netns.identity()
-    noted = {note.circuit for note in places.notes.all() if note.router == here}
     with Netlink() as netlink:
-        tagged = {circuit for link in kernel.links(netlink) if (circuit := tagged_circuit(link)) is not None}
-    return frozenset(noted | tagged)
+        return frozenset(_holders(kernel.links(netlink), places))
+
+
+def _holders(links: Iterable[kernel.Link], places: Places) -> dict[str, Note | None]:
+    """Circuits by our notes and, where a note is lost, by the tag of our interfaces."""
+    here = netns.identity()
+    found: dict[str, Note | None] = {note.circuit: note for note in places.notes.all() if note.router == here}
+    for link in links:
+        circuit = tagged_circuit(link)
+        if circuit is not None:
+            found.setdefault(circuit, None)
+    return found
+
+
+def _held(circuit: str, note: Note | None, places: Places, in_router: set[str]) -> Port | None:
+    """The port that a circuit holds, under the router's name for it; from the note alone where there is one.
+
+    None where it holds none. To look into every namespace would take a second at a thousand circuits.
+    """
+    if note is not None and note.vlan is not None:
+        return Port(note.port, True, 0, None) if vlan_device(note.port, note.vlan) not in in_router else None
+    if note is not None and note.before is not None:
+        before = note.before
+        return Port(note.port, True, before.mtu, before.mac, before.addresses) if note.port not in in_router else None
+    own = names(circuit)
+    path = places.namespace(own)
+    link = netns.inside(path, partial(_port, own)) if path is not None else None
+    return None if link is None else Port(link.name, link.up, link.mtu, link.mac)
 
 
 def tagged_circuit(link: kernel.Link) -> str | None:
@@ -125,17 +149,15 @@ def facts(places: Places) -> RouterFacts:
         if tagged_circuit(link) is None
     ]
     taken: list[tuple[str, str]] = []
-    for circuit in sorted(circuits(places)):
-        own = names(circuit)
-        note, path = places.notes.read(own.namespace), places.namespace(own)
-        inside = netns.inside(path, partial(_port, own)) if path is not None else None
-        if inside is None:
-            continue
-        taken.append((inside.name, circuit))
-        if note is None or note.vlan is None:
-            before = note.before if note is not None else None
-            mtu = before.mtu if before is not None else inside.mtu
-            ports.append(Port(inside.name, inside.up, mtu, inside.mac, before.addresses if before is not None else ()))
+    by_name = {link.name for link in links.values()}
+    for circuit, note in sorted(_holders(links.values(), places).items()):
+        port = _held(circuit, note, places, by_name)
+        if port is not None:
+            taken.append(
+                (port.name if note is None or note.vlan is None else vlan_device(note.port, note.vlan), circuit)
+            )
+            if port.name not in by_name:
+                ports.append(port)
     facts_of = {
         (
             r.prefix,

@@ -263,6 +263,8 @@ def _answered(facts: RouterFacts) -> Iterator[Prefix]:
     """Every address that the router itself answers: its own, its links' broadcasts, and IPv6 subnet-router anycast."""
     for port in facts.ports:
         for address in port.addresses:
+            if address.ip.is_link_local:
+                continue  # never in an agreed prefix, and every port has one
             yield ip_network(address.ip)
             network = address.network
             if isinstance(address, IPv4Interface):

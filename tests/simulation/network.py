@@ -1,0 +1,102 @@
+"""The way between the two negotiators: requests and answers that are lost, repeated, delayed and overtaken."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import traceback
+from typing import TYPE_CHECKING
+
+from meetme.model.agreement import MemberId
+from meetme.model.errors import Fault, MeetMeError, Unreachable
+from meetme.negotiator import wire
+
+if TYPE_CHECKING:
+    from tests.simulation.member import Negotiator
+    from tests.simulation.world import World
+
+TIMEOUT = 8.0
+"""How long a negotiator waits for an answer of the peer: longer than the peer takes to say that it has none yet."""
+
+
+def unreachable(code: str = "peer_unreachable") -> Unreachable:
+    """What a client says when it cannot know whether its message arrived."""
+    return Unreachable(code, "peer: no answer", fault=Fault.REMOTE)
+
+
+class PeerWire:
+    """The way of one process to the other member (`performer.PeerLine`)."""
+
+    def __init__(self, world: World, sender: Negotiator) -> None:
+        self._world = world
+        self._sender = sender
+
+    async def send(self, peer: MemberId, message: wire.Message) -> object | None:
+        """POST the message: the answer, or None where there is none yet."""
+        world = self._world
+        where = f"{self._sender.member.id}>{peer} {message.type} {world.label(message.negotiation)}"
+        text = wire.write_message(message)
+        if world.cut:
+            raise unreachable()
+        reply: asyncio.Future[object | None] = asyncio.get_running_loop().create_future()
+        for copy in range(2 if world.strikes("repeat", where) else 1):
+            if world.strikes("lose request", where) or world.strikes(f"lose {message.type}", where):
+                continue
+            delay = world.chance.amount(where, 0.002, 0.03)
+            if copy or world.strikes("delay", where):
+                delay += world.chance.amount(f"late {where}", 0.1, 25.0)
+            world.later(delay, lambda: self._arrive(text, where, peer, message, reply))
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await reply
+        except TimeoutError:
+            raise unreachable("peer_timeout") from None
+
+    def _arrive(
+        self, text: str, where: str, peer: MemberId, message: wire.Message, reply: asyncio.Future[object | None]
+    ) -> None:
+        world = self._world
+        receiver = world.members[peer].negotiator
+        if world.cut or receiver is None:
+            _answer(reply, unreachable())
+            return
+        world.trace(f"{where} arrives")
+        receiver.spawn(self._handled(receiver, text, where, message, reply))
+
+    async def _handled(
+        self,
+        receiver: Negotiator,
+        text: str,
+        where: str,
+        message: wire.Message,
+        reply: asyncio.Future[object | None],
+    ) -> None:
+        world = self._world
+        result: object | MeetMeError | None
+        try:
+            receiver.crash_point("before a message is handled")
+            answer = await receiver.receive(text, self._sender.member.id)
+            receiver.crash_point("after a message was handled, before its answer left")
+            result = None if answer is None else json.loads(answer)
+            if answer is not None:
+                world.acknowledge(receiver.member, self._sender.member.id, message, answer)
+        except MeetMeError as error:
+            result = error
+        except asyncio.CancelledError:
+            result = unreachable()
+        except Exception:
+            world.fail(f"internal error: {traceback.format_exc(limit=-4)}")
+            return
+        lost = world.strikes("lose answer", where) or world.strikes(f"lose {message.type}'s answer", where)
+        if lost or world.cut:
+            return
+        world.later(world.chance.amount(where, 0.002, 0.03), lambda: _answer(reply, result))
+
+
+def _answer(reply: asyncio.Future[object | None], result: object | MeetMeError | None) -> None:
+    if reply.done():
+        return
+    if isinstance(result, MeetMeError):
+        reply.set_exception(result)
+    else:
+        reply.set_result(result)

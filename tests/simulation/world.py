@@ -1,0 +1,500 @@
+"""Both members, their routers and everything between them, in one process and in virtual time.
+
+The negotiators are the real loop, ledger, store, inbox, desk, performer and rules, each member's on its own SQLite.
+Modelled are the device and its configurator's process, the ways between them, and fate. One run is a schedule: trouble
+for a virtual minute, then everything heals, both sides have to agree and to end, and what is left has to be nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import Context
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from meetme.model.agreement import MemberId, Role
+from meetme.model.errors import MeetMeError
+from meetme.model.intent import LinkState
+from meetme.negotiator import wire
+from meetme.negotiator.machine import NegotiationMachine
+from meetme.negotiator.negotiation import Event, Negotiation
+from meetme.negotiator.reactions import DEVICE_CONFIRM_SECONDS
+from meetme.negotiator.states import ENDED, State
+from meetme.negotiator.views import StartRequest
+from meetme.runtime.ledger import Step
+from tests.simulation import invariants
+from tests.simulation.member import ALFA, BRAVO, CIRCUITS, Member, Negotiator, Parts, disks, settings
+from tests.simulation.process import Process, tracked
+from tests.simulation.schedule import Action, Schedule
+from tests.simulation.scheduler import Chance, Stroke, VirtualClock, VirtualLoop
+
+CALM_SECONDS = 130.0
+"""Everything heals within this: leases and back-offs of 30 s, a comparison every 30 s, a farewell of 60 s."""
+FRESH_SECONDS = 5.0
+"""In a calm world, from `start_negotiation` to active at both sides."""
+Row = tuple[State | None, str]
+
+
+@dataclass
+class Result:
+    """What came of a run."""
+
+    schedule: Schedule
+    violation: str | None
+    strokes: list[Stroke]
+    trace: list[str]
+    rows: set[Row]
+    reached: set[str]
+    crashed: set[str]
+    commits: int
+    seconds: float
+
+
+class Watched:
+    """The machine, with every step noted."""
+
+    def __init__(self, world: World, member: Member, machine: NegotiationMachine) -> None:
+        self.name = machine.name
+        self._world = world
+        self._member = member
+        self._machine = machine
+
+    def load(self, tx: Any, instance: str) -> Negotiation | None:
+        return self._machine.load(tx, instance)
+
+    def step(self, state: Negotiation | None, event: Event) -> Step[Negotiation]:
+        step = self._machine.step(state, event)
+        before = state.state if state else None
+        self._world.rows.add((before, type(event).__name__))
+        who = self._world.label(step.state.id)
+        after = "" if before is step.state.state else f" -> {step.state.state}"
+        self._world.trace(f"{self._member.id} {who} {before or '-'}: {type(event).__name__}{after}")
+        return step
+
+    def save(self, tx: Any, before: Negotiation | None, after: Negotiation, event: Event, now: float) -> None:
+        self._machine.save(tx, before, after, event, now)
+
+
+@dataclass
+class World:
+    """One run."""
+
+    schedule: Schedule
+    parts: Mapping[MemberId, Parts] = field(default_factory=dict)
+    members: dict[MemberId, Member] = field(default_factory=dict)
+    cut: bool = False
+    dark: set[str] = field(default_factory=set)
+    crossed: set[UUID] = field(default_factory=set)
+    ever_active: set[tuple[MemberId, UUID]] = field(default_factory=set)
+    committed_at: dict[tuple[MemberId, UUID], float] = field(default_factory=dict)
+    started: dict[MemberId, list[UUID]] = field(default_factory=dict)
+    answers: dict[tuple[MemberId, str, UUID], str] = field(default_factory=dict)
+    databases_lost: bool = False
+    rows: set[Row] = field(default_factory=set)
+    points: set[str] = field(default_factory=set)
+    crashed: set[str] = field(default_factory=set)
+    commits: int = 0
+
+    def __post_init__(self) -> None:
+        self.seed = self.schedule.seed
+        self.chance = Chance(self.seed, self.schedule.rates, self.schedule.dropped)
+        self._loop = VirtualLoop()
+        self._loop.set_task_factory(tracked)  # type: ignore[arg-type]
+        self.clock = VirtualClock(self._loop)
+        self._lines: list[str] = []
+        self._labels: dict[UUID, str] = {}
+        self._ids = Random(f"{self.seed}/ids")
+        self._outside = Context()
+        self._violation: str | None = None
+        self._failed: asyncio.Future[None] = self._loop.create_future()
+        self._anything = asyncio.Event()
+        self._healed = False
+        self._tentative: dict[tuple[MemberId, str], tuple[int, float]] = {}
+        for (me, peer), disk in zip(((ALFA, BRAVO), (BRAVO, ALFA)), disks(), strict=True):
+            disk.wipe()
+            found = settings(me, self.schedule.aliases, self.schedule.links)
+            self.members[me] = Member(me, peer, disk, found, self.schedule.probes.get(me, True))
+            self.members[me].set_up()
+
+    # --- a run --------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Result:
+        """Run the schedule to its end, or to the first violation."""
+        before = structlog.get_config()
+        structlog.configure(processors=[self._logged], cache_logger_on_first_use=False)
+        try:
+            self._loop.run_until_complete(self._until_failure())
+        finally:
+            structlog.configure(**before)
+            self._loop.run_until_complete(self._end())
+            self._loop.close()
+        return Result(
+            self.schedule,
+            self._violation,
+            self.chance.strokes,
+            self._lines,
+            self.rows,
+            self.points,
+            self.crashed,
+            self.commits,
+            self.now,
+        )
+
+    async def _end(self) -> None:
+        for member in self.members.values():
+            for process in (member.negotiator, member.configurator):
+                if process is not None:
+                    process.alive = False
+        for _ in range(20):
+            for task in asyncio.all_tasks():
+                if task is not asyncio.current_task():
+                    task.cancel()
+            await asyncio.sleep(0)
+
+    async def _until_failure(self) -> None:
+        script = asyncio.ensure_future(self._script())
+        await asyncio.wait([script, self._failed], return_when=asyncio.FIRST_COMPLETED)
+        if script.done():
+            script.result()
+        script.cancel()
+
+    async def _script(self) -> None:
+        for member in self.members.values():
+            self._start_processes(member)
+        self._tick()
+        for action in self.schedule.actions:
+            self._loop.call_at(max(0.0, action.at), self._act, action, context=self._outside)
+        await asyncio.sleep(self.schedule.seconds)
+        self._heal()
+        await self._settle("both sides agree", lambda: invariants.both_say_the_same(self))
+        for member in self.members.values():
+            self.check(invariants.what_was_acknowledged_is_there(self, member))
+        await self._end_everything()
+        await self._start_afresh()
+
+    def _heal(self) -> None:
+        self.trace("everything heals")
+        self._healed = self.chance.calm = True
+        self.cut = False
+        self.dark.clear()
+        self._change()
+        for member in self.members.values():
+            self._start_processes(member)
+
+    async def _settle(self, what: str, wrong: Callable[[], Iterable[str]]) -> None:
+        """Wait until nothing is wrong. In a calm world that takes a bounded time."""
+        until = self.now + CALM_SECONDS
+        while left := list(wrong()):
+            if self.now > until:
+                self.fail(f"{what}: {left[0]}")
+                return
+            await asyncio.sleep(1.0)
+
+    def _left(self) -> Iterator[str]:
+        for member in self.members.values():
+            yield from invariants.nothing_is_left(self, member)
+
+    async def _end_everything(self) -> None:
+        for member in self.members.values():
+            for id, n in list(member.known.items()):
+                if n.state is State.ACTIVE:
+                    self._person(member, "terminate", id)
+        await self._settle("nothing is left", self._left)
+
+    async def _start_afresh(self) -> None:
+        """Who leaves nothing behind can begin again: every circuit has to come up at once."""
+        if not any(member.probes for member in self.members.values()):
+            return
+        for circuit in CIRCUITS:
+            before = set(self.members[ALFA].known)
+            self._act(Action(self.now, "start", ALFA, circuit))
+            await asyncio.sleep(FRESH_SECONDS)
+            for id in set(self.members[ALFA].known) - before:
+                states = [m.known[id].state if id in m.known else None for m in self.members.values()]
+                if states != [State.ACTIVE, State.ACTIVE]:
+                    problem = self.members[ALFA].known[id].problem
+                    self.fail(f"liveness: {self.label(id)} is {states} in a calm world ({problem})")
+                self._person(self.members[BRAVO], "terminate", id)
+            if set(self.members[ALFA].known) == before:
+                self.fail(f"liveness: {circuit} cannot be started in a calm world")
+            await asyncio.sleep(FRESH_SECONDS)
+        self.check(self._left())
+
+    # --- fate and people ----------------------------------------------------------------------------------------------
+
+    def _act(self, action: Action) -> None:
+        if self._healed and action.what != "start":
+            return
+        self.trace(f"* {action.member}: {action.what} {action.circuit}")
+        member = self.members[action.member]
+        match action.what:
+            case "start":
+                self._begin(member, action.circuit)
+            case "terminate" | "release":
+                for id, n in list(member.known.items()):
+                    if n.circuit == action.circuit and (n.state not in ENDED or action.what == "release"):
+                        self._person(member, action.what, id)
+            case "kill negotiator":
+                self._kill(member.negotiator, action.seconds)
+            case "kill configurator":
+                self._kill(member.configurator, action.seconds)
+            case "cut the way to the peer":
+                self.cut = True
+                self.later(action.seconds, lambda: setattr(self, "cut", False))
+            case "darken":
+                self.dark.add(action.circuit)
+                self.later(action.seconds, lambda: self._lighten(action.circuit))
+            case "lose the database":
+                self._lose_database(member, action.seconds)
+            case other:
+                raise AssertionError(other)
+
+    def _begin(self, member: Member, circuit: str) -> None:
+        negotiator = member.negotiator
+        if negotiator is None:
+            return
+
+        async def work() -> None:
+            try:
+                request = StartRequest(peer=member.peer, circuit=circuit)
+                n = await negotiator.desk.start(request, f"key-{circuit}-{self.now}")
+            except MeetMeError as error:
+                self.trace(f"{member.id}: start {circuit} is refused ({error.code})")
+                return
+            self.started.setdefault(member.id, []).append(n.id)
+
+        negotiator.spawn(work())
+
+    def _person(self, member: Member, what: str, id: UUID) -> None:
+        negotiator = member.negotiator
+        if negotiator is None:
+            return
+
+        async def work() -> None:
+            try:
+                await (negotiator.desk.terminate(id) if what == "terminate" else negotiator.desk.release(id))
+            except MeetMeError as error:
+                self.trace(f"{member.id}: {what} {self.label(id)} is refused ({error.code})")
+
+        negotiator.spawn(work())
+
+    def _lighten(self, circuit: str) -> None:
+        self.dark.discard(circuit)
+        self._change()
+
+    def _lose_database(self, member: Member, seconds: float) -> None:
+        stands = all(
+            n.state is State.ACTIVE or n.state in ENDED for m in self.members.values() for n in m.known.values()
+        )
+        if not stands or member.device.kept.keys() != member.device.carried.keys():
+            return
+        self.databases_lost = True
+        self._kill(member.negotiator, seconds)
+        member.disk.wipe()
+        member.set_up()
+        member.known.clear()
+        member.claims.clear()
+        self.started.pop(member.id, None)
+        self.committed_at.clear()
+        self.answers = {key: answer for key, answer in self.answers.items() if key[0] != member.id}
+
+    def _kill(self, process: Process | None, seconds: float) -> None:
+        if process is not None:
+            self._down_for = seconds
+            process.kill()
+
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    def _start_processes(self, member: Member) -> None:
+        parts = self.parts.get(member.id, Parts())
+        if member.configurator is None:
+            member.configurator = parts.configurator(self, member.id, member.device, probes=member.probes)
+        if member.negotiator is None:
+            member.lives += 1
+            member.negotiator = Negotiator(self, member, parts)
+
+    def died(self, process: Process) -> None:
+        """A process was killed: somebody starts it again, some time."""
+        seconds = getattr(self, "_down_for", None)
+        self._down_for = None
+        if seconds is None:
+            seconds = self.chance.amount(f"down {process.name}", 0.05, 1.0)
+            if self.chance.amount(f"long down {process.name}", 0.0, 1.0) < 0.2:
+                seconds = self.chance.amount(f"down {process.name}", 1.0, 60.0)
+        for member in self.members.values():
+            if member.negotiator is process:
+                member.negotiator = None
+                self.later(seconds, lambda m=member: self._start_processes(m))  # type: ignore[misc]
+            if member.configurator is process:
+                member.configurator = None
+                self.later(seconds, lambda m=member: self._start_processes(m))  # type: ignore[misc]
+
+    def reached(self, point: str) -> None:
+        """A crash point was passed."""
+        self.points.add(point)
+
+    def crashed_at(self, point: str) -> None:
+        """And here a process really died."""
+        self.crashed.add(point)
+
+    # --- what is seen -------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds since the run began."""
+        return self._loop.time()
+
+    def new_id(self) -> UUID:
+        """Ids that are the same in every run of the seed."""
+        return UUID(int=self._ids.getrandbits(128), version=4)
+
+    def label(self, id: UUID) -> str:
+        """A short name for a negotiation: n1 is the first."""
+        return self._labels.setdefault(id, f"n{len(self._labels) + 1}")
+
+    def trace(self, line: str) -> None:
+        """Note what happens."""
+        for id, label in self._labels.items():
+            line = line.replace(str(id), label)
+        self._lines.append(f"{self.now:9.4f}  {line}")
+
+    def strikes(self, kind: str, where: str) -> bool:
+        """Whether trouble strikes."""
+        struck = self.chance.strikes(kind, where, self.now)
+        if struck:
+            self.trace(f"! {kind}: {where}")
+        return struck
+
+    def later(self, seconds: float, work: Callable[[], object]) -> None:
+        """Do something after a while, whoever dies meanwhile."""
+        self._loop.call_later(seconds, self._guarded, work, context=self._outside)
+
+    def _guarded(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception:
+            self.fail(f"the simulation itself: {traceback.format_exc()}")
+
+    def watched(self, member: Member, machine: NegotiationMachine) -> Any:
+        """The machine, with every step noted."""
+        return Watched(self, member, machine)
+
+    def crosses(self, circuit: str) -> bool:
+        """Whether packets cross: the circuit is up, and both routers carry intents that fit each other."""
+        one, two = (member.device.carried.get(circuit) for member in self.members.values())
+        if circuit in self.dark or one is None or two is None:
+            return False
+        same = (one.agreement, one.mtu) == (two.agreement, two.mtu) and {one.role, two.role} == set(Role)
+        there = [m.wire for m in one.local] == [m.wire for m in two.remote]
+        back = [m.wire for m in two.local] == [m.wire for m in one.remote]
+        if one.link is None or two.link is None:
+            return same and there and back and one.link is two.link
+        return same and there and back and (one.link.local, one.link.peer) == (two.link.peer, two.link.local)
+
+    def packets_crossed(self, circuit: str) -> None:
+        """A probe was answered."""
+        intent = self.members[ALFA].device.carried[circuit]
+        assert intent is not None
+        self.crossed.add(intent.agreement)
+
+    async def anything_changed(self) -> None:
+        """Wait for the next change of a device or of a circuit."""
+        await self._anything.wait()
+
+    def _change(self) -> None:
+        self._anything.set()
+        self._anything = asyncio.Event()
+
+    # --- invariants ---------------------------------------------------------------------------------------------------
+
+    def committed(self, member: Member, changed: Mapping[UUID, Negotiation | None], claims: list[Any]) -> None:
+        """A transaction was committed: everything must hold."""
+        self.commits += 1
+        for id, n in changed.items():
+            if n is None:
+                continue
+            if n.state is State.ACTIVE:
+                self.ever_active.add((member.id, id))
+            if n.state is State.COMMITTED:
+                self.committed_at.setdefault((member.id, id), self.now)
+            if n.state is not (before.state if (before := member.known.get(id)) else None):
+                self.check(invariants.decided_in_time(self, member, n))
+            member.known[id] = n
+        member.claims = {}
+        for row in claims:
+            member.claims.setdefault(UUID(row.negotiation), set()).add((row.kind, row.value))
+        for id in changed:
+            self.check(invariants.nobody_contradicts(self, id))
+        self.check(invariants.nothing_is_given_out_twice(self, member))
+        self.check(invariants.undone_means_nothing_is_left(self, member))
+        self.check(invariants.active_after_packets_crossed(self, member))
+
+    def device_changed(self, id: MemberId) -> None:
+        """A router carries something else, or its configurator has written something down."""
+        member = self.members[id]
+        self.check(invariants.a_port_has_one_intent(self, member))
+        self.check(invariants.only_what_was_agreed_is_carried(self, member))
+        self.check(invariants.undone_means_nothing_is_left(self, member))
+        self.check(invariants.tentative_until_decided(self, member))
+        self._note_tentative(member)
+        self._change()
+
+    def _note_tentative(self, member: Member) -> None:
+        for circuit in CIRCUITS:
+            kept = member.device.kept.get(circuit)
+            if kept is None or kept.state is not LinkState.TENTATIVE:
+                self._tentative.pop((member.id, circuit), None)
+            else:
+                found = self._tentative.get((member.id, circuit))
+                if found is None or found[0] != kept.generation:
+                    self._tentative[member.id, circuit] = (kept.generation, self.now)
+
+    def tentative_since(self, member: Member, circuit: str) -> float | None:
+        """Since when something is on the device under a timer, while its configurator was up."""
+        found = self._tentative.get((member.id, circuit))
+        if found is None or member.configurator is None:
+            return None
+        return max(found[1], member.configurator.born - DEVICE_CONFIRM_SECONDS)
+
+    def _tick(self) -> None:
+        for member in self.members.values():
+            self.check(invariants.tentative_until_decided(self, member))
+        self.later(10.0, self._tick)
+
+    def acknowledge(self, member: Member, sender: str, message: wire.Message, answer: str) -> None:
+        """An answer leaves."""
+        self.check(invariants.answered_what_is_on_disk(self, member, sender, message.message, answer))
+        self.check(invariants.terminated_means_undone(self, member, message.negotiation, answer))
+        if member.id in self.members and message.negotiation in member.known:
+            self.answers[member.id, sender, message.message] = answer
+
+    def check(self, wrong: Iterable[str]) -> None:
+        """Fail at the first thing that is wrong."""
+        for text in wrong:
+            self.fail(text)
+
+    def fail(self, text: str) -> None:
+        """The run has failed."""
+        if self._violation is None:
+            self._violation = text
+            self.trace(f"VIOLATED {text}")
+            self._failed.set_result(None)
+
+    def _logged(self, _logger: Any, level: str, event: Any) -> Any:
+        if level in ("error", "critical", "exception") or event.get("exc_info"):
+            self.fail(f"internal error: {event.get('event')}: {traceback.format_exc(limit=-6)}")
+        note = str(event.get("note", ""))
+        if note.startswith("claim_conflict"):
+            self.fail(f"nothing is given out twice: {note}")
+        raise structlog.DropEvent
+
+
+def simulate(schedule: Schedule, parts: Mapping[MemberId, Parts] | None = None) -> Result:
+    """One run."""
+    return World(schedule, parts or {}).run()

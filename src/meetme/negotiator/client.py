@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -130,31 +130,34 @@ class NegotiatorClient:
 
     async def follow(self, id: UUID | str) -> AsyncIterator[NegotiationView]:
         """How it stands, now and after everything that happens, until it has ended; also across a restart."""
-        after = 0
-        shown = await self.negotiation(id)
+        shown, after = await self._standing(id)
         yield shown
         while shown.state not in ENDED:
             try:
                 async for event in self.events(id, after):
-                    after = event.id
-                    now = await self.negotiation(id)
-                    if now != shown:
-                        shown = now
-                        yield shown
-                if shown.state not in ENDED:
-                    shown = await self.negotiation(id)
+                    shown, after = _after(shown, event), event.id
                     yield shown
             except Unreachable:
                 await asyncio.sleep(AGAIN_SECONDS)
 
+    async def _standing(self, id: UUID | str) -> tuple[NegotiationView, int]:
+        response = await self._response("GET", f"/negotiations/{_part(id)}")
+        return wire.read_view(response.json()), int(response.headers.get("last-event-id", "0"))
+
     async def _call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+        response = await self._response(method, path, body, headers)
+        return response.json() if response.content else None
+
+    async def _response(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> httpx2.Response:
         try:
             response = await self._http.request(method, API + path, json=body, headers=dict(headers or {}))
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
         if not response.is_success:
             raise self._error(response)
-        return response.json() if response.content else None
+        return response
 
     def _error(self, response: httpx2.Response) -> Exception:
         try:
@@ -174,3 +177,16 @@ class NegotiatorClient:
 
 def _part(text: UUID | str) -> str:
     return quote(str(text), safe="")
+
+
+def _after(view: NegotiationView, event: NegotiationEvent) -> NegotiationView:
+    """How a negotiation looks after one of its events."""
+    match event.kind:
+        case "state":
+            return wire.read_view(event.data)
+        case "step":
+            return replace(view, steps=(*view.steps, wire.read_step(event.data)))
+        case "health":
+            return replace(view, health=wire.read_health(event.data))
+        case _:
+            return view

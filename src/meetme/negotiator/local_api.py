@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -18,8 +19,19 @@ from meetme.negotiator.facts import port_problems
 from meetme.negotiator.negotiation import Attachment, Event, Negotiation
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.states import ENDED
-from meetme.negotiator.views import LEAST_MTU, MOST_MTU, StartRequest, Terms, bad_name, is_name, raise_problems, view
-from meetme.runtime.clock import SystemClock
+from meetme.negotiator.views import (
+    LEAST_MTU,
+    MOST_MTU,
+    NegotiationView,
+    Plan,
+    StartRequest,
+    Terms,
+    bad_name,
+    is_name,
+    raise_problems,
+    view,
+)
+from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 from meetme.runtime.http import Access
 from meetme.runtime.loop import Loop
@@ -27,6 +39,8 @@ from meetme.runtime.sse import Bell, Page, StreamEvent, event_stream, last_event
 from meetme.runtime.tokens import Tokens
 
 NEGOTIATIONS = "/api/v1/negotiations"
+LAST_EVENT = "last-event-id"
+"""With a negotiation: up to which of its events this is how it stands."""
 Id = Annotated[UUID, Path(description="the negotiation")]
 Circuit = Annotated[str, Path(description="the circuit's name, as its order has it")]
 After = Annotated[int, Depends(last_event_id)]
@@ -41,6 +55,7 @@ def add_routes(
     loop: Loop[Negotiation, Event],
     routers: Routers,
     bell: Bell,
+    clock: Clock,
 ) -> None:
     """Let `app` offer the local API."""
     access = Access(tokens)
@@ -53,21 +68,26 @@ def add_routes(
         tags=["negotiations"],
         summary="Begin a negotiation with a peer, or see what it would lead to",
         response_class=JSONResponse,
-        responses={200: {"description": "dry run: the agreement, and the commands for the own router"}},
+        responses={
+            202: {"model": NegotiationView, "description": "begun; Location says where to follow it"},
+            200: {"model": Plan, "description": "dry run: the agreement, and the commands for the own router"},
+        },
     )
     async def start_negotiation(request: StartRequest, key: Key = None) -> JSONResponse:
         if request.dry_run:
             return JSONResponse(wire.plan_json(await desk.plan(request)))
         n = await desk.start(request, key)
-        return JSONResponse(_shown(n), 202, {"location": f"{NEGOTIATIONS}/{n.id}"})
+        return JSONResponse(wire.view_json(view(n)), 202, {"location": f"{NEGOTIATIONS}/{n.id}"})
 
     @app.get(NEGOTIATIONS, dependencies=read, tags=["negotiations"], summary="All negotiations, the newest first")
-    async def list_negotiations() -> list[dict[str, Any]]:
-        return [_shown(n) for n in await database.run(store.negotiations)]
+    async def list_negotiations() -> list[NegotiationView]:
+        return [view(n) for n in await database.run(store.negotiations)]
 
     @app.get(NEGOTIATIONS + "/{id}", dependencies=read, tags=["negotiations"], summary="One negotiation")
-    async def get_negotiation(id: Id) -> dict[str, Any]:
-        return _shown(await database.run(lambda tx: _find(tx, id)))
+    async def get_negotiation(id: Id, response: Response) -> NegotiationView:
+        n, last = await database.run(lambda tx: (_find(tx, id), logbook.last_told(tx, id)))
+        response.headers[LAST_EVENT] = str(last)
+        return view(n)
 
     @app.delete(
         NEGOTIATIONS + "/{id}",
@@ -76,8 +96,8 @@ def add_routes(
         tags=["negotiations"],
         summary="Take a negotiation back, on both sides",
     )
-    async def delete_negotiation(id: Id) -> dict[str, Any]:
-        return _shown(await desk.terminate(id))
+    async def delete_negotiation(id: Id) -> NegotiationView:
+        return view(await desk.terminate(id))
 
     @app.post(
         NEGOTIATIONS + "/{id}/release",
@@ -85,8 +105,8 @@ def add_routes(
         tags=["negotiations"],
         summary="End the quarantine of what could not be verified as removed",
     )
-    async def release_negotiation(id: Id) -> dict[str, Any]:
-        return _shown(await desk.release(id))
+    async def release_negotiation(id: Id) -> NegotiationView:
+        return view(await desk.release(id))
 
     @app.get(
         NEGOTIATIONS + "/{id}/events",
@@ -121,45 +141,51 @@ def add_routes(
         document: dict[str, Any] = json.loads(n.document)
         return document
 
-    _add_attachments(app, access, database, loop, routers)
+    _add_attachments(app, access, database, loop, routers, clock)
 
 
 def _add_attachments(
-    app: FastAPI, access: Access, database: Database, loop: Loop[Negotiation, Event], routers: Routers
+    app: FastAPI, access: Access, database: Database, loop: Loop[Negotiation, Event], routers: Routers, clock: Clock
 ) -> None:
     read, write = [access.read], [access.write]
-    path, tags = "/api/v1/attachments/{circuit:path}", ["attachments"]
-    clock = SystemClock()
+    path = "/api/v1/attachments/{circuit:path}"
+    tags: list[str | Enum] = ["attachments"]
+    landed: dict[int | str, dict[str, Any]] = {200: {"model": Attachment}, 201: {"model": Attachment}}
 
-    @app.get("/api/v1/attachments", dependencies=read, tags=tags, summary="Where every circuit lands")  # type: ignore[arg-type]
-    async def list_attachments() -> dict[str, dict[str, Any]]:
-        found = await database.run(store.attachments)
-        return {circuit: wire.attachment_json(a) for circuit, a in found.items()}
+    @app.get("/api/v1/attachments", dependencies=read, tags=tags, summary="Where every circuit lands")
+    async def list_attachments() -> dict[str, Attachment]:
+        return await database.run(store.attachments)
 
-    @app.get(path, dependencies=read, tags=tags, summary="Where a circuit lands")  # type: ignore[arg-type]
-    async def get_attachment(circuit: Circuit) -> dict[str, Any]:
+    @app.get(path, dependencies=read, tags=tags, summary="Where a circuit lands")
+    async def get_attachment(circuit: Circuit) -> Attachment:
         found = await database.run(lambda tx: store.attachment(tx, circuit))
         if found is None:
             raise attachment_unknown(circuit)
-        return wire.attachment_json(found)
+        return found
 
-    @app.put(path, dependencies=write, tags=tags, summary="Register where a circuit lands", responses={201: {}})  # type: ignore[arg-type]
+    @app.put(
+        path,
+        dependencies=write,
+        tags=tags,
+        summary="Register where a circuit lands",
+        responses=landed,
+    )
     async def put_attachment(circuit: Circuit, attachment: wire.AttachmentBody) -> JSONResponse:
-        landed = Attachment(attachment.router, attachment.port, attachment.vlan, attachment.mtu)
-        _check_attachment(circuit, landed)
-        seen = await routers.get(landed.router).look(fresh=False)
-        raise_problems(p for p in port_problems(landed, seen, Terms(), "port") if p.code == "port_unknown")
+        wanted = Attachment(attachment.router, attachment.port, attachment.vlan, attachment.mtu)
+        _check_attachment(circuit, wanted)
+        seen = await routers.get(wanted.router).look(fresh=False)
+        raise_problems(p for p in port_problems(wanted, seen, Terms(), "port") if p.code == "port_unknown")
 
         def put(tx: Connection) -> bool:
-            _unused(tx, circuit, landed)
-            new = store.put_attachment(tx, circuit, landed)
-            logbook.audit(tx, clock.now(), "AttachmentPut", circuit=circuit, **wire.attachment_json(landed))
+            _unused(tx, circuit, wanted)
+            new = store.put_attachment(tx, circuit, wanted)
+            logbook.audit(tx, clock.now(), "AttachmentPut", circuit=circuit, **wire.attachment_json(wanted))
             return new
 
         new = await loop.commit(put)
-        return JSONResponse(wire.attachment_json(landed), 201 if new else 200)
+        return JSONResponse(wire.attachment_json(wanted), 201 if new else 200)
 
-    @app.delete(path, status_code=204, dependencies=write, tags=tags, summary="Forget where a circuit lands")  # type: ignore[arg-type]
+    @app.delete(path, status_code=204, dependencies=write, tags=tags, summary="Forget where a circuit lands")
     async def delete_attachment(circuit: Circuit) -> Response:
         def forget(tx: Connection) -> None:
             _unused(tx, circuit, None)
@@ -202,10 +228,6 @@ def _find(tx: Connection, id: UUID) -> Negotiation:
     return n
 
 
-def _shown(n: Negotiation) -> dict[str, Any]:
-    return wire.view_json(view(n))
-
-
 def _page(tx: Connection, id: UUID, after: int) -> Page:
     events = [StreamEvent(t.sequence, t.kind, json.loads(t.body)) for t in logbook.told(tx, id, after)]
-    return Page(events, ended=_find(tx, id).state in ENDED)
+    return Page(events, ended=store.state_of(tx, id) in ENDED)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, bindparam, insert, select, text
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, bindparam, func, insert, select, text
 
 _META = MetaData()
 EVENT = Table(
@@ -36,6 +36,7 @@ _EVENTS = (
     .where(EVENT.c.negotiation == bindparam("who"), EVENT.c.sequence > bindparam("after"))
     .order_by(EVENT.c.sequence)
 )
+_LAST_EVENT = select(func.max(EVENT.c.sequence)).where(EVENT.c.negotiation == bindparam("who"))
 _ADD_AUDIT = insert(AUDIT)
 _LAST_AUDIT = select(AUDIT).order_by(AUDIT.c.sequence.desc()).limit(1)
 
@@ -61,6 +62,11 @@ def told(tx: Connection, id: UUID, after: int = 0) -> list[Told]:
     """The log of events of one negotiation, behind the sequence number `after`."""
     rows = tx.execute(_EVENTS, {"who": str(id), "after": after})
     return [Told(row.sequence, row.kind, row.body) for row in rows]
+
+
+def last_told(tx: Connection, id: UUID) -> int:
+    """The sequence number of the newest event of one negotiation; 0 where there is none."""
+    return tx.scalar(_LAST_EVENT, {"who": str(id)}) or 0
 
 
 # --- audit ------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from meetme.configurator.client import RouterControl, open_configurator
 from meetme.model.errors import MeetMeError, Unreachable, Unsupported
 from meetme.model.intent import LinkEvent, LinkEventKind
 from meetme.model.members import Roster
-from meetme.negotiator import local_api, peers_api, store
+from meetme.negotiator import local_api, peers_api, store, wire
 from meetme.negotiator import negotiation as ev
 from meetme.negotiator.desk import Desk
 from meetme.negotiator.inbox import Inbox
@@ -95,7 +95,7 @@ class NegotiatorService:
             ready=ready,
             registry=self._registry,
         )
-        local_api.add_routes(self._local, tokens, self._desk, database, self._loop, self._routers, self._bell)
+        local_api.add_routes(self._local, tokens, self._desk, database, self._loop, self._routers, self._bell, clock)
         self._peers = build_peer_app(title="MeetMe negotiator, for peers", version=__version__, trust=trust)
         peers_api.add_routes(self._peers, self._inbox)
         self._trust = trust
@@ -117,6 +117,7 @@ class NegotiatorService:
         self._event_loop = asyncio.get_running_loop()
         await asyncio.to_thread(migrate, self._database, "meetme.runtime")
         await asyncio.to_thread(migrate, self._database, "meetme.negotiator")
+        await asyncio.to_thread(wire.warm_up)
         await self._side.resolve()
         await asyncio.gather(*(self._first_look(router) for router in self._routers))
         self._tasks = [

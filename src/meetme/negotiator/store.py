@@ -38,7 +38,7 @@ from meetme.model.addresses import Prefix
 from meetme.model.errors import Conflict
 from meetme.negotiator import wire
 from meetme.negotiator.negotiation import Attachment, Claim, Negotiation, Rival
-from meetme.negotiator.states import LIVE
+from meetme.negotiator.states import LIVE, State
 from meetme.negotiator.views import Terms
 
 _META = MetaData()
@@ -107,6 +107,7 @@ CIRCUIT = Table(
 _LIVE = [state.value for state in LIVE]
 # Built once: building a statement takes longer than running it.
 _BY_ID = select(NEGOTIATION.c.body).where(NEGOTIATION.c.id == bindparam("negotiation"))
+_STATE = select(NEGOTIATION.c.state).where(NEGOTIATION.c.id == bindparam("negotiation"))
 _ADD = insert(NEGOTIATION)
 _CHANGE = update(NEGOTIATION).where(NEGOTIATION.c.id == bindparam("negotiation"))
 _TERMS = select(REQUEST.c.body).where(REQUEST.c.negotiation == bindparam("negotiation"))
@@ -157,6 +158,12 @@ def load(tx: Connection, id: UUID | str) -> Negotiation | None:
     """One negotiation, or None."""
     body = tx.scalar(_BY_ID, {"negotiation": str(id)})
     return None if body is None else wire.load_negotiation(body)
+
+
+def state_of(tx: Connection, id: UUID) -> State | None:
+    """In which state one negotiation is, or None."""
+    found = tx.scalar(_STATE, {"negotiation": str(id)})
+    return None if found is None else State(found)
 
 
 def save(tx: Connection, n: Negotiation, *, new: bool) -> None:

@@ -6,7 +6,7 @@ Their JSON form is in `wire`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -148,8 +148,13 @@ class NegotiationView:
     """When it began at this side; the steps count from here."""
     steps: tuple[StepTime, ...] = ()
     left_on_device: tuple[str, ...] = ()
-    document: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """The JSON that it was read from. Empty where it was not read from any."""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same as a JSON value."""
+        from meetme.negotiator.wire import view_json  # pydantic is for those who need it
+
+        return view_json(self)
 
     @property
     def me(self) -> MemberId | None:
@@ -187,7 +192,13 @@ class Plan:
 
     agreement: Agreement
     plan: tuple[str, ...]
-    document: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same as a JSON value."""
+        from meetme.negotiator.wire import plan_json
+
+        return plan_json(self)
 
     @property
     def me(self) -> MemberId:

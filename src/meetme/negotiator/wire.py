@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from meetme.model.agreement import Agreement, MemberId
 from meetme.model.errors import Fault, InvalidInput
 from meetme.negotiator.messages import BODIES, Body, MessageType, type_of
-from meetme.negotiator.negotiation import Attachment, Negotiation
+from meetme.negotiator.negotiation import Attachment, Health, Negotiation, StepTime
 from meetme.negotiator.views import NegotiationView, Plan, SignedAgreement, StartRequest, Terms
 from meetme.runtime.documents import canonical, verify_document
 
@@ -59,6 +59,12 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 def _built(kind: Any) -> TypeAdapter[Any]:
     # When first needed: building one takes longer than everything a command line does.
     return TypeAdapter(kind)
+
+
+def warm_up() -> None:
+    """Build every adapter now, so that the first negotiation is as quick as the others."""
+    for kind in (_Envelope, Agreement, Negotiation, Terms, NegotiationView, *BODIES.values()):
+        _adapter(kind)
 
 
 def _read(kind: type[T], value: Any, *, path: str, code: str) -> T:
@@ -228,13 +234,23 @@ def load_terms(text: str) -> Terms:
 
 def view_json(view: NegotiationView) -> dict[str, Any]:
     """A negotiation as the local API shows it."""
-    result: dict[str, Any] = _adapter(NegotiationView).dump_python(view, mode="json", exclude={"document"})
+    result: dict[str, Any] = _adapter(NegotiationView).dump_python(view, mode="json")
     return result
 
 
 def read_view(raw: Any) -> NegotiationView:
     """Read what `view_json` wrote."""
-    return _with_document(NegotiationView, raw)
+    return _read(NegotiationView, raw, path="answer", code="answer_malformed")
+
+
+def read_step(raw: Any) -> StepTime:
+    """Read the data of a `step` event."""
+    return _read(StepTime, raw, path="event", code="answer_malformed")
+
+
+def read_health(raw: Any) -> Health:
+    """Read the data of a `health` event."""
+    return _read(Health, raw, path="event", code="answer_malformed")
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -244,13 +260,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 def read_plan(raw: Any) -> Plan:
     """Read what `plan_json` wrote."""
-    return _with_document(Plan, raw)
-
-
-def _with_document(kind: type[T], raw: Any) -> T:
-    if not isinstance(raw, dict):
-        raise InvalidInput("answer_malformed", "answer: must be a JSON object", field="answer", fault=Fault.REMOTE)
-    return _read(kind, {**raw, "document": raw}, path="answer", code="answer_malformed")
+    return _read(Plan, raw, path="answer", code="answer_malformed")
 
 
 def request_json(request: StartRequest) -> dict[str, Any]:

@@ -197,7 +197,8 @@ def snapshot(router: Machine) -> str:
     """All that a circuit could leave behind: links, addresses, routes, rules, rulesets, settings, namespaces."""
     eventually(lambda: "NO-CARRIER" not in router.sh("ip link show up") and "tentative" not in router.sh("ip addr"))
     return router.sh(
-        "ip -o link | sed -E 's/ link-netnsid [0-9]*//; s/ qdisc [a-z]+//'; ip -o addr; ip rule; ip -6 rule;"
+        "(ip -o link; ip -o addr) | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/ link-netnsid [0-9]*//; s/ qdisc [a-z]+//';"
+        " ip rule; ip -6 rule;"
         " ip -4 route show table all; ip -6 route show table all;"
         " nft list ruleset; ls -d /run/netns/* /run/meetme/netns/* /run/meetme/*.json 2>/dev/null || true;"
         " sysctl -a 2>/dev/null | grep -E '^net.ipv[46].(conf|ip_forward|fwmark)' | grep -v -e stable_secret"

@@ -57,15 +57,17 @@ def negotiation(count: int, inside: bool, form: str) -> int:
 
 async def _agreements(count: int) -> dict[str, Any]:
     """Run in a border router of the lab: agreements with csp-b in turn, the baseline between them."""
+    from contextlib import aclosing
     from uuid import uuid4
 
     from meetme.negotiator.client import NegotiatorClient
     from meetme.negotiator.views import NegotiationView, StartRequest
 
     async def until(client: NegotiatorClient, view: NegotiationView, state: str) -> NegotiationView:
-        async for now in client.follow(view.id):
-            if now.state in (state, "failed", "refused"):
-                return now
+        async with aclosing(client.follow(view.id)) as states:
+            async for now in states:
+                if now.state in (state, "failed", "refused"):
+                    return now
         return view
 
     times: dict[str, list[float]] = {

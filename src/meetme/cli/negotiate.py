@@ -87,16 +87,19 @@ async def _plan(client: NegotiatorClient, request: StartRequest, form: str) -> i
 
 
 async def _follow(client: NegotiatorClient, view: NegotiationView, form: str) -> int:
+    from contextlib import aclosing
+
     shown = 0
     click.secho(f"{view.id}  with {view.peer} over {view.circuit}", bold=True, err=True)
-    async for now in client.follow(view.id):
-        view = now
-        for done in view.steps[shown:]:
-            mark = click.style("ok  ", fg="green") if done.ok else click.style("FAIL", fg="red")
-            click.echo(f"  {mark} {done.seconds:7.3f} s  {STEP_WORDS.get(done.name, done.name)}", err=True)
-        shown = len(view.steps)
-        if view.state in ("active", "refused", "failed", "terminated") or view.superseded_by:
-            break
+    async with aclosing(client.follow(view.id)) as states:
+        async for now in states:
+            view = now
+            for done in view.steps[shown:]:
+                mark = click.style("ok  ", fg="green") if done.ok else click.style("FAIL", fg="red")
+                click.echo(f"  {mark} {done.seconds:7.3f} s  {STEP_WORDS.get(done.name, done.name)}", err=True)
+            shown = len(view.steps)
+            if view.state in ("active", "refused", "failed", "terminated") or view.superseded_by:
+                break
     return _result(view, form)
 
 

@@ -21,6 +21,7 @@ async def terminate(negotiation: str, wait: bool, timeout: float, url: str, toke
     Until the peer has answered, alias, link prefix and port stay quarantined and the negotiation is `terminating`.
     """
     import asyncio
+    from contextlib import aclosing
 
     from meetme.cli.output import print_json
     from meetme.negotiator.client import NegotiatorClient
@@ -29,8 +30,8 @@ async def terminate(negotiation: str, wait: bool, timeout: float, url: str, toke
         view = await client.terminate(negotiation)
         if wait and view.state == "terminating":
             try:
-                async with asyncio.timeout(timeout):
-                    async for now in client.follow(view.id):
+                async with asyncio.timeout(timeout), aclosing(client.follow(view.id)) as states:
+                    async for now in states:
                         view = now
                         if view.state != "terminating":
                             break

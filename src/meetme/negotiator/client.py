@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -106,7 +107,7 @@ class NegotiatorClient:
         """Forget where a circuit lands."""
         await self._call("DELETE", f"/attachments/{_part(circuit)}")
 
-    async def events(self, id: UUID | str, after: int = 0) -> AsyncIterator[NegotiationEvent]:
+    async def events(self, id: UUID | str, after: int = 0) -> AsyncGenerator[NegotiationEvent, None]:
         """What happens to it, behind event `after`, until it has ended. Raises Unreachable if the stream breaks."""
         headers = {"last-event-id": str(after)} if after else {}
         timeout = httpx2.Timeout(ANSWER_SECONDS, read=SILENCE_SECONDS)
@@ -128,15 +129,19 @@ class NegotiatorClient:
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
 
-    async def follow(self, id: UUID | str) -> AsyncIterator[NegotiationView]:
-        """How it stands, now and after everything that happens, until it has ended; also across a restart."""
+    async def follow(self, id: UUID | str) -> AsyncGenerator[NegotiationView, None]:
+        """How it stands, now and after everything that happens, until it has ended; also across a restart.
+
+        Whoever stops early closes it (`contextlib.aclosing`), and with it the connection.
+        """
         shown, after = await self._standing(id)
         yield shown
         while shown.state not in ENDED:
             try:
-                async for event in self.events(id, after):
-                    shown, after = _after(shown, event), event.id
-                    yield shown
+                async with aclosing(self.events(id, after)) as events:
+                    async for event in events:
+                        shown, after = _after(shown, event), event.id
+                        yield shown
             except Unreachable:
                 await asyncio.sleep(AGAIN_SECONDS)
 

@@ -28,11 +28,14 @@ class Members:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self.name = "thesis"
+        """Of the lab, or its folder."""
 
     def copy_lab(self) -> Path:
         """The shipped lab in a folder of its own, to be changed."""
         folder = self.host.folder / "thesis"
         shutil.copytree(Path(str(files("meetme.labs") / "thesis")), folder)
+        self.name = str(folder)
         return folder
 
     def up(self) -> None:
@@ -41,7 +44,7 @@ class Members:
 
     def run(self, machine: str, script: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         """A shell script in a machine."""
-        command = self.host.command(*LAB, "exec", "thesis", machine, "--", "sh", "-c", script)
+        command = self.host.command(*LAB, "exec", self.name, machine, "--", "sh", "-c", script)
         done = subprocess.run(
             command, text=True, capture_output=True, timeout=120, stdin=subprocess.DEVNULL, check=False
         )

@@ -214,9 +214,12 @@ def _choose_translation(
     shared = _shared_alias(offer.prefixes, own.prefixes, needs)
     identical = shared and offer.prefixes == own.prefixes and offer.prefixes[0].version == 4
     if wish is not TranslationWish.EACH_OWN:
-        for role, can in ((Role.INITIATOR, offer.can), (Role.RESPONDER, own.can)):
-            if can.single or (can.single_identical and identical):
-                return Translation.SINGLE, role
+        sides = ((Role.INITIATOR, offer.can), (Role.RESPONDER, own.can))
+        able_to = [role for role, can in sides if can.single]
+        # The recipe of the three actions cannot reach a host with its own router's address: only if nobody else can.
+        able_to += [role for role, can in sides if can.single_identical and identical]
+        if able_to:
+            return Translation.SINGLE, able_to[0]
     if wish is not TranslationWish.SINGLE:
         able = all(
             can.each_own or not needs[role.other]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
@@ -139,8 +139,8 @@ class Side:
 
     async def until(self, id: UUID, *states: State, seconds: float = 15.0) -> NegotiationView:
         """Wait until the negotiation is in one of `states` (or has ended)."""
-        async with asyncio.timeout(seconds):
-            async for view in self.client.follow(id):
+        async with asyncio.timeout(seconds), aclosing(self.client.follow(id)) as views:
+            async for view in views:
                 if view.state in states or (not states and view.state in ENDED):
                     return view
         return await self.client.negotiation(id)
@@ -181,11 +181,15 @@ def settings(**changes: Any) -> NegotiatorSettings:
 
 @asynccontextmanager
 async def pair(
-    tmp_path: Path | None = None, *, real: bool = False, **changes: dict[str, Any]
+    tmp_path: Path | None = None,
+    *,
+    real: bool = False,
+    urls: dict[str, str] | None = None,
+    **changes: dict[str, Any],
 ) -> AsyncIterator[tuple[Side, Side]]:
     """csp-a and csp-b, which know each other. `changes` by letter: settings that differ.
 
-    `real`: with the configurators that the settings name, not with fakes.
+    `real`: with the configurators that the settings name, not with fakes. `urls` by letter: databases to use.
     """
     names = {"a": "csp-a", "b": "csp-b"}
     identities = {letter: create_identity(name) for letter, name in names.items()}
@@ -200,6 +204,7 @@ async def pair(
         for letter, name in names.items():
             own = settings(**changes.get(letter, {}))
             url = f"sqlite:///{tmp_path / letter}.db" if tmp_path else "sqlite://"
+            url = urls[letter] if urls else url
             database = Database.open(url)
             router = FakeRouter(wire)
 

@@ -53,7 +53,7 @@ def test_a_view_is_read_as_it_was_shown(n) -> None:
     shown = json.loads(json.dumps(wire.view_json(view(n))))
     read = wire.read_view(shown)
     assert read == view(n)
-    assert read.document == shown
+    assert read.document == shown, "nothing is lost on the way"
 
 
 @quick

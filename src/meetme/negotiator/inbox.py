@@ -47,8 +47,6 @@ from meetme.runtime.sse import Bell
 
 ANSWER_SECONDS = 5.0
 """How long an answer may take; then the peer is told to ask again."""
-LOOK_AGAIN_SECONDS = 1.0
-"""How often to look for an answer that another replica may have written."""
 SKEW_SECONDS = 5.0
 """How far the peer's clock may be behind ours before its messages count as expired."""
 
@@ -137,11 +135,7 @@ class Inbox:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 while True:
-                    try:
-                        async with asyncio.timeout(LOOK_AGAIN_SECONDS):
-                            await rung.wait()
-                    except TimeoutError:
-                        pass
+                    await rung.wait()
                     rung = self._bell.listen()
                     known = await self._database.run(
                         lambda tx: store.known_message(tx, message.sender, message.message)

@@ -7,7 +7,6 @@ adds the effects owed. So nothing is ever answered, told or done that is not on 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 from uuid import UUID, uuid5
@@ -51,13 +50,12 @@ class Signer(Protocol):
 
 
 class NegotiationMachine:
-    """What the ledger and the loop run. `changed` is called, in the transaction, with the id of what was saved."""
+    """What the ledger and the loop run."""
 
     name = "negotiation"
 
-    def __init__(self, signer: Signer, changed: Callable[[UUID], None] = lambda _id: None) -> None:
+    def __init__(self, signer: Signer) -> None:
         self._signer = signer
-        self._changed = changed
 
     def load(self, tx: Connection, instance: str) -> Negotiation | None:
         """The negotiation as it is stored."""
@@ -82,7 +80,6 @@ class NegotiationMachine:
             _audit(tx, before, n, event, now)
         for answer in after.answers:
             store.put_answer(tx, n.peer, answer.to, wire.write_message(envelope(n, answer, now)))
-        self._changed(n.id)
 
     def _document(self, before: Negotiation | None, after: Negotiation, event: Event) -> str | None:
         """The agreement with every signature there is by now: the own one is made when the state that needs it is."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -44,6 +43,8 @@ from meetme.runtime.tokens import Tokens
 
 PURGE_SECONDS = 600.0
 """Between two times of forgetting old messages."""
+REPLICA_SECONDS = 1.0
+"""Between two looks at what other replicas may have written."""
 RECONNECT_SECONDS = 2.0
 """Between two attempts to watch a router whose configurator is away."""
 
@@ -74,13 +75,13 @@ class NegotiatorService:
         self._side = Side(settings, trust, self._routers)
         self._bell = Bell()
         self._ledger = Ledger()
-        self._machine = NegotiationMachine(self._side, self._changed)
+        self._machine = NegotiationMachine(self._side)
         self._client = PeerClient(trust)
         line = Line(self._client)
         performer = Performer(database, self._ledger, line, self._routers, self._side, clock)
         owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._loop: Loop[Negotiation, Event] = Loop(
-            database, self._ledger, self._machine, performer, owner=owner, clock=clock
+            database, self._ledger, self._machine, performer, owner=owner, clock=clock, committed=self._bell.ring
         )
         parts = (self._loop, self._ledger, self._machine, self._side, self._routers)
         self._desk = Desk(*parts, line, clock)
@@ -101,7 +102,6 @@ class NegotiatorService:
         self._trust = trust
         self._listeners: list[Listener] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._event_loop: asyncio.AbstractEventLoop | None = None
         self.local_url = ""
         """Where the local API is, once started."""
         self.peers_url: str | None = None
@@ -114,7 +114,6 @@ class NegotiatorService:
 
         A configurator that cannot be reached does not keep it from starting: what it owes there stays owed.
         """
-        self._event_loop = asyncio.get_running_loop()
         await asyncio.to_thread(migrate, self._database, "meetme.runtime")
         await asyncio.to_thread(migrate, self._database, "meetme.negotiator")
         await asyncio.to_thread(wire.warm_up)
@@ -123,6 +122,7 @@ class NegotiatorService:
         self._tasks = [
             asyncio.create_task(self._loop.run(), name="negotiator loop"),
             asyncio.create_task(self._keep_tidy(), name="negotiator purge"),
+            asyncio.create_task(self._hear_replicas(), name="negotiator replicas"),
             *(asyncio.create_task(self._follow(router), name=f"watch {router.name}") for router in self._routers),
         ]
         try:
@@ -159,13 +159,6 @@ class NegotiatorService:
         self._tasks.clear()
 
     # --- what keeps it right ------------------------------------------------------------------------------------------
-
-    def _changed(self, _id: UUID) -> None:
-        # Called in the database's thread, before the commit. Whoever looks then waits behind it (SQLite), or looks
-        # again a moment later (PostgreSQL).
-        if self._event_loop is not None:
-            with contextlib.suppress(RuntimeError):  # the process is ending
-                self._event_loop.call_soon_threadsafe(self._bell.ring)
 
     async def _first_look(self, router: Router) -> None:
         try:
@@ -205,6 +198,12 @@ class NegotiatorService:
         n = await self._database.run(lambda tx: store.load(tx, id))
         if n is not None and _settled(n):
             await self._loop.deliver(str(id), ev.DeviceLost(self._clock.now()))
+
+    async def _hear_replicas(self) -> None:
+        """Let those who wait look again now and then: another replica on the same database may have written."""
+        while True:
+            await asyncio.sleep(REPLICA_SECONDS)
+            self._bell.ring()
 
     async def _keep_tidy(self) -> None:
         while True:

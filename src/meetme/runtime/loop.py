@@ -80,7 +80,9 @@ class Loop(Generic[S, E]):
         concurrency: int = 32,
         lease_seconds: float = LEASE_SECONDS,
         random: Random | None = None,
+        committed: Callable[[], None] = lambda: None,
     ) -> None:
+        """`committed` is called after every transaction, for those who wait for what it may have written."""
         self._database = database
         self._ledger = ledger
         self._machine = machine
@@ -89,6 +91,7 @@ class Loop(Generic[S, E]):
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._random = random or Random()
+        self._committed = committed
         self._log = structlog.get_logger().bind(machine=machine.name)
         self._room = concurrency
         """How many more effects may be taken right now."""
@@ -180,6 +183,7 @@ class Loop(Generic[S, E]):
         finally:
             self._room += room
             self._changed.set()
+        self._committed()
         if due is not None:
             self._next_due = due if self._next_due is None else min(due, self._next_due)
         for lease in leases:

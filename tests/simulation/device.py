@@ -7,6 +7,7 @@ one. The confirm timer is a deadline in what is kept.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -80,10 +81,8 @@ class Configurator(Process):
             except DeviceFailed:
                 back = plan.undo(kept, before)
                 self._keep(back)
-                try:
+                with contextlib.suppress(DeviceFailed):  # it stays owed, here
                     await self._bring(back)
-                except DeviceFailed:
-                    pass  # it stays owed, here
                 raise
             finally:
                 self._wake.set()

@@ -19,7 +19,7 @@ from meetme.negotiator.intents import link_intent
 from meetme.negotiator.machine import NegotiationMachine
 from meetme.negotiator.messages import MessageType
 from meetme.negotiator.negotiation import Negotiation
-from meetme.negotiator.reactions import DECIDE_SECONDS, DEVICE_CONFIRM_SECONDS
+from meetme.negotiator.reactions import DECIDE_SECONDS, DEVICE_CONFIRM_SECONDS, HOLD_SECONDS, PROPOSE_SECONDS
 from meetme.negotiator.states import ENDED, Device, State
 from meetme.runtime.ledger import Ledger
 
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 Reserved = tuple[str, str | Prefix]
 TENDING_SECONDS = 20.0
 """How long a configurator that is up may take for what is due."""
+RECOVERY_SECONDS = 50.0
+"""After a start: until the leases of the process before have run out, and a slow disk."""
+WAITING = {
+    State.PROPOSED: PROPOSE_SECONDS + HOLD_SECONDS,
+    State.HELD: HOLD_SECONDS,
+    State.COMMITTED: DECIDE_SECONDS,
+}
 BEFORE_THE_DECISION = {State.PROPOSED, State.HELD, State.COMMITTED, State.REFUSED, State.SUPERSEDED, State.FAILED}
 
 
@@ -111,6 +118,19 @@ def tentative_until_decided(world: World, member: Member) -> Iterator[str]:
         since = world.tentative_since(member, circuit)
         if since is not None and world.now - since > DEVICE_CONFIRM_SECONDS + TENDING_SECONDS:
             yield f"{member.id}'s configurator has kept {circuit} tentative since {since:.1f}"
+
+
+def nothing_waits_for_ever(world: World, member: Member) -> Iterator[str]:
+    """2. What is held has a deadline: an offer, a hold or a commitment that leads to nothing ends by itself."""
+    if member.negotiator is None:
+        return
+    for id, n in member.known.items():
+        limit = WAITING.get(n.state)
+        if limit is None:
+            continue
+        since = max(world.entered[member.id, id], member.negotiator.born - limit)
+        if world.now - since > limit + RECOVERY_SECONDS:
+            yield f"{member.id}'s {world.label(id)} is {n.state} since {since:.1f}"
 
 
 def undone_means_nothing_is_left(world: World, member: Member) -> Iterator[str]:

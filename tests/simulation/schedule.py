@@ -179,8 +179,8 @@ def _regret(random: Random) -> Plot:
     """Somebody takes it back while it is being made."""
     at, circuit = random.uniform(0, 1), _where(random)
     actions = [Action(at, "start", _who(random), circuit)]
-    for _ in range(random.choice([1, 2])):
-        actions.append(Action(at + random.uniform(0.0, 0.3), "terminate", _who(random), circuit))
+    times = random.choice([1, 2])
+    actions += [Action(at + random.uniform(0.0, 0.3), "terminate", _who(random), circuit) for _ in range(times)]
     if random.random() < 0.3:
         actions.append(Action(at + random.uniform(0.2, 0.6), "release", _who(random), circuit))
     actions.append(Action(at + random.uniform(1, 15), "start", _who(random), circuit))

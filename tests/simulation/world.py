@@ -59,11 +59,14 @@ class Result:
 class Watched:
     """The machine, with every step noted."""
 
-    def __init__(self, world: World, member: Member, machine: NegotiationMachine) -> None:
+    def __init__(
+        self, world: World, member: Member, machine: NegotiationMachine, saved: Callable[[UUID], None]
+    ) -> None:
         self.name = machine.name
         self._world = world
         self._member = member
         self._machine = machine
+        self._saved = saved
 
     def load(self, tx: Any, instance: str) -> Negotiation | None:
         return self._machine.load(tx, instance)
@@ -79,6 +82,7 @@ class Watched:
 
     def save(self, tx: Any, before: Negotiation | None, after: Negotiation, event: Event, now: float) -> None:
         self._machine.save(tx, before, after, event, now)
+        self._saved(after.id)
 
 
 @dataclass
@@ -93,6 +97,7 @@ class World:
     crossed: set[UUID] = field(default_factory=set)
     ever_active: set[tuple[MemberId, UUID]] = field(default_factory=set)
     committed_at: dict[tuple[MemberId, UUID], float] = field(default_factory=dict)
+    entered: dict[tuple[MemberId, UUID], float] = field(default_factory=dict)
     started: dict[MemberId, list[UUID]] = field(default_factory=dict)
     answers: dict[tuple[MemberId, str, UUID], str] = field(default_factory=dict)
     databases_lost: bool = False
@@ -211,7 +216,7 @@ class World:
         """Who leaves nothing behind can begin again: every circuit has to come up at once."""
         if not any(member.probes for member in self.members.values()):
             return
-        for circuit in CIRCUITS:
+        for circuit in sorted({action.circuit for action in self.schedule.actions}):
             before = set(self.members[ALFA].known)
             self._act(Action(self.now, "start", ALFA, circuit))
             await asyncio.sleep(FRESH_SECONDS)
@@ -381,9 +386,9 @@ class World:
         except Exception:
             self.fail(f"the simulation itself: {traceback.format_exc()}")
 
-    def watched(self, member: Member, machine: NegotiationMachine) -> Any:
+    def watched(self, member: Member, machine: NegotiationMachine, saved: Callable[[UUID], None]) -> Any:
         """The machine, with every step noted."""
-        return Watched(self, member, machine)
+        return Watched(self, member, machine, saved)
 
     def crosses(self, circuit: str) -> bool:
         """Whether packets cross: the circuit is up, and both routers carry intents that fit each other."""
@@ -413,22 +418,23 @@ class World:
 
     # --- invariants ---------------------------------------------------------------------------------------------------
 
-    def committed(self, member: Member, changed: Mapping[UUID, Negotiation | None], claims: list[Any]) -> None:
+    def committed(
+        self, member: Member, changed: Mapping[UUID, Negotiation], claims: list[tuple[str, str, str]]
+    ) -> None:
         """A transaction was committed: everything must hold."""
         self.commits += 1
         for id, n in changed.items():
-            if n is None:
-                continue
             if n.state is State.ACTIVE:
                 self.ever_active.add((member.id, id))
             if n.state is State.COMMITTED:
                 self.committed_at.setdefault((member.id, id), self.now)
             if n.state is not (before.state if (before := member.known.get(id)) else None):
+                self.entered[member.id, id] = self.now
                 self.check(invariants.decided_in_time(self, member, n))
             member.known[id] = n
         member.claims = {}
-        for row in claims:
-            member.claims.setdefault(UUID(row.negotiation), set()).add((row.kind, row.value))
+        for holder, kind, value in claims:
+            member.claims.setdefault(UUID(holder), set()).add((kind, value))
         for id in changed:
             self.check(invariants.nobody_contradicts(self, id))
         self.check(invariants.nothing_is_given_out_twice(self, member))
@@ -465,6 +471,7 @@ class World:
     def _tick(self) -> None:
         for member in self.members.values():
             self.check(invariants.tentative_until_decided(self, member))
+            self.check(invariants.nothing_waits_for_ever(self, member))
         self.later(10.0, self._tick)
 
     def acknowledge(self, member: Member, sender: str, message: wire.Message, answer: str) -> None:

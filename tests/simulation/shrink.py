@@ -1,0 +1,65 @@
+"""From a failing run to the smallest one that still fails: actions and strokes are taken out, as many as will go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from meetme.model.agreement import MemberId
+from tests.simulation.member import Parts
+from tests.simulation.schedule import Schedule
+from tests.simulation.world import Result, simulate
+
+T = TypeVar("T")
+MOST_RUNS = 150
+
+
+def shrink(failed: Result, parts: Mapping[MemberId, Parts] | None = None, most_runs: int = MOST_RUNS) -> Result:
+    """A run of the same seed with fewer actions and fewer strokes of fate that still violates something."""
+    best, runs = failed, 0
+
+    def still_fails(schedule: Schedule) -> bool:
+        nonlocal best, runs
+        runs += 1
+        result = simulate(schedule, parts)
+        if result.violation is not None:
+            best = result
+        return result.violation is not None
+
+    def actions_left(actions: Sequence[object]) -> bool:
+        return still_fails(replace(best.schedule, actions=tuple(actions)))  # type: ignore[arg-type]
+
+    def strokes_left(sites: Sequence[str]) -> bool:
+        gone = {stroke.site for stroke in best.strokes} - set(sites)
+        return still_fails(replace(best.schedule, dropped=best.schedule.dropped | gone))
+
+    _fewest(best.schedule.actions, actions_left, lambda: runs < most_runs / 2)
+    _fewest([stroke.site for stroke in best.strokes], strokes_left, lambda: runs < most_runs)
+    return best
+
+
+def _fewest(items: Sequence[T], fails: Callable[[Sequence[T]], bool], more: Callable[[], bool]) -> None:
+    """Take out large parts first, then smaller ones, then single items."""
+    left, size = list(items), len(items)
+    while size >= 1:
+        at = 0
+        while at < len(left) and more():
+            fewer = left[:at] + left[at + size :]
+            if fails(fewer):
+                left = fewer
+            else:
+                at += size
+        size //= 2
+
+
+def report(result: Result) -> str:
+    """A failed run, to be read by a person."""
+    schedule = result.schedule
+    lines = [f"seed {schedule.seed}: {result.violation}", "", "what was done:"]
+    lines += [f"  {action}" for action in schedule.actions]
+    lines += ["", "what went wrong by itself:"]
+    lines += [f"  {stroke.at:7.3f}  {stroke.site}" for stroke in result.strokes] or ["  nothing"]
+    lines += ["", "what happened:"]
+    lines += [f"  {line}" for line in result.trace]
+    return "\n".join(lines)

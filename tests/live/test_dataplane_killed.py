@@ -33,6 +33,7 @@ def killed(router: Machine, work: Callable[[Machine], object], after: float) -> 
         os.setpgid(0, 0)
         work(router)
         os._exit(0)
+    os.setpgid(child, child)  # here too: whoever of the two comes first
     time.sleep(after + 0.03)  # about what it takes to get into the router
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)

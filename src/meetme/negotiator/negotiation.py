@@ -13,9 +13,9 @@ from uuid import UUID, uuid5
 from meetme.model.addresses import Address, Prefix
 from meetme.model.agreement import Agreement, MemberId, Role
 from meetme.model.errors import Problem
+from meetme.model.members import MemberPolicy
 from meetme.negotiator.addressing import Counter, Offer, Own
 from meetme.negotiator.messages import Body, MessageType, Verified
-from meetme.negotiator.policy import PeerPolicy
 from meetme.negotiator.states import Device, State
 
 
@@ -155,7 +155,7 @@ class ProposeReceived:
     own: Own
     generation: int
     offer: Offer
-    policy: PeerPolicy
+    policy: MemberPolicy
     agreements: int = 0
     """How many live agreements the peer has with us already."""
     rival: Rival | None = None
@@ -168,7 +168,7 @@ class HoldReceived:
     at: float
     agreement: Agreement
     own: Own
-    policy: PeerPolicy
+    policy: MemberPolicy
     document: str | None = None
     """The agreement with the peer's signature. Carried for the shell, never read by the rules."""
 

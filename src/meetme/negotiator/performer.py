@@ -17,6 +17,7 @@ from meetme.configurator.client import RouterControl
 from meetme.model.agreement import Agreement, MemberId
 from meetme.model.errors import Fault, InvalidInput, MeetMeError, NotFound, Problem, Unreachable, Unsupported
 from meetme.model.intent import ProbeReport, ProbeRequest
+from meetme.model.members import MemberPolicy
 from meetme.negotiator import negotiation as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own
@@ -42,7 +43,6 @@ from meetme.negotiator.messages import (
     Verified,
 )
 from meetme.negotiator.negotiation import Event, Negotiation, Probe, Program, Send, Verb, Wake
-from meetme.negotiator.policy import PeerPolicy
 from meetme.negotiator.routers import CALL_SECONDS, Router, Routers, limited
 from meetme.negotiator.states import State
 from meetme.runtime.clock import Clock
@@ -70,7 +70,7 @@ class OwnSide(Protocol):
     def own(self, tx: Connection, n: Negotiation) -> Own:
         """The own half of the facts for one negotiation, in the transaction that uses them."""
 
-    def policy(self, peer: MemberId) -> PeerPolicy:
+    def policy(self, peer: MemberId) -> MemberPolicy:
         """What this peer may do."""
 
     def verify(self, document: str, agreement: Agreement, signers: frozenset[str]) -> None:

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from meetme.model.addresses import Prefix, within
 from meetme.model.errors import Problem
-
-
-@dataclass(frozen=True, slots=True)
-class PeerPolicy:
-    """Per peer. The default lets it announce any prefix but the default route, one to one under an alias on overlap."""
-
-    announce: tuple[Prefix, ...] | None = None
-    """The peer's prefixes must lie in these; None: anywhere."""
-    order_required: bool = False
-    max_agreements: int | None = None
+from meetme.model.members import MemberPolicy
 
 
 def policy_problems(
-    policy: PeerPolicy, *, prefixes: Iterable[Prefix], order: str | None, agreements: int, field: str
+    policy: MemberPolicy, *, prefixes: Iterable[Prefix], order: str | None, agreements: int, field: str
 ) -> Iterator[Problem]:
     """Every rule of `policy` that an offer of `prefixes` breaks. `agreements` are those the peer has already."""
     for index, prefix in enumerate(prefixes):
@@ -31,8 +21,8 @@ def policy_problems(
                 "announce the prefixes that are to be reached",
                 field,
             )
-        elif policy.announce is not None and not any(within(prefix, allowed) for allowed in policy.announce):
-            allowed_text = ", ".join(str(p) for p in policy.announce) or "none"
+        elif policy.announce and not any(within(prefix, allowed) for allowed in policy.announce):
+            allowed_text = ", ".join(str(p) for p in policy.announce)
             yield Problem(
                 "policy_prefix",
                 f"{field}[{index}]: policy does not let this peer announce {prefix}",

@@ -14,11 +14,11 @@ from sqlalchemy import Connection
 from meetme.model.addresses import Address
 from meetme.model.agreement import Agreement, MemberId
 from meetme.model.errors import Fault, InvalidInput, Problem, Unreachable
+from meetme.model.members import MemberPolicy
 from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own
 from meetme.negotiator.facts import RouterView, control_plane, host_of, own_facts
 from meetme.negotiator.negotiation import Attachment, Negotiation
-from meetme.negotiator.policy import PeerPolicy
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.settings import NegotiatorSettings
 from meetme.negotiator.views import Terms
@@ -77,10 +77,9 @@ class Side:
             if found:
                 self._resolved[host] = found
 
-    def policy(self, peer: MemberId) -> PeerPolicy:
+    def policy(self, peer: MemberId) -> MemberPolicy:
         """What this peer may do. Raises NotFound `peer_unknown`."""
-        policy = self.trust.roster.member(peer).policy
-        return PeerPolicy(policy.announce or None, policy.order_required, policy.max_agreements)
+        return self.trust.roster.member(peer).policy
 
     # --- signatures ---------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from meetme.model.intent import (
 )
 from meetme.model.members import Member, MemberKind, Roster, ServiceUrls
 from meetme.negotiator.client import NegotiatorClient
+from meetme.negotiator.host_probe import HostProbe
 from meetme.negotiator.service import NegotiatorService
 from meetme.negotiator.settings import Configurator, NegotiatorSettings
 from meetme.negotiator.states import ENDED, State
@@ -185,11 +186,13 @@ async def pair(
     *,
     real: bool = False,
     urls: dict[str, str] | None = None,
+    hosts: dict[str, HostProbe] | None = None,
     **changes: dict[str, Any],
 ) -> AsyncIterator[tuple[Side, Side]]:
     """csp-a and csp-b, which know each other. `changes` by letter: settings that differ.
 
     `real`: with the configurators that the settings name, not with fakes. `urls` by letter: databases to use.
+    `hosts` by letter: how the negotiators' own hosts ask for an answer; without it nothing is ever asked from them.
     """
     names = {"a": "csp-a", "b": "csp-b"}
     identities = {letter: create_identity(name) for letter, name in names.items()}
@@ -208,7 +211,9 @@ async def pair(
             database = Database.open(url)
             router = FakeRouter(wire)
 
-            def make(letter=letter, own=own, database=database, router=router) -> NegotiatorService:
+            host = (hosts or {}).get(letter)
+
+            def make(letter=letter, own=own, database=database, router=router, host=host) -> NegotiatorService:
                 async def opener() -> FakeRouter:
                     return router
 
@@ -220,6 +225,7 @@ async def pair(
                     database=database,
                     clock=SystemClock(),
                     openers=None if real else {"r1": opener},
+                    host=host,
                 )
 
             service = make()

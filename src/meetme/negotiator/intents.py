@@ -79,6 +79,17 @@ def probe_requests(
     return tuple(first)
 
 
+def host_target(agreement: Agreement, role: Role, target: Address | None) -> Address | None:
+    """What the own host asks: `target`, else the peer's probe address, as this side reaches it, if it is the peer's."""
+    peer = agreement.side(role.other)
+    for address in (target, peer.probe):
+        if address is not None:
+            reached = as_reached(peer, address) or address
+            if any(reached in prefix.alias for prefix in peer.prefixes):
+                return reached
+    return None
+
+
 def along_the_path(request: ProbeRequest, agreement: Agreement) -> bool:
     """Whether a probe goes the customers' way, through the translation, and not just over the link."""
     link = agreement.link.initiator

@@ -14,6 +14,7 @@ from typing import NoReturn, Protocol
 from sqlalchemy import Connection
 
 from meetme.configurator.client import RouterControl
+from meetme.model.addresses import Address
 from meetme.model.agreement import Agreement, MemberId
 from meetme.model.errors import Fault, InvalidInput, MeetMeError, NotFound, Problem, Unreachable, Unsupported
 from meetme.model.intent import ProbeReport, ProbeRequest
@@ -21,7 +22,8 @@ from meetme.model.members import MemberPolicy
 from meetme.negotiator import negotiation as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own
-from meetme.negotiator.intents import along_the_path, link_intent, probe_requests
+from meetme.negotiator.host_probe import HOST_SECONDS, HostProbe
+from meetme.negotiator.intents import along_the_path, host_target, link_intent, probe_requests
 from meetme.negotiator.machine import NegotiationMachine, read_effect
 from meetme.negotiator.messages import (
     ANSWERS,
@@ -81,14 +83,23 @@ class Performer:
     """What the loop calls with each lease."""
 
     def __init__(
-        self, database: Database, ledger: Ledger, peers: PeerLine, routers: Routers, side: OwnSide, clock: Clock
+        self,
+        database: Database,
+        ledger: Ledger,
+        peers: PeerLine,
+        routers: Routers,
+        side: OwnSide,
+        clock: Clock,
+        host: HostProbe | None = None,
     ) -> None:
+        """`host`: how the own host asks where a router's configurator cannot; None: it does not."""
         self._database = database
         self._ledger = ledger
         self._peers = peers
         self._routers = routers
         self._side = side
         self._clock = clock
+        self._host = host
 
     async def __call__(self, lease: Lease) -> Made | None:
         """Perform one effect. Raises Retry or MeetMeError where it has to be tried again."""
@@ -218,7 +229,9 @@ class Performer:
         router: Router = self._routers.get(n.attachment.router)
         requests = probe_requests(n.agreement, n.role, target=n.probe_target, within=within)
         view = router.view or await router.look()
-        if not requests or not view.capabilities.probe:
+        if not view.capabilities.probe:
+            return await self._ask_from_host(n, n.agreement, within)
+        if not requests:
             return ev.Probed(self._clock.now(), None)
         control = await router.control()
         reports: list[ProbeReport] = []
@@ -229,7 +242,7 @@ class Performer:
             except Unreachable:
                 raise
             except Unsupported:
-                return ev.Probed(self._clock.now(), None)
+                return await self._ask_from_host(n, n.agreement, within)
             except MeetMeError as error:
                 return ev.ProbeFailed(self._clock.now(), error.problem)
             if missing := set(request.sizes) - set(reports[-1].answered):
@@ -240,6 +253,17 @@ class Performer:
         # The first probe begins before the other side is configured: what it lost then says nothing.
         loss = lost / sent if sent and n.state is State.ACTIVE else 0.0
         return ev.Probed(self._clock.now(), verified, reports[0].rtt_ms, loss)
+
+    async def _ask_from_host(self, n: Negotiation, agreement: Agreement, within: float) -> Made:
+        """What the own host can prove. That it cannot is no failure, unless it is what once proved it."""
+        target = host_target(agreement, n.role, n.probe_target)
+        if self._host is None or target is None:
+            return ev.Probed(self._clock.now(), None)
+        rtt = await self._host(target, tcp=n.probe_target is not None, within=min(within, HOST_SECONDS))
+        at = self._clock.now()
+        if rtt is None and n.state is State.ACTIVE and n.verified is not None:
+            return ev.ProbeFailed(at, _no_answer_to_host(target))
+        return ev.Probed(at, None if rtt is None else Verified.PATH, rtt)
 
 
 def _body(n: Negotiation, kind: MessageType) -> Body | None:
@@ -279,6 +303,15 @@ def _no_answer(field: str, rule: str, seen: str) -> NoReturn:
         f"{field}: {rule} ({seen})",
         hint="the other negotiator broke the protocol; report it to its operator",
         field=field,
+        fault=Fault.REMOTE,
+    )
+
+
+def _no_answer_to_host(target: Address) -> Problem:
+    return Problem(
+        "probe_unanswered",
+        f"probe: {target} must answer the negotiator's host, as it did before",
+        "see whether the circuit carries frames, and whether the host still has its route to the border router",
         fault=Fault.REMOTE,
     )
 

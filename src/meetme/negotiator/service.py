@@ -16,9 +16,10 @@ from meetme.configurator.client import RouterControl, open_configurator
 from meetme.model.errors import MeetMeError, Unreachable, Unsupported
 from meetme.model.intent import LinkEvent, LinkEventKind
 from meetme.model.members import Roster
-from meetme.negotiator import local_api, peers_api, store, wire
+from meetme.negotiator import host_probe, local_api, peers_api, store, wire
 from meetme.negotiator import negotiation as ev
 from meetme.negotiator.desk import Desk
+from meetme.negotiator.host_probe import HostProbe
 from meetme.negotiator.inbox import Inbox
 from meetme.negotiator.machine import NegotiationMachine
 from meetme.negotiator.negotiation import Event, Negotiation
@@ -62,8 +63,12 @@ class NegotiatorService:
         database: Database,
         clock: Clock,
         openers: Mapping[str, Opener] | None = None,
+        host: HostProbe | None = host_probe.ask,
     ) -> None:
-        """`openers`: how to reach each router by name, if not by the settings' targets. Raises InvalidInput."""
+        """`openers`: how to reach each router by name, if not by the settings' targets. Raises InvalidInput.
+
+        `host`: how this host asks addresses where a router's configurator cannot probe.
+        """
         settings.check(identity.member)
         self._settings = settings
         self._database = database
@@ -78,7 +83,7 @@ class NegotiatorService:
         self._machine = NegotiationMachine(self._side)
         self._client = PeerClient(trust)
         line = Line(self._client)
-        performer = Performer(database, self._ledger, line, self._routers, self._side, clock)
+        performer = Performer(database, self._ledger, line, self._routers, self._side, clock, host)
         owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._loop: Loop[Negotiation, Event] = Loop(
             database, self._ledger, self._machine, performer, owner=owner, clock=clock, committed=self._bell.ring

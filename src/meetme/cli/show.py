@@ -14,7 +14,10 @@ from meetme.cli.output import asynchronous, format_option
 @format_option
 @asynchronous
 async def show(negotiation: str, url: str, token: str | None, form: str) -> int:
-    """One negotiation: state, addresses of both sides, the steps with their times, what went wrong, what is left."""
+    """One negotiation: state, addresses of both sides, the steps with their times, what is still owed, what went wrong.
+
+    What is owed says why something hangs: how often it was tried in vain, and why. It is tried again by itself.
+    """
     from meetme.cli.output import print_json, print_table, show_problem
     from meetme.cli.picture import agreement_lines
     from meetme.negotiator.client import NegotiatorClient
@@ -36,6 +39,9 @@ async def show(negotiation: str, url: str, token: str | None, form: str) -> int:
             click.echo(line)
     rows = [(s.name, f"{s.seconds:.3f}", "ok" if s.ok else "failed") for s in view.steps]
     print_table(("step", "seconds", ""), rows, empty="no step yet")
+    if view.owed:
+        owed = [(due.what, str(due.attempts), _when(due.due_in), due.note) for due in view.owed]
+        print_table(("still to be done", "attempts", "next", "why not yet"), owed, empty="")
     if view.problem is not None:
         show_problem(view.problem)
     if view.left_on_device:
@@ -43,3 +49,7 @@ async def show(negotiation: str, url: str, token: str | None, form: str) -> int:
         for command in view.left_on_device:
             click.echo(f"  {command}")
     return 0
+
+
+def _when(seconds: float) -> str:
+    return f"in {seconds:.1f} s" if seconds else "now"

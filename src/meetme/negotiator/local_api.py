@@ -16,6 +16,7 @@ from meetme.negotiator import logbook, store, wire
 from meetme.negotiator.circuits import attachment_unknown
 from meetme.negotiator.desk import Desk, negotiation_unknown
 from meetme.negotiator.facts import port_problems
+from meetme.negotiator.machine import NegotiationMachine, still_due
 from meetme.negotiator.negotiation import Attachment, Event, Negotiation
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.states import ENDED
@@ -34,6 +35,7 @@ from meetme.negotiator.views import (
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 from meetme.runtime.http import Access
+from meetme.runtime.ledger import Debt, Ledger
 from meetme.runtime.loop import Loop
 from meetme.runtime.sse import Bell, Page, StreamEvent, event_stream, last_event_id
 from meetme.runtime.tokens import Tokens
@@ -85,9 +87,12 @@ def add_routes(
 
     @app.get(NEGOTIATIONS + "/{id}", dependencies=read, tags=["negotiations"], summary="One negotiation")
     async def get_negotiation(id: Id, response: Response) -> NegotiationView:
-        n, last = await database.run(lambda tx: (_find(tx, id), logbook.last_told(tx, id)))
+        def read(tx: Connection) -> tuple[Negotiation, int, list[Debt]]:
+            return _find(tx, id), logbook.last_told(tx, id), Ledger().owed(tx, NegotiationMachine.name, str(id))
+
+        n, last, debts = await database.run(read)
         response.headers[LAST_EVENT] = str(last)
-        return view(n)
+        return view(n, still_due(debts, clock.now()))
 
     @app.delete(
         NEGOTIATIONS + "/{id}",

@@ -7,6 +7,7 @@ adds the effects owed. So nothing is ever answered, told or done that is not on 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 from uuid import UUID, uuid5
@@ -31,8 +32,8 @@ from meetme.negotiator.negotiation import (
 )
 from meetme.negotiator.protocol import claims, step
 from meetme.negotiator.states import State
-from meetme.negotiator.views import view
-from meetme.runtime.ledger import Cancelled, Owed, Step
+from meetme.negotiator.views import Due, view
+from meetme.runtime.ledger import Cancelled, Debt, Owed, Step
 
 ANSWER_SECONDS = 60.0
 """How long an answer says that it is good."""
@@ -173,3 +174,22 @@ def read_effect(kind: str, key: str, body: str) -> Effect:
         case "wake":
             return Wake(WAKES[facts["event"]], 0.0)
     raise LookupError(kind)
+
+
+def still_due(debts: Iterable[Debt], now: float) -> tuple[Due, ...]:
+    """What of a negotiation's debts a person wants to know: timers are none of it."""
+    return tuple(
+        Due(_named(debt), debt.attempts, debt.note, 0.0 if debt.owner else max(0.0, debt.due - now))
+        for debt in debts
+        if debt.kind != "wake"
+    )
+
+
+def _named(debt: Debt) -> str:
+    match read_effect(debt.kind, debt.key, debt.body):
+        case Send(type=kind):
+            return f"send {kind}"
+        case Program(verb=verb):
+            return f"router {verb}"
+        case _:
+            return debt.kind

@@ -131,6 +131,20 @@ def _choice(text: str | None, choices: Any, name: str, found: list[Problem]) -> 
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """Something that a negotiation still has to do: when it hangs, this says on what."""
+
+    what: str
+    """`send TYPE`, `router VERB` or `probe`."""
+    attempts: int
+    """How often it was tried in vain."""
+    note: str
+    """Why the last attempt was in vain; empty where there was none."""
+    due_in: float
+    """Seconds until it is tried next; 0 while it is being tried."""
+
+
+@dataclass(frozen=True, slots=True)
 class NegotiationView:
     """One negotiation, for people and for catalogues."""
 
@@ -148,6 +162,8 @@ class NegotiationView:
     """When it began at this side; the steps count from here."""
     steps: tuple[StepTime, ...] = ()
     left_on_device: tuple[str, ...] = ()
+    owed: tuple[Due, ...] = ()
+    """What it still has to do. Told where one negotiation is asked for, and nowhere else."""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -167,7 +183,7 @@ class NegotiationView:
         return self.agreement.side(self.role.other).prefixes if self.agreement else ()
 
 
-def view(n: Negotiation) -> NegotiationView:
+def view(n: Negotiation, owed: tuple[Due, ...] = ()) -> NegotiationView:
     """How `n` looks to people."""
     return NegotiationView(
         id=n.id,
@@ -183,6 +199,7 @@ def view(n: Negotiation) -> NegotiationView:
         started=datetime.fromtimestamp(n.started, UTC),
         steps=n.steps,
         left_on_device=n.left_on_device,
+        owed=owed,
     )
 
 

@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
+export PYTHON
 
 .DEFAULT_GOAL := help
+# Several goals under `make -j` share one environment: they wait for each other.
+.NOTPARALLEL:
 .PHONY: help demo test test-all check fix proto docs lock simulate clean
 
 ##@ Use
@@ -50,19 +53,20 @@ clean: ## Remove the environment and caches
 
 # --- set-up ------------------------------------------------------------------------------------------------------------
 
-$(VENV)/bin/python:
+# pip comes last into a new environment: where it is, nothing was interrupted half-way.
+$(BIN)/pip:
 	@scripts/system-packages.sh
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; $(PYTHON) is older. Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.runtime: requirements/runtime.lock pyproject.toml | $(VENV)/bin/python
+$(VENV)/.runtime: requirements/runtime.lock pyproject.toml | $(BIN)/pip
 	@echo "Installing what meetme needs into $(VENV) ..." >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@$(BIN)/python -m compileall -q src
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
+$(VENV)/.dev: requirements/dev.lock pyproject.toml | $(BIN)/pip
 	@echo "Installing what the tests need into $(VENV) ..." >&2
 	@scripts/system-packages.sh --tests
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock

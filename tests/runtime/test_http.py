@@ -15,7 +15,7 @@ from meetme.model.errors import Conflict, Exhausted, Fault, Refused, Unreachable
 from meetme.runtime.http import Access, build_app, build_metrics_app, build_peer_app
 from meetme.runtime.identity import create_identity
 from meetme.runtime.listener import listening, open_listener
-from meetme.runtime.telemetry import create_registry
+from meetme.runtime.telemetry import Registry
 from meetme.runtime.tls import Trust
 from meetme.runtime.tokens import Scope, Tokens
 
@@ -35,7 +35,7 @@ class Start:
 class Service:
     def __init__(self, **options) -> None:
         self.started: list[Start] = []
-        self.registry = create_registry()
+        self.registry = Registry()
         access = Access(Tokens.of({"reads-all-changes-all": Scope.WRITE, "only-reads": Scope.READ}))
         self.app = build_app(title="A <service>", version="1.2", registry=self.registry, **options)
 
@@ -204,9 +204,16 @@ async def test_metrics_count_requests_by_route_and_not_by_path(service: Service)
     assert 'meetme_http_request_seconds_count{method="GET",route="/things/{id}",status="200"} 2.0' in text
     assert 'route="none",status="404"' in text
     assert "nowhere" not in text
+    peer_app = build_peer_app(
+        title="peers", version="1", trust=Trust(create_identity("a"), Roster), registry=service.registry
+    )
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(peer_app), base_url="http://local") as client:
+        await client.post("/nothing")
     metrics_app = build_metrics_app(service.registry)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(metrics_app), base_url="http://local") as client:
-        assert "meetme_http_request_seconds" in (await client.get("/metrics")).text
+        text = (await client.get("/metrics")).text
+        assert 'meetme_http_request_seconds_count{method="GET",route="/things/{id}",status="200"} 2.0' in text
+        assert 'meetme_http_request_seconds_count{method="POST",route="none",status="404"} 1.0' in text
         assert (await client.get("/docs")).status_code == 404
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 import structlog
 
-from meetme.runtime.telemetry import LogFormat, configure_logging, correlated, correlation, create_registry
+from meetme.runtime.telemetry import LogFormat, Registry, configure_logging, correlated, correlation
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def test_a_traceback_shows_no_values(format: LogFormat) -> None:
 
 
 def test_a_registry_is_never_shared() -> None:
-    first, second = create_registry(), create_registry()
+    first, second = Registry(), Registry()
     assert first is not second
     assert first.get_sample_value("process_start_time_seconds") is not None
 

@@ -7,7 +7,7 @@ adds the effects owed. So nothing is ever answered, told or done that is not on 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 from uuid import UUID, uuid5
@@ -55,8 +55,10 @@ class NegotiationMachine:
 
     name = "negotiation"
 
-    def __init__(self, signer: Signer) -> None:
+    def __init__(self, signer: Signer, active: Callable[[float], None] = lambda _seconds: None) -> None:
+        """`active` is told, of every negotiation that becomes active, how many seconds that took."""
         self._signer = signer
+        self._active = active
 
     def load(self, tx: Connection, instance: str) -> Negotiation | None:
         """The negotiation as it is stored."""
@@ -79,6 +81,8 @@ class NegotiationMachine:
                 store.keep_generation(tx, n.circuit, n.generation)
             _tell(tx, before, n)
             _audit(tx, before, n, event, now)
+            if before is not None and before.state is not n.state and n.state is State.ACTIVE:
+                self._active(now - n.started)
         for answer in after.answers:
             store.put_answer(tx, n.peer, answer.to, wire.write_message(envelope(n, answer, now)))
 

@@ -19,6 +19,7 @@ from meetme.model.members import Roster
 from meetme.negotiator import host_probe, local_api, peers_api, store, wire
 from meetme.negotiator import negotiation as ev
 from meetme.negotiator.desk import Desk
+from meetme.negotiator.figures import StandingFigures, start_to_active
 from meetme.negotiator.host_probe import HostProbe
 from meetme.negotiator.inbox import Inbox
 from meetme.negotiator.machine import NegotiationMachine
@@ -38,7 +39,7 @@ from meetme.runtime.listener import Listener, open_listener
 from meetme.runtime.loop import Loop
 from meetme.runtime.peer_client import PeerClient
 from meetme.runtime.sse import Bell
-from meetme.runtime.telemetry import create_registry
+from meetme.runtime.telemetry import Registry
 from meetme.runtime.tls import Trust
 from meetme.runtime.tokens import Tokens
 
@@ -80,7 +81,9 @@ class NegotiatorService:
         self._side = Side(settings, trust, self._routers)
         self._bell = Bell()
         self._ledger = Ledger()
-        self._machine = NegotiationMachine(self._side)
+        self._registry = Registry()
+        self._registry.register(StandingFigures(database, self._ledger))
+        self._machine = NegotiationMachine(self._side, start_to_active(self._registry))
         self._client = PeerClient(trust)
         line = Line(self._client)
         performer = Performer(database, self._ledger, line, self._routers, self._side, clock, host)
@@ -91,7 +94,6 @@ class NegotiatorService:
         parts = (self._loop, self._ledger, self._machine, self._side, self._routers)
         self._desk = Desk(*parts, line, clock)
         self._inbox = Inbox(database, *parts, self._bell, clock)
-        self._registry = create_registry()
         ready: dict[str, Check] = {"database": self._database_answers, "loop": self._loop_runs}
         ready |= {f"configurator {router.name}": router.look for router in self._routers}
         self._local = build_app(
@@ -102,7 +104,9 @@ class NegotiatorService:
             registry=self._registry,
         )
         local_api.add_routes(self._local, tokens, self._desk, database, self._loop, self._routers, self._bell, clock)
-        self._peers = build_peer_app(title="MeetMe negotiator, for peers", version=__version__, trust=trust)
+        self._peers = build_peer_app(
+            title="MeetMe negotiator, for peers", version=__version__, trust=trust, registry=self._registry
+        )
         peers_api.add_routes(self._peers, self._inbox)
         self._trust = trust
         self._listeners: list[Listener] = []
@@ -111,6 +115,8 @@ class NegotiatorService:
         """Where the local API is, once started."""
         self.peers_url: str | None = None
         """Where peers reach it, once started; None: they do not."""
+        self.metrics_url: str | None = None
+        """Where figures are served without a token, once started; None: nowhere."""
 
     async def start(
         self, *, local: str | socket.socket | None = None, peers: str | socket.socket | None = None
@@ -147,6 +153,7 @@ class NegotiatorService:
             metrics = build_metrics_app(self._registry)
             flag = "--listen-metrics"
             self._listeners.append(await open_listener(metrics, self._settings.listen_metrics, flag=flag))
+            self.metrics_url = self._listeners[-1].url
 
     async def close(self) -> None:
         """Answer no more, give back what is under way. Agreements stay in force."""

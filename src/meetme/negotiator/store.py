@@ -190,6 +190,12 @@ def negotiations(tx: Connection) -> list[Negotiation]:
     return [wire.load_negotiation(body) for body in rows]
 
 
+def count_by_state(tx: Connection) -> dict[State, int]:
+    """How many negotiations there are in each state."""
+    query = select(NEGOTIATION.c.state, func.count().label("number")).group_by(NEGOTIATION.c.state)
+    return {State(row.state): row.number for row in tx.execute(query)}
+
+
 def live_with(tx: Connection, peer: str) -> int:
     """How many live negotiations there are with this peer."""
     query = select(func.count()).where(

@@ -8,12 +8,11 @@ import time
 from uuid import uuid4
 
 import structlog
-from prometheus_client import CollectorRegistry, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meetme.model.errors import Fault, InvalidInput, MeetMeError, TooLarge, Unreachable
 from meetme.runtime.problems import MEDIA_TYPE, internal_error, problem_document
-from meetme.runtime.telemetry import correlated, correlation
+from meetme.runtime.telemetry import Registry, correlated, correlation
 
 BODY_LIMIT = 64 * 1024
 BODY_SECONDS = 10.0
@@ -25,18 +24,10 @@ _SWALLOWED = 16 * BODY_LIMIT
 class Requests:
     """Gives every request a correlation id, a line in the log and its place in the metrics."""
 
-    def __init__(self, app: ASGIApp, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, app: ASGIApp, registry: Registry | None = None) -> None:
         self._app = app
         self._log = structlog.get_logger()
-        self._seconds: Histogram | None = None
-        if registry is not None:
-            self._seconds = Histogram(
-                "meetme_http_request_seconds",
-                "Time from request to answer.",
-                ("method", "route", "status"),
-                registry=registry,
-                buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
-            )
+        self._seconds = registry.request_seconds if registry is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""

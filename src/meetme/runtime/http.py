@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
@@ -24,7 +24,7 @@ from meetme.model.members import Member
 from meetme.runtime.apidocs import DOCS_POLICY, docs_page
 from meetme.runtime.gate import BodyLimit, ErrorGate, Requests
 from meetme.runtime.problems import MEDIA_TYPE, error_of_validation, problem_document
-from meetme.runtime.telemetry import correlation
+from meetme.runtime.telemetry import Registry, correlation
 from meetme.runtime.tls import Trust
 from meetme.runtime.tokens import Scope, Tokens
 
@@ -39,7 +39,7 @@ def build_app(
     version: str,
     description: str = "",
     ready: Mapping[str, Check] | None = None,
-    registry: CollectorRegistry | None = None,
+    registry: Registry | None = None,
 ) -> FastAPI:
     """The app of a local API: /healthz, /readyz, /metrics (with a registry), /openapi.json and /docs are there already.
 
@@ -70,26 +70,27 @@ def build_app(
     return app
 
 
-def build_peer_app(*, title: str, version: str, trust: Trust, registry: CollectorRegistry | None = None) -> FastAPI:
+def build_peer_app(*, title: str, version: str, trust: Trust, registry: Registry | None = None) -> FastAPI:
     """The app that other members talk to. Every route must take `PeerMember`; there is no page for strangers."""
     app = _app(title=title, version=version, description="", openapi_url=None, registry=registry)
     app.state.trust = trust
     return app
 
 
-def build_metrics_app(registry: CollectorRegistry) -> FastAPI:
+def build_metrics_app(registry: Registry) -> FastAPI:
     """/metrics alone, for --listen-metrics."""
     app = _app(title="metrics", version="1", description="", openapi_url=None, registry=None)
     add_metrics(app, registry)
     return app
 
 
-def add_metrics(app: FastAPI, registry: CollectorRegistry) -> None:
+def add_metrics(app: FastAPI, registry: Registry) -> None:
     """Serve what `registry` holds at /metrics."""
 
     @app.get("/metrics", tags=["service"], summary="Figures for Prometheus", response_class=Response)
     async def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        # In a thread: some of the figures are read from a database.
+        return Response(await asyncio.to_thread(generate_latest, registry), media_type=CONTENT_TYPE_LATEST)
 
 
 async def peer_member(request: Request) -> Member:
@@ -146,9 +147,7 @@ def problem_response(error: MeetMeError) -> JSONResponse:
     return JSONResponse(document, document["status"], headers, MEDIA_TYPE)
 
 
-def _app(
-    *, title: str, version: str, description: str, openapi_url: str | None, registry: CollectorRegistry | None
-) -> FastAPI:
+def _app(*, title: str, version: str, description: str, openapi_url: str | None, registry: Registry | None) -> FastAPI:
     app = FastAPI(
         title=title,
         version=version,

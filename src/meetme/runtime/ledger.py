@@ -127,6 +127,7 @@ _OWED = text(
     "SELECT key, kind, body, due, owner, attempts, note FROM runtime_effect"
     " WHERE machine = :machine AND instance = :instance ORDER BY id"
 )
+_COUNT = text("SELECT kind, count(*) AS number FROM runtime_effect WHERE machine = :machine GROUP BY kind")
 _NEXT_DUE = text("SELECT min(due) FROM runtime_effect WHERE machine = :machine")
 # PostgreSQL runs several transactions at a time; one instance takes one event at a time on either database.
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:machine || ' ' || :instance, 0))")
@@ -181,6 +182,10 @@ class Ledger:
     def owed(self, tx: Connection, machine_name: str, instance: str) -> list[Debt]:
         """Everything one instance owes, oldest first."""
         return [Debt(*row) for row in tx.execute(_OWED, {"machine": machine_name, "instance": instance})]
+
+    def count_by_kind(self, tx: Connection, machine_name: str) -> dict[str, int]:
+        """How many effects of each kind are owed."""
+        return {row.kind: row.number for row in tx.execute(_COUNT, {"machine": machine_name})}
 
     def next_due(self, tx: Connection, machine_name: str, now: float) -> float | None:
         """When there is something to lease: `now` if there already is, None if nothing is owed at all."""

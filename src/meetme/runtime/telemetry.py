@@ -14,7 +14,7 @@ from typing import TextIO
 from uuid import uuid4
 
 import structlog
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, GCCollector, Histogram, PlatformCollector, ProcessCollector
 from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.typing import Processor
 
@@ -77,10 +77,19 @@ def correlation() -> str | None:
     return id if isinstance(id, str) else None
 
 
-def create_registry() -> CollectorRegistry:
-    """A registry for one service, with the figures of the process in it. Not the global one of the library."""
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)
-    return registry
+class Registry(CollectorRegistry):
+    """The figures of one service: of its process, of its requests, and its own. Not the library's global one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        ProcessCollector(registry=self)
+        PlatformCollector(registry=self)
+        GCCollector(registry=self)
+        self.request_seconds = Histogram(
+            "meetme_http_request_seconds",
+            "Time from request to answer.",
+            ("method", "route", "status"),
+            registry=self,
+            buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+        )
+        """Of every app of the service."""

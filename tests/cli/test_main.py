@@ -115,3 +115,65 @@ def _raiser(error: BaseException):  # type: ignore[no-untyped-def]
         raise error
 
     return main
+
+
+@pytest.fixture
+def columns(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setenv("COLUMNS", "80")
+    return monkeypatch
+
+
+ID = "0b5c3f5e-6a1c-4d7e-9a47-3c1f0e6f2d11"
+
+
+def table(capsys: pytest.CaptureFixture[str], columns: tuple[str, ...], *rows: tuple[str, ...]) -> list[str]:
+    output.print_table(columns, rows, empty="nothing")
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_table_without_names_has_no_head(columns: object, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table(capsys, ("", ""), ("python", "3.12"), ("labs", "no")) == ["python   3.12", "labs     no"]
+
+
+def test_a_table_has_a_head_and_no_blank_edges(columns: object, capsys: pytest.CaptureFixture[str]) -> None:
+    head, line, row = table(capsys, ("name", "state"), ("one", "active"))
+    assert head.split() == ["name", "state"]
+    assert set(line) == {"─"}
+    assert row.split() == ["one", "active"]
+
+
+def test_long_texts_fold_between_words(columns: object, capsys: pytest.CaptureFixture[str]) -> None:
+    said = table(capsys, ("id", "why"), (ID, "the peer has answered that it cannot be reached by anybody today"))
+    assert max(map(len, said)) <= 80
+    assert ID in said[2]
+    assert " ".join(line.removeprefix(ID).strip() for line in said[2:]).startswith("the peer has answered that it")
+
+
+def test_what_does_not_fit_becomes_a_block_for_each_row(columns: object, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("id", "peer", "circuit", "state")
+    first, second = (ID, "csp-b", f"direct:{ID}", "active"), (ID[::-1], "csp-c", "short", "failed")
+    said = table(capsys, names, first, second)
+    wanted = [*zip(names, first, strict=True), *zip(names, second, strict=True)]
+    assert [tuple(line.split()) for line in said if line] == wanted
+    assert said[4] == ""
+
+
+def test_into_a_pipe_nothing_is_folded(columns: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    columns.delenv("COLUMNS")
+    said = table(capsys, ("id", "why"), (ID, "word " * 60 + "end"))
+    assert len(said) == 3
+    assert said[2].endswith("word end")
+
+
+def test_cells_are_shown_as_they_are(columns: object, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table(capsys, ("", ""), ("csp-b", "https://[fe80::1]:8470"))[0].endswith("https://[fe80::1]:8470")
+
+
+def test_no_colour_against_no_color(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("click.utils.should_strip_ansi", lambda stream, color: color is False)
+    explained = InvalidInput("code", "what: must be so")
+    output.explain(explained)
+    assert "\x1b[" in capsys.readouterr().err
+    monkeypatch.setenv("NO_COLOR", "1")
+    output.explain(explained)
+    assert "\x1b[" not in capsys.readouterr().err

@@ -12,6 +12,8 @@ import click
 from meetme.cli.output import asynchronous, format_option
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from meetme.model.intent import Capabilities
 
 
@@ -57,8 +59,10 @@ async def doctor(driver: str, inside: bool, form: str) -> int:
     return 0 if good else 1
 
 
-def _mark(finding: Finding) -> str:
-    return "[green]yes[/]" if finding.ok else "[red]no[/]" if finding.needed else "[yellow]no[/]"
+def _mark(finding: Finding) -> Text:
+    from rich.text import Text
+
+    return Text("yes", "green") if finding.ok else Text("no", "red" if finding.needed else "yellow")
 
 
 def _python() -> Finding:

@@ -170,17 +170,18 @@ def verify(name: str, file: str | None, form: str) -> int:
     else:
         rows = [
             (
-                each.name,
                 "ok" if each.ok else "FAILED",
-                f"{each.source} to {each.to}",
+                each.name,
                 f"{each.proto} {each.address or ''}".strip(),
                 f"{each.received} of {each.sent}",
                 each.seen_as or "",
-                each.why,
             )
             for each in report.checks
         ]
-        print_table(["check", "", "from to", "packets", "arrived", "seen as", "why"], rows, empty="no checks")
+        print_table(("", "check", "packets", "arrived", "seen as"), rows, empty="no checks")
+        for each in report.checks:
+            if not each.ok:
+                click.echo(f"FAILED {each.name} ({each.source} to {each.to}): {each.why}")
     return 0 if report.ok else 1
 
 

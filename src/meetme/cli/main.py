@@ -6,6 +6,7 @@ cannot be reached; 130 interrupted, cleaned up. Data goes to stdout, progress an
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -92,7 +93,9 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run `meetme ARGUMENTS` and give the exit status; what went wrong is on stderr."""
     try:
-        result = cli.main(args=arguments, prog_name="meetme", standalone_mode=False)
+        # https://no-color.org: click itself only asks whether it writes to a terminal
+        colour = False if os.environ.get("NO_COLOR") else None
+        result = cli.main(args=arguments, prog_name="meetme", standalone_mode=False, color=colour)
         return result if isinstance(result, int) else 0
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)

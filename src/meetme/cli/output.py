@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
@@ -29,7 +30,7 @@ from meetme.model.errors import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.text import Text
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,6 +49,9 @@ EXIT_STATUS: dict[type[MeetMeError], int] = {
     Unreachable: 4,
     DeviceFailed: 1,
 }
+
+_ENDLESS = 10_000
+"""Columns of what is no terminal."""
 
 WHOSE = {Fault.LOCAL: "", Fault.REMOTE: "the other side: ", Fault.DEVICE: "the device: "}
 
@@ -69,30 +73,44 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def console(*, err: bool = False) -> Console:
-    """A rich console; colours only on a terminal and never against NO_COLOR."""
-    from rich.console import Console
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, empty: str) -> None:
+    """A table on stdout; `empty` is what to say where there is no row. Columns without names get no head.
 
-    return Console(stderr=err, highlight=False, soft_wrap=not (sys.stderr if err else sys.stdout).isatty())
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str, title: str | None = None) -> None:
-    """A table on stdout; `empty` is what to say where there is no row."""
+    On a terminal that is too narrow even for the longest words, each row becomes a block of lines, one a column.
+    Into a file or a pipe a line is as long as it has to be.
+    """
     from rich import box
-    from rich.table import Table
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Column, Table
+    from rich.text import Text
 
-    table = Table(*columns, box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    if table.row_count == 0:
+    cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    if not cells:
         click.echo(empty, err=True)
         return
-    console().print(table)
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(highlight=False, width=None if known else _ENDLESS)
+    heads = (Column(name, overflow="fold") for name in columns)
+    table = Table(*heads, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=any(columns))
+    for row in cells:
+        table.add_row(*row)
+    if Measurement.get(console, console.options.update(max_width=_ENDLESS), table).minimum > console.width:
+        table = Table(box=None, show_edge=False, pad_edge=False, show_header=False)
+        for number, row in enumerate(cells):
+            if number:
+                table.add_row()
+            for name, cell in zip(columns, row, strict=True):
+                if cell:
+                    table.add_row(name, cell)
+    with console.capture() as captured:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def show_problem(problem: Problem) -> None:
     """An error on stderr: whose fault, the fact, the code; on the next line the next step."""
-    click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+    click.secho("error: ", fg="red", bold=True, nl=False, err=True, color=False if os.environ.get("NO_COLOR") else None)
     click.echo(f"{WHOSE[problem.fault]}{problem.text}  [{problem.code}]", err=True)
     if problem.hint:
         click.echo(f"  {problem.hint}", err=True)
@@ -103,7 +121,6 @@ def explain(error: Exception) -> int:
     if isinstance(error, MeetMeError):
         show_problem(error.problem)
         return EXIT_STATUS.get(type(error), 1)
-    import os
     import traceback
 
     if os.environ.get("MEETME_DEBUG"):

@@ -25,7 +25,7 @@ from meetme.model import errors
 from meetme.model.errors import MeetMeError, Problem
 
 T = TypeVar("T")
-_NEWNS, _NEWNET = 0x20000, 0x40000000
+_FS, _NEWNS, _NEWNET = 0x200, 0x20000, 0x40000000
 
 
 def why_not() -> str | None:
@@ -38,6 +38,9 @@ def why_not() -> str | None:
 
 def _enter(pid: int, *, mounts: bool) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
+    # A library may have started threads in the forked process (gRPC does): who shares its root cannot change mounts.
+    if libc.unshare(_FS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare of the root")
     for name, kind in (("net", _NEWNET), *((("mnt", _NEWNS),) if mounts else ())):
         descriptor = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY)
         try:

@@ -9,8 +9,9 @@ from meetme.model.agreement import AgreedSide, Agreement, LinkKind, Role
 
 def agreement_lines(agreement: Agreement, *, me: str | None = None) -> Iterator[str]:
     """The agreement as lines of text, seen from `me` where that is one of the two."""
-    for role in Role:
-        owner, viewer = agreement.side(role), agreement.side(role.other)
+    viewers = sorted(Role, key=lambda role: agreement.side(role).member != me)  # what you reach comes first
+    for role in viewers:
+        owner, viewer = agreement.side(role.other), agreement.side(role)
         yield from _reach_lines(owner, viewer, agreement, me)
     link = agreement.link
     if link.kind is LinkKind.UNNUMBERED:

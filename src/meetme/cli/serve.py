@@ -116,7 +116,8 @@ async def _configurator(
     from meetme.runtime.grpc import in_the_clear
 
     settings = _resolve(ConfiguratorSettings, "configurator", file, flags)
-    tls = None if in_the_clear(settings.listen) else _configurator_tls(settings, member)
+    clear = in_the_clear(settings.listen) and not settings.clients
+    tls = None if clear else _configurator_tls(settings, member)
     database = Database.open(settings.database or _database("configurator"))
     running.push_async_callback(database.close)
     service = ConfiguratorService(load_driver(settings.driver), database, SystemClock())

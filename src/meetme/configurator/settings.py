@@ -10,7 +10,7 @@ DEFAULT_LISTEN = "127.0.0.1:8475"
 
 @dataclass(frozen=True, slots=True)
 class ConfiguratorSettings:
-    """Names are those of the flags. Beyond loopback, `key`, `certificate` and `clients` are needed."""
+    """Names are those of the flags. Beyond loopback it is mutual TLS; `key`, `certificate` and `clients` say whose."""
 
     driver: str = "linux"
     listen: str = DEFAULT_LISTEN
@@ -20,4 +20,4 @@ class ConfiguratorSettings:
     """None: the member's."""
     certificate: Path | None = None
     clients: tuple[Path, ...] = ()
-    """Certificates of those who may call. Empty: whoever has the member's own."""
+    """Certificates of those who may call. Empty: whoever has the member's own; on loopback, everybody in the clear."""

@@ -25,13 +25,14 @@ from meetme.negotiator.inbox import Inbox
 from meetme.negotiator.machine import NegotiationMachine
 from meetme.negotiator.negotiation import Event, Negotiation
 from meetme.negotiator.performer import Performer
+from meetme.negotiator.router_tls import router_tls
 from meetme.negotiator.routers import Opener, Router, Routers
 from meetme.negotiator.settings import Configurator, NegotiatorSettings
 from meetme.negotiator.side import Line, Side
 from meetme.negotiator.states import Device, State
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database, migrate
-from meetme.runtime.grpc import Tls, in_the_clear
+from meetme.runtime.grpc import Tls
 from meetme.runtime.http import Check, build_app, build_metrics_app, build_peer_app
 from meetme.runtime.identity import Identity
 from meetme.runtime.ledger import Ledger
@@ -66,7 +67,7 @@ class NegotiatorService:
         openers: Mapping[str, Opener] | None = None,
         host: HostProbe | None = host_probe.ask,
     ) -> None:
-        """`openers`: how to reach each router by name, if not by the settings' targets. Raises InvalidInput.
+        """`openers`: how to reach each router by name, if not by the settings' targets. Raises NotFound, InvalidInput.
 
         `host`: how this host asks addresses where a router's configurator cannot probe.
         """
@@ -76,7 +77,9 @@ class NegotiatorService:
         self._clock = clock
         self._log = structlog.get_logger().bind(service="negotiator")
         trust = Trust(identity, roster)
-        openers = openers or {c.name: _opener(c, identity) for c in settings.configurator}
+        if openers is None:
+            tls = router_tls(settings, identity)
+            openers = {c.name: _opener(c, tls[c.name]) for c in settings.configurator}
         self._routers = Routers({name: Router(name, opener, clock) for name, opener in openers.items()})
         self._side = Side(settings, trust, self._routers)
         self._bell = Bell()
@@ -235,11 +238,8 @@ def _settled(n: Negotiation) -> bool:
     return n.state is State.ACTIVE and n.device is Device.CONFIRMED
 
 
-def _opener(configurator: Configurator, identity: Identity) -> Opener:
+def _opener(configurator: Configurator, tls: Tls | None) -> Opener:
     async def connect() -> RouterControl:
-        tls = None
-        if not in_the_clear(configurator.target):
-            tls = Tls(identity.key, identity.certificate, (identity.certificate,), name=identity.member)
         return await open_configurator(configurator.target, tls)
 
     return connect

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from meetme.model.addresses import Address, Prefix, parse_address, parse_prefix
 from meetme.model.agreement import MemberId
@@ -53,6 +54,8 @@ class NegotiatorSettings:
     private_networks: tuple[Prefix, ...] = setting(parse_prefix)
     negotiated_networks: tuple[Prefix, ...] = setting(parse_prefix)
     configurator: tuple[Configurator, ...] = setting(parse_configurator)
+    configurator_certificates: tuple[Path, ...] = ()
+    """PEM files: of the configurators with an identity of their own, each under its name. The others: the member's."""
     in_use: tuple[Prefix, ...] = setting(parse_prefix, default=())
     """Prefixes in use that the routers cannot tell."""
     probe_address: Address | None = setting(parse_address, default=None)

@@ -173,6 +173,20 @@ def load_certificate(pem: bytes) -> x509.Certificate:
         ) from None
 
 
+def read_certificates(path: Path, *, field: str) -> tuple[bytes, ...]:
+    """Every certificate of a PEM file. Raises NotFound `certificate_missing`, InvalidInput `certificate_malformed`."""
+    try:
+        pem = path.read_bytes()
+    except OSError as error:
+        raise NotFound(
+            "certificate_missing",
+            f"{field}: must be files that can be read ('{path}': {error.strerror})",
+            hint="copy certificate.pem from the machine that it is of; its key stays there",
+            field=field,
+        ) from None
+    return split_certificates(pem)
+
+
 def split_certificates(pem: bytes) -> tuple[bytes, ...]:
     """Every certificate of a PEM file by itself. Raises InvalidInput `certificate_malformed`."""
     try:

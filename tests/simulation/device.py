@@ -133,7 +133,9 @@ class Configurator(Process):
         await self._pause(circuit)
         if carried.get(circuit) != kept.wanted or circuit in carried:
             self.crash_point("after an order was written down, before the device was touched")
-            if self.world.strikes("device fails", f"{self.name} {circuit}"):
+            final = kept.state is LinkState.CONFIRMED
+            fails = final and self.world.strikes("device fails to restore", f"{self.name} {circuit}")
+            if fails or self.world.strikes("device fails", f"{self.name} {circuit}"):
                 raise DeviceFailed("device_failed", "the device refused")
             if self.would_crash("half-way through a change of the device"):
                 self.carry(circuit, None)
@@ -244,9 +246,10 @@ class ConfiguratorLine:
     async def _call(self, what: str, order: Callable[[Configurator], Coroutine[Any, Any, T]]) -> T:
         world, where = self._world, f"{self._member} orders {what}"
         reply: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        lost = world.strikes("lose order", where) or world.strikes(f"lose order to {what.split()[0]}", where)
+        verb = what.split()[0]
+        lost = world.strikes("lose order", where) or f"order to {verb}" in world.muted
         delay = world.chance.amount(where, 0.001, 0.005)
-        if world.strikes("delay order", where):
+        if world.strikes("delay order", where) or world.strikes(f"delay order to {verb}", where):
             delay += world.chance.amount(f"late {where}", 0.5, 20.0)
         if not lost:
             world.later(delay, lambda: self._arrive(where, order, reply))

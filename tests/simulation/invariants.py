@@ -19,7 +19,13 @@ from meetme.negotiator.intents import link_intent
 from meetme.negotiator.machine import NegotiationMachine
 from meetme.negotiator.messages import MessageType
 from meetme.negotiator.negotiation import Negotiation
-from meetme.negotiator.reactions import DECIDE_SECONDS, DEVICE_CONFIRM_SECONDS, HOLD_SECONDS, PROPOSE_SECONDS
+from meetme.negotiator.reactions import (
+    COMMIT_SECONDS,
+    DECIDE_SECONDS,
+    DEVICE_CONFIRM_SECONDS,
+    HOLD_SECONDS,
+    PROPOSE_SECONDS,
+)
 from meetme.negotiator.states import ENDED, Device, State
 from meetme.runtime.ledger import Ledger
 
@@ -35,7 +41,7 @@ RECOVERY_SECONDS = 50.0
 WAITING = {
     State.PROPOSED: PROPOSE_SECONDS + HOLD_SECONDS,
     State.HELD: HOLD_SECONDS,
-    State.COMMITTED: DECIDE_SECONDS,
+    State.COMMITTED: COMMIT_SECONDS,
 }
 BEFORE_THE_DECISION = {State.PROPOSED, State.HELD, State.COMMITTED, State.REFUSED, State.SUPERSEDED, State.FAILED}
 

@@ -104,6 +104,7 @@ class Member:
     negotiator: Negotiator | None = None
     configurator: Configurator | None = None
     lives: int = 0
+    slow_disk: bool = False
     known: dict[UUID, Negotiation] = field(default_factory=dict)
     """What was committed last, as read back from the store in the transaction that wrote it."""
     claims: dict[UUID, set[tuple[str, str]]] = field(default_factory=dict)
@@ -127,8 +128,8 @@ class Storage:
     async def run(self, f: Callable[[Connection], T]) -> T:
         """As `Database.run`."""
         process = self._process
-        slow = process.world.strikes("slow disk", process.name)
-        await asyncio.sleep(process.world.chance.amount(process.name, 0.1, 4.0) if slow else 0.0005)
+        slow = process.member.slow_disk or process.world.strikes("slow disk", process.name)
+        await asyncio.sleep(process.world.chance.amount(process.name, 0.5, 5.0) if slow else 0.0005)
         process.crash_point("before a transaction")
         changed: dict[UUID, str] = {}
         claims: list[tuple[str, str, str]] = []

@@ -192,16 +192,6 @@ class TerminateAnsweredBeforeRemoval(NegotiationMachine):
 
 
 @mutant("machine")
-class GlareIgnored(NegotiationMachine):
-    """Both negotiations for one circuit go on."""
-
-    def step(self, state: Negotiation | None, event: Event) -> Step[Negotiation]:
-        if isinstance(event, ev.ProposeReceived):
-            event = replace(event, rival=None)
-        return super().step(state, event)
-
-
-@mutant("machine")
 class UnknownThereIsEndedHere(NegotiationMachine):
     """A peer that has lost its database takes the agreement with it."""
 

@@ -40,7 +40,8 @@ class PeerWire:
             raise unreachable()
         reply: asyncio.Future[object | None] = asyncio.get_running_loop().create_future()
         for copy in range(2 if world.strikes("repeat", where) else 1):
-            if world.strikes("lose request", where) or world.strikes(f"lose {message.type}", where):
+            muted = message.type in world.muted or world.strikes(f"lose {message.type}", where)
+            if muted or world.strikes("lose request", where):
                 continue
             delay = world.chance.amount(where, 0.002, 0.03)
             if copy or world.strikes("delay", where):

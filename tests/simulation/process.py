@@ -34,7 +34,9 @@ class Process:
     def would_crash(self, point: str) -> bool:
         """Whether the process dies at this point. Points are counted: every one has to be reached."""
         self.world.reached(point)
-        return self.alive and self.world.strikes(self.trouble, f"{self.name} {point}")
+        where = f"{self.name} {point}"
+        ill = self.name in self.world.ill and self.world.strikes("crash when ill", where)
+        return ill or (self.alive and self.world.strikes(self.trouble, where))
 
     def crash_point(self, point: str) -> None:
         """Here the process may die."""

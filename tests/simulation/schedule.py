@@ -60,7 +60,7 @@ class Schedule:
 def draw(seed: int) -> Schedule:
     """The schedule of a seed. Plots take turns, so that a few seeds already meet every kind of trouble."""
     random = Random(seed)
-    plot = PLOTS[seed % len(PLOTS)](random)
+    plot = PLOTS[seed % len(PLOTS)](random, seed // len(PLOTS))
     both = (ALFA, BRAVO)
     return Schedule(
         seed,
@@ -98,7 +98,7 @@ def _some(random: Random, *kinds: str) -> dict[str, float]:
     return {kind: TROUBLE[kind] * random.choice([0.3, 1.0]) for kind in kinds}
 
 
-def _storm(random: Random) -> Plot:
+def _storm(random: Random, turn: int) -> Plot:
     """Anything, at any time."""
     actions = []
     for _ in range(random.choice([1, 1, 2, 3])):
@@ -116,7 +116,7 @@ def _storm(random: Random) -> Plot:
     return Plot(actions, _some(random, *random.sample(sorted(TROUBLE), random.choice([0, 1, 2, 3, 5]))))
 
 
-def _glare(random: Random) -> Plot:
+def _glare(random: Random, turn: int) -> Plot:
     """Both start at once, for one circuit or for two, and there may not be enough for both."""
     circuits = sorted(CIRCUITS)
     actions = [Action(1.0 + random.uniform(0, 0.03), "start", who, random.choice(circuits)) for who in (ALFA, BRAVO)]
@@ -124,49 +124,71 @@ def _glare(random: Random) -> Plot:
     return Plot(actions, _some(random, *random.sample(["delay", "repeat", "lose answer", "slow disk"], 1)), 2.0)
 
 
-def _last_words(random: Random) -> Plot:
+LAST_WORDS: tuple[tuple[str | None, dict[str, float]], ...] = (
+    ("order to confirm", {"lose confirm's answer": 1.0, "lose query": 1.0, "device fails to restore": 0.7}),
+    ("order to confirm", {"device fails to restore": 0.7}),
+    (None, {"lose confirm's answer": 1.0, "lose query": 1.0}),
+    (None, {"lose terminate": 1.0}),
+    (None, {"lose confirm": 1.0}),
+    (None, {"lose confirm's answer": 1.0}),
+)
+"""What is muted for a minute, and what is lost all the time."""
+
+
+def _last_words(random: Random, turn: int) -> Plot:
     """What is said last does not arrive, for longer than any deadline."""
     at, circuit = random.uniform(0, 1), _where(random)
-    actions = [Action(at, "start", _who(random), circuit)]
-    lost = random.choice(["confirm", "confirm's answer", "terminate", "order to confirm"])
-    rates = {f"lose {lost}": 1.0}
-    if lost == "terminate" or random.random() < 0.3:
-        after = random.choice([random.uniform(0, 0.2), random.uniform(0.5, 5)])
+    muted, rates = LAST_WORDS[turn % len(LAST_WORDS)]
+    actions = [Action(at, "start", ALFA, circuit)]
+    if muted is not None:
+        actions.append(Action(0.0, f"mute {muted}", ALFA, circuit, random.uniform(48, 60)))
+    if "lose terminate" in rates:
+        early = turn // len(LAST_WORDS) % 2 == 0
+        after = random.uniform(0, 0.05) if early else random.uniform(0.5, 5)
         actions.append(Action(at + after, "terminate", _who(random), circuit))
-    if lost == "order to confirm":
-        rates |= {"lose confirm's answer": float(random.random() < 0.7), "device fails": random.choice([0.0, 0.5])}
-    return Plot(actions, rates, 85.0)
+    elif turn % 3 == 2:
+        actions.append(Action(at + random.uniform(0.5, 29), "terminate", (ALFA, BRAVO)[turn % 2], circuit))
+    return Plot(actions, dict(rates), 85.0)
 
 
-def _crashes(random: Random) -> Plot:
-    """The negotiators die again and again."""
+def _crashes(random: Random, turn: int) -> Plot:
+    """The negotiators die again and again: from the beginning, or only once it is taken back."""
     at, circuit = random.uniform(0, 1), _where(random)
     actions = [Action(at, "start", _who(random), circuit)]
-    actions.append(Action(at + random.choice([0.1, 0.5, 5.0, 32.0]), "terminate", _who(random), circuit))
+    ended = at + random.choice([0.1, 0.5, 5.0, 32.0])
+    actions.append(Action(ended, "terminate", _who(random), circuit))
+    if turn % 2 == 0:
+        actions += [Action(ended + 0.002, "fall ill", who, circuit, 15.0) for who in (ALFA, BRAVO)]
+        return Plot(actions, {"crash when ill": 0.2}, 15.0)
     return Plot(actions, {"crash": random.choice([0.03, 0.08])}, 5.0)
 
 
-def _device_trouble(random: Random) -> Plot:
+def _device_trouble(random: Random, turn: int) -> Plot:
     """The configurators die and the devices fail."""
     at, circuit = random.uniform(0, 1), _where(random)
     actions = [Action(at, "start", _who(random), circuit)]
     actions.append(Action(at + random.choice([0.1, 0.5, 5.0, 32.0]), "terminate", _who(random), circuit))
-    rates = {"crash at an order": random.choice([0.1, 0.3])}
-    return Plot(actions, rates | _some(random, random.choice(["device fails", "slow device", "lose order's answer"])))
+    if random.random() < 0.3:
+        actions.append(Action(at + random.uniform(0.2, 2), "release", _who(random), circuit))
+    kind = ("crash at an order", "device fails")[turn % 2]
+    return Plot(actions, {kind: 0.3} | _some(random, random.choice(["slow device", "lose order's answer"])))
 
 
-def _nobody_home(random: Random) -> Plot:
+def _nobody_home(random: Random, turn: int) -> Plot:
     """A negotiator dies in the middle and stays away for longer than the device waits."""
     at, circuit = random.uniform(0, 1), _where(random)
-    who, away = _who(random), random.uniform(70, 100)
-    actions = [Action(at, "start", _who(random), circuit)]
-    actions.append(Action(at + random.uniform(0.1, 0.35), "kill negotiator", who, circuit, away))
-    if random.random() < 0.6:
-        actions.append(Action(at + random.uniform(0.5, 30), "kill configurator", who, circuit, random.uniform(0.1, 20)))
+    away = random.uniform(90, 105)
+    actions = [Action(at, "start", ALFA, circuit)]
+    if turn % 2 == 0:
+        actions.append(Action(0.0, "mute confirm", ALFA, circuit, 60.0))
+        actions.append(Action(at + random.uniform(0.3, 4), "kill negotiator", BRAVO, circuit, away))
+        actions.append(Action(at + random.uniform(5, 35), "kill configurator", BRAVO, circuit, random.uniform(0.1, 10)))
+    else:
+        actions.append(Action(at + random.uniform(0.1, 0.2), "kill negotiator", _who(random), circuit, away))
     return Plot(actions, {}, 100.0)
 
 
-def _lost_database(random: Random) -> Plot:
+def _lost_database(random: Random, turn: int) -> Plot:
     """An agreement stands, and one side's disk breaks."""
     circuit = _where(random)
     actions = [Action(0.1, "start", _who(random), circuit)]
@@ -175,35 +197,55 @@ def _lost_database(random: Random) -> Plot:
     return Plot(actions, _some(random, random.choice(["lose request", "lose answer"])), 40.0)
 
 
-def _regret(random: Random) -> Plot:
+def _regret(random: Random, turn: int) -> Plot:
     """Somebody takes it back while it is being made."""
     at, circuit = random.uniform(0, 1), _where(random)
     actions = [Action(at, "start", _who(random), circuit)]
+    actions.append(Action(at + random.uniform(2, 15), "start", _who(random), circuit))
+    if turn % 2 == 0:  # an order is overtaken by the one that takes it back
+        who = _who(random)
+        actions.append(Action(at + random.uniform(0.11, 0.2), "kill negotiator", who, circuit, 0.1))
+        actions.append(Action(at + random.uniform(0.4, 1.5), "terminate", who, circuit))
+        return Plot(actions, {"delay order to apply": 0.8}, 25.0)
     times = random.choice([1, 2])
     actions += [Action(at + random.uniform(0.0, 0.3), "terminate", _who(random), circuit) for _ in range(times)]
     if random.random() < 0.3:
         actions.append(Action(at + random.uniform(0.2, 0.6), "release", _who(random), circuit))
-    actions.append(Action(at + random.uniform(1, 15), "start", _who(random), circuit))
-    kinds = ["delay order", "slow device", "delay", "repeat", "lose order's answer"]
+    kinds = ["slow device", "delay", "repeat", "lose order's answer"]
     return Plot(actions, _some(random, *random.sample(kinds, 2)), 25.0)
 
 
-def _silence(random: Random) -> Plot:
+def _silence(random: Random, turn: int) -> Plot:
     """The members cannot reach each other, from some moment on; or the circuit carries nothing."""
     at, circuit = random.uniform(0, 1), _where(random)
-    what = random.choice(["cut the way to the peer", "cut the way to the peer", "darken"])
-    actions = [Action(at, "start", _who(random), circuit)]
-    when = at + random.choice([random.uniform(0, 0.3), random.uniform(5, 29)])
-    actions.append(Action(when, what, ALFA, circuit, random.uniform(20, 80)))
-    if random.random() < 0.5:
-        actions.append(Action(when + random.uniform(0, 10), "terminate", _who(random), circuit))
-    return Plot(actions, {}, 75.0)
+    who = _who(random)
+    actions = [Action(at, "start", who, circuit)]
+    match turn % 4:
+        case 0:  # while the offer is made, for longer than anybody waits; somebody loses patience
+            actions.append(Action(at + random.uniform(0, 0.04), "cut the way to the peer", who, circuit, 110.0))
+            actions.append(Action(at + random.uniform(20, 60), "release", who, circuit))
+        case 1:
+            seconds = random.uniform(20, 80)
+            actions.append(Action(at + random.uniform(0, 0.3), "cut the way to the peer", who, circuit, seconds))
+        case 2:
+            seconds = random.uniform(40, 80)
+            actions.append(Action(at + random.uniform(1, 29), "cut the way to the peer", who, circuit, seconds))
+            actions.append(Action(at + random.uniform(29, 40), "terminate", _who(random), circuit))
+            actions.append(Action(at + random.uniform(40, 60), "release", _who(random), circuit))
+        case _:
+            when = random.choice([random.uniform(0, 0.3), random.uniform(28, 32)])
+            actions.append(Action(at + when, "darken", who, circuit, random.uniform(20, 80)))
+    return Plot(actions, {}, 100.0)
 
 
-def _too_late(random: Random) -> Plot:
+def _too_late(random: Random, turn: int) -> Plot:
     """What decides arrives when the time is just over."""
     at, circuit = random.uniform(0, 1), _where(random)
-    actions = [Action(at, "start", _who(random), circuit)]
+    actions = [Action(at, "start", ALFA, circuit)]
+    if turn % 2 == 0:
+        actions.append(Action(at, "mute confirm", ALFA, circuit, random.uniform(28.0, 33.0)))
+        actions.append(Action(at + 29.0, "slow disk", BRAVO, circuit, 15.0))
+        return Plot(actions, {}, 20.0)
     away = random.uniform(29.5, 31.5)
     actions.append(Action(at + random.uniform(0.15, 0.3), "kill negotiator", _who(random), circuit, away))
     return Plot(actions, {"slow disk": random.choice([0.1, 0.3])}, 40.0)

@@ -94,6 +94,10 @@ class World:
     members: dict[MemberId, Member] = field(default_factory=dict)
     cut: bool = False
     dark: set[str] = field(default_factory=set)
+    muted: set[str] = field(default_factory=set)
+    """Messages and orders that do not arrive at present."""
+    ill: set[str] = field(default_factory=set)
+    """Processes that die easily at present."""
     crossed: set[UUID] = field(default_factory=set)
     ever_active: set[tuple[MemberId, UUID]] = field(default_factory=set)
     committed_at: dict[tuple[MemberId, UUID], float] = field(default_factory=dict)
@@ -188,8 +192,10 @@ class World:
         self._healed = self.chance.calm = True
         self.cut = False
         self.dark.clear()
+        self.muted.clear()
         self._change()
         for member in self.members.values():
+            member.slow_disk = False
             self._start_processes(member)
 
     async def _settle(self, what: str, wrong: Callable[[], Iterable[str]]) -> None:
@@ -206,11 +212,14 @@ class World:
             yield from invariants.nothing_is_left(self, member)
 
     async def _end_everything(self) -> None:
-        for member in self.members.values():
-            for id, n in list(member.known.items()):
-                if n.state is State.ACTIVE:
-                    self._person(member, "terminate", id)
-        await self._settle("nothing is left", self._left)
+        def left() -> Iterator[str]:
+            for member in self.members.values():
+                for id, n in list(member.known.items()):
+                    if n.state is State.ACTIVE:
+                        self._person(member, "terminate", id)
+            yield from self._left()
+
+        await self._settle("nothing is left", left)
 
     async def _start_afresh(self) -> None:
         """Who leaves nothing behind can begin again: every circuit has to come up at once."""
@@ -252,6 +261,15 @@ class World:
             case "cut the way to the peer":
                 self.cut = True
                 self.later(action.seconds, lambda: setattr(self, "cut", False))
+            case "mute confirm" | "mute order to confirm":
+                self.muted.add(action.what.removeprefix("mute "))
+                self.later(action.seconds, self.muted.clear)
+            case "fall ill":
+                self.ill.add(f"{member.id}'s negotiator")
+                self.later(action.seconds, self.ill.clear)
+            case "slow disk":
+                member.slow_disk = True
+                self.later(action.seconds, lambda: setattr(member, "slow_disk", False))
             case "darken":
                 self.dark.add(action.circuit)
                 self.later(action.seconds, lambda: self._lighten(action.circuit))

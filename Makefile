@@ -29,7 +29,7 @@ check: $(VENV)/.dev ## Formatting, lint, types, import rules, generated code
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python scripts/reference.py --check
+	@$(BIN)/python scripts/reference --check
 
 simulate: $(VENV)/.dev ## Replay one seed of the simulation: make simulate SEED=42
 	@$(BIN)/python -m tests.simulation $(SEED)
@@ -43,7 +43,7 @@ proto: $(VENV)/.dev ## Generate the gRPC code from configurator.proto
 	@$(BIN)/python scripts/proto.py
 
 docs: $(VENV)/.dev ## Generate docs/reference from the code
-	@$(BIN)/python scripts/reference.py
+	@$(BIN)/python scripts/reference
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew into requirements/*.lock
 	@scripts/lock.sh

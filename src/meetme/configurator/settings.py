@@ -13,11 +13,14 @@ class ConfiguratorSettings:
     """Names are those of the flags. Beyond loopback it is mutual TLS; `key`, `certificate` and `clients` say whose."""
 
     driver: str = "linux"
+    """Which driver drives the device; an entry point of the group `meetme.drivers`."""
     listen: str = DEFAULT_LISTEN
+    """`HOST:PORT` or `unix:PATH`."""
     database: str | None = None
-    """Where the applied intents are kept. None: a file in the state folder."""
+    """Where the applied intents are kept, as URL. Left out: a file in the state folder."""
     key: Path | None = None
-    """None: the member's."""
+    """Private key, PEM. Left out: the member's."""
     certificate: Path | None = None
+    """Of that key, PEM. Left out: the member's."""
     clients: tuple[Path, ...] = ()
     """Certificates of those who may call. Empty: whoever has the member's own; on loopback, everybody in the clear."""

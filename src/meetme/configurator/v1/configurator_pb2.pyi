@@ -31,6 +31,7 @@ class Result(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     message: _builtins.str
+    """for a person: what was done, or why not"""
     def __init__(
         self,
         *,
@@ -75,6 +76,7 @@ class Route(_message.Message):
     DESTINATIONNETWORK_FIELD_NUMBER: _builtins.int
     NEXTHOP_FIELD_NUMBER: _builtins.int
     destinationNetwork: _builtins.str
+    """with length"""
     nextHop: _builtins.str
     def __init__(
         self,
@@ -136,7 +138,9 @@ class PrefixMapping(_message.Message):
     INSIDE_FIELD_NUMBER: _builtins.int
     WIRE_FIELD_NUMBER: _builtins.int
     inside: _builtins.str
+    """as the own network writes it"""
     wire: _builtins.str
+    """as it is written on the circuit; the same: not translated here"""
     def __init__(
         self,
         *,
@@ -184,11 +188,15 @@ class LinkIntent(_message.Message):
     link_local: _builtins.str
     """own address with length; empty: unnumbered"""
     link_peer: _builtins.str
+    """the other side's"""
     vlan: _builtins.int
     """0: the whole port"""
     probe: _builtins.str
+    """what answers probes of the other side"""
     probe_source: _builtins.str
+    """where own probes come from"""
     peer_probe: _builtins.str
+    """what answers them, as the own network writes it"""
     @_builtins.property
     def local(self) -> _containers.RepeatedCompositeFieldContainer[Global___PrefixMapping]: ...
     @_builtins.property
@@ -421,6 +429,7 @@ class RouterRoute(_message.Message):
     prefix: _builtins.str
     port: _builtins.str
     ours: _builtins.bool
+    """made for a link"""
     connected: _builtins.bool
     def __init__(
         self,
@@ -601,6 +610,7 @@ class CapabilitiesReply(_message.Message):
     unnumbered: _builtins.bool
     translate: _builtins.bool
     translate_identical_only: _builtins.bool
+    """both sides the very same prefix, one shared alias"""
     ipv6: _builtins.bool
     vlan: _builtins.bool
     confirm_timer: _builtins.bool

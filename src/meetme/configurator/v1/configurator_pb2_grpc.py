@@ -55,19 +55,22 @@ class ConfiguratorServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def AddIPToInterface(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Assigns an address to an interface. One that is there already is a success.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddRoute(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Routes a network to a next hop. One that is there already is a success.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConfigureNat(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Translates one prefix to one alias, one to one and both ways, and sends what was translated over the link.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -254,19 +257,22 @@ class LinkConfiguratorServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Observe(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """What the router has: ports, main routing table, and every link applied here.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Probe(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Echo requests along the customers' path. Returns as soon as every size is answered.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Capabilities(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """What the device can do, probed; `missing` says what it lacks and how to get it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

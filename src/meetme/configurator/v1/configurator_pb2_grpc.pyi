@@ -37,15 +37,21 @@ class ConfiguratorStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ConfiguratorAsyncStub: ...
     AddIPToInterface: _grpc.UnaryUnaryMultiCallable[_configurator_pb2.IPAssignment, _configurator_pb2.Result]
+    """Assigns an address to an interface. One that is there already is a success."""
     AddRoute: _grpc.UnaryUnaryMultiCallable[_configurator_pb2.Route, _configurator_pb2.Result]
+    """Routes a network to a next hop. One that is there already is a success."""
     ConfigureNat: _grpc.UnaryUnaryMultiCallable[_configurator_pb2.NatConfiguration, _configurator_pb2.Result]
+    """Translates one prefix to one alias, one to one and both ways, and sends what was translated over the link."""
 
 @_typing.type_check_only
 class ConfiguratorAsyncStub(ConfiguratorStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     AddIPToInterface: _aio.UnaryUnaryMultiCallable[_configurator_pb2.IPAssignment, _configurator_pb2.Result]  # type: ignore[assignment]
+    """Assigns an address to an interface. One that is there already is a success."""
     AddRoute: _aio.UnaryUnaryMultiCallable[_configurator_pb2.Route, _configurator_pb2.Result]  # type: ignore[assignment]
+    """Routes a network to a next hop. One that is there already is a success."""
     ConfigureNat: _aio.UnaryUnaryMultiCallable[_configurator_pb2.NatConfiguration, _configurator_pb2.Result]  # type: ignore[assignment]
+    """Translates one prefix to one alias, one to one and both ways, and sends what was translated over the link."""
 
 class ConfiguratorServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -53,21 +59,24 @@ class ConfiguratorServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _configurator_pb2.IPAssignment,
         context: _ServicerContext,
-    ) -> _typing.Union[_configurator_pb2.Result, _abc.Awaitable[_configurator_pb2.Result]]: ...
+    ) -> _typing.Union[_configurator_pb2.Result, _abc.Awaitable[_configurator_pb2.Result]]:
+        """Assigns an address to an interface. One that is there already is a success."""
 
     @_abc_1.abstractmethod
     def AddRoute(
         self,
         request: _configurator_pb2.Route,
         context: _ServicerContext,
-    ) -> _typing.Union[_configurator_pb2.Result, _abc.Awaitable[_configurator_pb2.Result]]: ...
+    ) -> _typing.Union[_configurator_pb2.Result, _abc.Awaitable[_configurator_pb2.Result]]:
+        """Routes a network to a next hop. One that is there already is a success."""
 
     @_abc_1.abstractmethod
     def ConfigureNat(
         self,
         request: _configurator_pb2.NatConfiguration,
         context: _ServicerContext,
-    ) -> _typing.Union[_configurator_pb2.Result, _abc.Awaitable[_configurator_pb2.Result]]: ...
+    ) -> _typing.Union[_configurator_pb2.Result, _abc.Awaitable[_configurator_pb2.Result]]:
+        """Translates one prefix to one alias, one to one and both ways, and sends what was translated over the link."""
 
 def add_ConfiguratorServicer_to_server(servicer: ConfiguratorServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
@@ -83,8 +92,11 @@ class LinkConfiguratorStub:
     Remove: _grpc.UnaryUnaryMultiCallable[_configurator_pb2.LinkRef, _configurator_pb2.RemoveReply]
     """Takes everything of a circuit back and verifies that nothing is left. Removing what is not there succeeds."""
     Observe: _grpc.UnaryUnaryMultiCallable[_configurator_pb2.ObserveRequest, _configurator_pb2.Observation]
+    """What the router has: ports, main routing table, and every link applied here."""
     Probe: _grpc.UnaryUnaryMultiCallable[_configurator_pb2.ProbeRequest, _configurator_pb2.ProbeReport]
+    """Echo requests along the customers' path. Returns as soon as every size is answered."""
     Capabilities: _grpc.UnaryUnaryMultiCallable[_configurator_pb2.CapabilitiesRequest, _configurator_pb2.CapabilitiesReply]
+    """What the device can do, probed; `missing` says what it lacks and how to get it."""
     Watch: _grpc.UnaryStreamMultiCallable[_configurator_pb2.WatchRequest, _configurator_pb2.LinkEvent]
     """Every change of a link on the device: drift found, repaired, rolled back. Starts with the present state of each."""
 
@@ -98,8 +110,11 @@ class LinkConfiguratorAsyncStub(LinkConfiguratorStub):
     Remove: _aio.UnaryUnaryMultiCallable[_configurator_pb2.LinkRef, _configurator_pb2.RemoveReply]  # type: ignore[assignment]
     """Takes everything of a circuit back and verifies that nothing is left. Removing what is not there succeeds."""
     Observe: _aio.UnaryUnaryMultiCallable[_configurator_pb2.ObserveRequest, _configurator_pb2.Observation]  # type: ignore[assignment]
+    """What the router has: ports, main routing table, and every link applied here."""
     Probe: _aio.UnaryUnaryMultiCallable[_configurator_pb2.ProbeRequest, _configurator_pb2.ProbeReport]  # type: ignore[assignment]
+    """Echo requests along the customers' path. Returns as soon as every size is answered."""
     Capabilities: _aio.UnaryUnaryMultiCallable[_configurator_pb2.CapabilitiesRequest, _configurator_pb2.CapabilitiesReply]  # type: ignore[assignment]
+    """What the device can do, probed; `missing` says what it lacks and how to get it."""
     Watch: _aio.UnaryStreamMultiCallable[_configurator_pb2.WatchRequest, _configurator_pb2.LinkEvent]  # type: ignore[assignment]
     """Every change of a link on the device: drift found, repaired, rolled back. Starts with the present state of each."""
 
@@ -133,21 +148,24 @@ class LinkConfiguratorServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _configurator_pb2.ObserveRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_configurator_pb2.Observation, _abc.Awaitable[_configurator_pb2.Observation]]: ...
+    ) -> _typing.Union[_configurator_pb2.Observation, _abc.Awaitable[_configurator_pb2.Observation]]:
+        """What the router has: ports, main routing table, and every link applied here."""
 
     @_abc_1.abstractmethod
     def Probe(
         self,
         request: _configurator_pb2.ProbeRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_configurator_pb2.ProbeReport, _abc.Awaitable[_configurator_pb2.ProbeReport]]: ...
+    ) -> _typing.Union[_configurator_pb2.ProbeReport, _abc.Awaitable[_configurator_pb2.ProbeReport]]:
+        """Echo requests along the customers' path. Returns as soon as every size is answered."""
 
     @_abc_1.abstractmethod
     def Capabilities(
         self,
         request: _configurator_pb2.CapabilitiesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_configurator_pb2.CapabilitiesReply, _abc.Awaitable[_configurator_pb2.CapabilitiesReply]]: ...
+    ) -> _typing.Union[_configurator_pb2.CapabilitiesReply, _abc.Awaitable[_configurator_pb2.CapabilitiesReply]]:
+        """What the device can do, probed; `missing` says what it lacks and how to get it."""
 
     @_abc_1.abstractmethod
     def Watch(

@@ -1,0 +1,120 @@
+"""Both REST interfaces of the negotiator, from their OpenAPI documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from markdown import table
+from prometheus_client import CollectorRegistry
+
+from meetme.negotiator import local_api, peers_api
+from meetme.runtime.http import build_app, build_peer_app
+from meetme.runtime.tokens import Tokens
+
+_INTRODUCTION = """# REST
+
+A negotiator has two listeners. Every error is a problem document (RFC 9457, `application/problem+json`) with a stable
+[code](problems.md), the offending field and a hint. A body larger than 64 KiB is answered with 413, an unknown field
+with 422. A running negotiator has the same as `/openapi.json`, and as a page at `/docs`.
+"""
+_LOCAL = """## The local API
+
+At `--listen` (default 127.0.0.1:8471), for people, command lines and catalogues. Send `Authorization: Bearer TOKEN`;
+`/healthz`, `/readyz`, `/metrics`, `/openapi.json` and `/docs` need none.
+"""
+_PEERS = """## For other members
+
+At `--listen-peers`, over mutual TLS 1.3, for members of the roster alone. The body is an envelope of the
+[protocol](../explanation/protocol.md), and so is the answer of 200; 202 without a body means: ask again.
+"""
+_TYPES = """## Types
+
+`?` marks what may be left out of a request; an answer always has it.
+"""
+_FORMATS = {"ipv4": "address", "ipv4network": "prefix", "ipv4interface": "address/length"}
+_FORMATS |= {"ipv6": "address", "ipv6network": "prefix", "ipv6interface": "address/length"}
+_FORMATS |= {"uuid": "UUID", "date-time": "time"}
+_FORMATS |= {"string": "text", "integer": "whole number"}
+
+
+def page() -> str:
+    """The page of the REST interfaces."""
+    nothing = cast(Any, None)  # a route uses what it is given only once it is called
+    local = build_app(title="MeetMe negotiator", version="1", registry=CollectorRegistry())
+    local_api.add_routes(local, Tokens({}), *[nothing] * 6)
+    peers = build_peer_app(title="MeetMe negotiator, for peers", version="1", trust=nothing)
+    peers_api.add_routes(peers, nothing)
+    described = local.openapi()
+    lines = [_INTRODUCTION, _LOCAL, *_routes(described), _PEERS, *_routes(peers.openapi()), _TYPES]
+    for name, schema in described["components"]["schemas"].items():
+        lines += _schema(name, schema)
+    return "\n".join(lines)
+
+
+def _routes(document: dict[str, Any]) -> Iterator[str]:
+    for path, methods in document["paths"].items():
+        for method, about in methods.items():
+            yield from (f"### {method.upper()} {path}", "", about["summary"] + ".", "")
+            rows = [
+                (
+                    f"`{each['name']}`",
+                    f"{each['in']}{'' if each['required'] else ', optional'}",
+                    each.get("description", ""),
+                )
+                for each in about.get("parameters", ())
+            ]
+            if "requestBody" in about:
+                rows.append(("body", "JSON", _content(about["requestBody"])))
+            if rows:
+                yield from table(("give", "where", "what"), rows)
+            answers = sorted((s, answer) for s, answer in about["responses"].items() if s[0] == "2" or s == "503")
+            yield from table(("answer", "what"), [(status, _said(answer)) for status, answer in answers])
+
+
+def _parameter(each: dict[str, Any]) -> tuple[str, str, str]:
+    where = each["in"] if each["required"] else f"{each['in']}, optional"
+    return f"`{each['name']}`", where, each.get("description", "")
+
+
+def _said(answer: dict[str, Any]) -> str:
+    parts = [answer["description"] if answer["description"] != "Successful Response" else "", _content(answer)]
+    return ": ".join(part for part in parts if part)
+
+
+def _content(of: dict[str, Any]) -> str:
+    for kind, content in of.get("content", {}).items():
+        if schema := content.get("schema"):
+            return _type(schema) if kind == "application/json" else f"{kind}"
+    return ""
+
+
+def _type(schema: dict[str, Any]) -> str:
+    match schema:
+        case {"$ref": str(reference)}:
+            name = reference.rsplit("/", 1)[-1]
+            return f"[{name}](#{name.lower()})"
+        case {"anyOf": choices}:
+            return " or ".join(dict.fromkeys(_type(choice) for choice in choices))
+        case {"enum": values}:
+            return ", ".join(f"`{value}`" for value in values)
+        case {"type": "array", "items": items}:
+            return f"list of {_type(items)}"
+        case {"additionalProperties": dict(values)}:
+            return f"object, each value {_type(values)}"
+        case {"format": form}:
+            return _FORMATS.get(form, form)
+        case {"type": kind}:
+            return _FORMATS.get(kind, kind)
+        case _:
+            return "any"
+
+
+def _schema(name: str, schema: dict[str, Any]) -> Iterator[str]:
+    yield from (f"### {name}", "", " ".join(schema.get("description", "").split()), "")
+    if "properties" not in schema:
+        yield from (_type(schema), "")
+        return
+    required = schema.get("required", ())
+    rows = [(f"`{key}`{'' if key in required else '?'}", _type(of)) for key, of in schema["properties"].items()]
+    yield from table(("field", "type"), rows)

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import httpx2
 
-from meetme.model.errors import Unreachable
+from meetme.model.errors import Fault, Unreachable
 from meetme.negotiator import wire
 from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.states import ENDED
@@ -177,6 +177,7 @@ class NegotiatorClient:
             f'url: must be that of a negotiator that runs ("{self._url}": {error or type(error).__name__})',
             hint="start it with meetme serve negotiator, or name another one with --url",
             field="url",
+            fault=Fault.LOCAL,
         )
 
 

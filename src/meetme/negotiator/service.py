@@ -44,6 +44,8 @@ from meetme.runtime.telemetry import Registry
 from meetme.runtime.tls import Trust
 from meetme.runtime.tokens import Tokens
 
+FIRST_LOOK_SECONDS = 1.0
+"""How long the start waits to see the routers: one that is away is looked for while we serve."""
 PURGE_SECONDS = 600.0
 """Between two times of forgetting old messages."""
 REPLICA_SECONDS = 1.0
@@ -132,8 +134,10 @@ class NegotiatorService:
         await asyncio.to_thread(migrate, self._database, "meetme.negotiator")
         await asyncio.to_thread(wire.warm_up)
         await self._side.resolve()
-        await asyncio.gather(*(self._first_look(router) for router in self._routers))
+        looks = [asyncio.create_task(self._first_look(router), name=f"look {router.name}") for router in self._routers]
+        await asyncio.wait(looks, timeout=FIRST_LOOK_SECONDS)
         self._tasks = [
+            *looks,
             asyncio.create_task(self._loop.run(), name="negotiator loop"),
             asyncio.create_task(self._keep_tidy(), name="negotiator purge"),
             asyncio.create_task(self._hear_replicas(), name="negotiator replicas"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,8 +16,9 @@ import click
 from meetme.cli.output import format_option
 
 if TYPE_CHECKING:
+    from meetme.lab.checks import Step
     from meetme.lab.host import Lab
-    from meetme.lab.verify import CheckResult
+    from meetme.lab.verify import CheckResult, Verifier
 
 SCENARIOS = ("thesis",)
 FIRST_PACKET_SECONDS = 60.0
@@ -71,6 +72,7 @@ def demo(scenario: str, keep: bool, form: str) -> int:
     from meetme.cli.output import print_json
     from meetme.lab import host
     from meetme.lab.source import find_lab, read_lab
+    from meetme.lab.verify import Verifier
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     show = Show()
@@ -78,12 +80,15 @@ def demo(scenario: str, keep: bool, form: str) -> int:
     with show.step("build", "Building two providers, csp-a and csp-b, both 10.0.0.0/24"):
         lab = host.up(source, progress=lambda text: click.echo(f"  {text}", err=True))
     try:
-        told = _connect(lab, show)
-        result = {"scenario": scenario, **told, "lab": scenario, "web": None}
+        with Verifier(lab, progress=lambda text: click.echo(f"  {text}", err=True)) as verifier:
+            before, during, after = _parts(lab)
+            told = _connect(lab, show, verifier, before, during)
+            result = {"scenario": scenario, **told, "lab": scenario, "web": None}
+            if not keep:
+                _part(lab, show, verifier, after)
         if keep:
             _keep(lab, source.directory, {**result, **_facts(show)}, form)
             return 0
-        _part(lab, show)
     finally:
         with show.step("down", "Taking the lab down"):
             host.down(source.directory)
@@ -102,14 +107,15 @@ def _facts(show: Show) -> dict[str, Any]:
     return {"steps": show.steps, "checks": [c.as_json() for c in show.checks], "left_behind": show.left_behind}
 
 
-def _connect(lab: Lab, show: Show) -> dict[str, Any]:
+def _connect(
+    lab: Lab, show: Show, verifier: Verifier, before: Sequence[Step], during: Sequence[Step]
+) -> dict[str, Any]:
     """Negotiate, and see the first packet; what came of it for the JSON document."""
     from meetme.lab import first_packet
 
-    before, during, _ = _parts(lab)
+    _remember(lab)
     with show.step("alone", "Before: each network is alone"):
-        show.checks += _verify(lab, before, None)
-        _remember(lab)
+        show.checks += verifier.do(before)
     with show.step("dry-run", "What would be agreed (meetme negotiate csp-b --dry-run)"):
         plan = _meetme(lab, "negotiate", "csp-b", "--dry-run", "--format", "json")
         address = _reached_as(lab, plan["agreement"], "vm1", "vm2")
@@ -130,20 +136,19 @@ def _connect(lab: Lab, show: Show) -> dict[str, Any]:
             click.echo(f"  {step['seconds']:7.3f} s  {step['name']}", err=True)
         click.echo(f"  {arrived - started:7.3f} s  first packet of vm1 answered by vm2", err=True)
     with show.step("packets", "Packets, both ways, and what must not cross"):
-        show.checks += _verify(lab, during, view["agreement"])
+        show.checks += verifier.do(during)
     confirmed = next(s["seconds"] for s in view["steps"] if s["name"] == "active")
     lab_state = {"verified": view["verified"], "seconds_to_confirmed": round(confirmed, 4)}
     return {**lab_state, "seconds_to_first_packet": round(arrived - started, 4)}
 
 
-def _part(lab: Lab, show: Show) -> None:
+def _part(lab: Lab, show: Show, verifier: Verifier, after: Sequence[Step]) -> None:
     """Terminate, see that nothing crosses any more and that the routers are as before."""
-    _, _, after = _parts(lab)
     views = _meetme(lab, "status", "--format", "json")
     with show.step("terminate", "One more request (meetme terminate ID)"):
         _meetme(lab, "terminate", views[0]["id"], "--format", "json")
     with show.step("gone", "After: nothing crosses, nothing is left"):
-        show.checks += _verify(lab, after, views[0]["agreement"])
+        show.checks += verifier.do(after)
         for router in ("router1", "router2"):
             show.left_behind += [f"{router}: {line}" for line in _changes(lab, router)]
         click.echo(f"  left on the routers: {', '.join(show.left_behind) or 'nothing'}", err=True)
@@ -160,32 +165,23 @@ def _meetme(lab: Lab, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def _parts(lab: Lab) -> tuple[list[Any], list[Any], list[Any]]:
-    """The lab's checks: those before it is connected, while it is, and after. Its actions divide them."""
+def _parts(lab: Lab) -> tuple[Sequence[Step], Sequence[Step], Sequence[Step]]:
+    """The lab's steps: those before it is connected, while it is, and after.
+
+    The actions that negotiate and terminate divide them, and are not among them: the demo does that itself, and shows
+    how long it takes.
+    """
     from pathlib import Path
 
     from meetme.lab.checks import Action
     from meetme.lab.verify import read_checks
 
-    parts: list[list[Any]] = [[]]
-    for step in read_checks(Path(lab.running.directory, "checks.toml"), lab.machines):
-        if isinstance(step, Action):
-            parts.append([])
-        else:
-            parts[-1].append(step)
-    before, during, after = parts
-    return before, during, after
-
-
-class _Agreed:
-    """Finds addresses by one agreement, also after it has been terminated."""
-
-    def __init__(self, lab: Lab, agreement: dict[str, Any]) -> None:
-        self._lab, self._agreement = lab, agreement
-
-    def resolve(self, source: str, to: str) -> str | None:
-        """The address at which `source` reaches `to`."""
-        return _reached_as(self._lab, self._agreement, source, to)
+    steps = read_checks(Path(lab.running.directory, "checks.toml"), lab.machines)
+    negotiate, terminate = (
+        next(i for i, step in enumerate(steps) if isinstance(step, Action) and step.run.startswith(f"meetme {verb} "))
+        for verb in ("negotiate", "terminate")
+    )
+    return steps[:negotiate], steps[negotiate + 1 : terminate], steps[terminate + 1 :]
 
 
 def _reached_as(lab: Lab, agreement: dict[str, Any], source: str, to: str) -> str:
@@ -195,16 +191,6 @@ def _reached_as(lab: Lab, agreement: dict[str, Any], source: str, to: str) -> st
     own = [a["local"] for link in listing for a in link.get("addr_info", ()) if a.get("scope") == "global"]
     found = (alias_in(agreement, SIDES[source], real) for real in own)
     return next(address for address in found if address is not None)
-
-
-def _verify(lab: Lab, steps: list[Any], agreement: dict[str, Any] | None) -> tuple[CheckResult, ...]:
-    from meetme.lab.verify import verify_lab
-
-    def progress(text: str) -> None:
-        click.echo(f"  {text}", err=True)
-
-    resolver = _Agreed(lab, agreement) if agreement is not None else None
-    return verify_lab(lab, steps, resolver=resolver, progress=progress).checks
 
 
 LOOKS = (

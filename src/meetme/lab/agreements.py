@@ -18,10 +18,10 @@ Ask = Callable[..., Mapping[str, Any]]
 
 
 class Resolver(Protocol):
-    """Finds the address at which a machine is reached by another."""
+    """Finds the addresses at which a machine is reached by another."""
 
-    def resolve(self, source: str, to: str) -> str | None:
-        """The address, or None where nothing joins the two."""
+    def resolve(self, source: str, to: str) -> Sequence[str]:
+        """Its addresses, the best first; none where nothing joins the two."""
 
 
 def alias_in(agreement: Mapping[str, Any], viewer: str, real: str) -> str | None:
@@ -45,17 +45,16 @@ class AgreementResolver:
             if row["domain"]:
                 self._members.setdefault(row["domain"], set()).add(row["machine"])
 
-    def resolve(self, source: str, to: str) -> str | None:
-        """The address at which `source` reaches `to` by an agreement that both their members hold active."""
+    def resolve(self, source: str, to: str) -> Sequence[str]:
+        """The addresses at which `source` reaches `to` by an agreement that both their members hold active."""
         ours, theirs = self._negotiations(source), self._negotiations(to)
         for identifier, negotiation in ours.items():
             if identifier not in theirs:
                 continue
-            for real in self._addresses(to):
-                found = alias_in(negotiation["agreement"], negotiation["role"], real)
-                if found is not None:
-                    return found
-        return None
+            aliases = [alias_in(negotiation["agreement"], negotiation["role"], real) for real in self._addresses(to)]
+            if found := [alias for alias in aliases if alias is not None]:
+                return found
+        return ()
 
     def _negotiations(self, machine: str) -> dict[str, Mapping[str, Any]]:
         """What the nearest negotiator holds active, by id."""

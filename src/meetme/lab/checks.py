@@ -32,15 +32,29 @@ class Expectation(StrEnum):
     """The receiver sees the nonce, and where the protocol answers, the sender sees the answer."""
     BLOCKED = "blocked"
     """Packets leave, none arrives, and a control packet shows that the receiver was listening."""
+    PORT_UNREACHABLE = "port-unreachable"
+    """The sender is told so by an ICMP error that quotes its own packet, and believes it."""
+    TIME_EXCEEDED = "time-exceeded"
+    """The same, from the hop where `ttl` ends."""
+    TOO_BIG = "too-big"
+    """The same, from the hop after which `size` does not fit."""
+    CLOSED = "closed"
+    """A scan of all the receiver's addresses finds nothing but the echo of the one that answers probes."""
+
+    @property
+    def is_error(self) -> bool:
+        """Whether an ICMP error is what must come."""
+        return self in (Expectation.PORT_UNREACHABLE, Expectation.TIME_EXCEEDED, Expectation.TOO_BIG)
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A shell command on a machine that must succeed, in `within` seconds."""
+    """A shell command on a machine that must succeed, in `within` seconds; with a name it is reported as checks are."""
 
     on: str
     run: str
     within: float = 60.0
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,9 @@ class Check:
     `address` None: found through the active agreements. `size` is the IP packet (icmp, udp) or the payload of the frame
     (ethernet) in octets, never fragmented, and for tcp the octets of the stream. `port` None: any free one. `within` is
     in seconds: so long it may take to reach, or so long nothing may arrive.
+
+    `own` is the sender's address, its own or not; `via` the port on which its packets are written as frames, past the
+    machine's own tables; `ttl` the hops that they live. Checks of one `flow` use the same sockets, which stay open.
     """
 
     name: str
@@ -62,15 +79,19 @@ class Check:
     size: int | None = None
     ethertype: int = LOCAL_EXPERIMENT
     within: float = 5.0
+    own: str | None = None
+    via: str | None = None
+    ttl: int | None = None
+    flow: str | None = None
 
 
 Step = Action | Check
 
-_ACTION_KEYS = frozenset(("on", "run", "within"))
-_CHECK_KEYS = frozenset(
-    ("name", "from", "to", "address", "proto", "port", "size", "ethertype", "expect", "within"),
-)
-_BLOCKED_WITHIN = 1.0
+_ACTION_KEYS = frozenset(("name", "on", "run", "within"))
+_PLAIN_KEYS = ("name", "from", "to", "address", "proto", "port", "size", "ethertype", "expect", "within")
+_CHECK_KEYS = frozenset((*_PLAIN_KEYS, "source", "via", "ttl", "flow"))
+_IN_VAIN_SECONDS = 0.25
+"""So long a sender tries what must not arrive; the control packet that comes after it shows that it would have."""
 
 
 def parse_checks(text: str, machines: tuple[str, ...], *, file: str = "checks.toml") -> tuple[Step, ...]:
@@ -90,13 +111,16 @@ def parse_checks(text: str, machines: tuple[str, ...], *, file: str = "checks.to
         tables = []
     steps: list[Step] = []
     names: set[str] = set()
+    flows: dict[str, Check] = {}
     for number, table in enumerate(tables, start=1):
         reader = _Reader(table, machines, [])
         step = reader.action() if "run" in table or "on" in table else reader.check()
-        if isinstance(step, Check):
+        if step.name is not None:
             if step.name in names:
                 reader.wrong("name", "a name is given once", step.name)
             names.add(step.name)
+        if isinstance(step, Check) and step.flow is not None:
+            reader.continues(flows.setdefault(step.flow, step), step)
         mistakes += [Mistake(file, 0, f"step {number}: {text}") for text in reader.mistakes]
         steps.append(step)
     stop_at(mistakes)
@@ -117,7 +141,8 @@ class _Reader:
 
     def action(self) -> Action:
         self._no_others(_ACTION_KEYS)
-        return Action(on=self._machine("on"), run=self._text("run"), within=self._seconds(60.0))
+        name = self._text("name") if "name" in self.table else None
+        return Action(on=self._machine("on"), run=self._text("run"), within=self._seconds(60.0), name=name)
 
     def check(self) -> Check:
         self._no_others(_CHECK_KEYS)
@@ -126,6 +151,7 @@ class _Reader:
         source, to = self._machine("from"), self._machine("to")
         if source and source == to:
             self.wrong("to", "a check needs two machines", to)
+        self._fits(protocol, expect)
         return Check(
             name=self._text("name"),
             source=source,
@@ -136,8 +162,41 @@ class _Reader:
             port=self._number("port", 1, 65535, only=(Protocol.TCP, Protocol.UDP), protocol=protocol),
             size=self._number("size", 64, 100_000_000),
             ethertype=self._ethertype(protocol),
-            within=self._seconds(_BLOCKED_WITHIN if expect is Expectation.BLOCKED else 5.0),
+            within=self._seconds(_IN_VAIN_SECONDS if expect in (Expectation.BLOCKED, Expectation.CLOSED) else 5.0),
+            own=self._ip("source"),
+            via=self._text("via") if "via" in self.table else None,
+            ttl=self._number("ttl", 1, 255, only=(Protocol.ICMP, Protocol.UDP), protocol=protocol),
+            flow=self._text("flow") if "flow" in self.table else None,
         )
+
+    def continues(self, first: Check, check: Check) -> None:
+        """A flow has one pair of ends, told where it starts."""
+        if check is first:
+            return
+        if (check.source, check.to, check.protocol) != (first.source, first.to, first.protocol):
+            ends = f"{first.source} to {first.to} by {first.protocol}"
+            self.wrong("flow", f"stays what it was when it started: {ends}", check.flow)
+        for key in ("address", "port", "source", "ttl"):
+            if key in self.table:
+                self.wrong(key, f'is given where flow "{check.flow}" starts', self.table[key])
+
+    def _fits(self, protocol: Protocol, expect: Expectation) -> None:
+        """What goes together, and what each kind of check cannot do without."""
+        if expect.is_error and protocol is not Protocol.UDP:
+            self.wrong("proto", f"is udp, where {expect} is expected", protocol.value)
+        needs = {Expectation.TIME_EXCEEDED: "ttl", Expectation.TOO_BIG: "size", Expectation.CLOSED: "via"}
+        for key in (needs.get(expect), "source" if "via" in self.table else None):
+            if key is not None and key not in self.table:
+                self.wrong(key, f"has to be given, with {'via' if key == 'source' else expect}", None)
+        if "via" in self.table and (protocol not in (Protocol.ICMP, Protocol.UDP) or expect.is_error):
+            self.wrong("via", "belongs to icmp and udp that reach or do not", self.table["via"])
+        if "flow" in self.table and (protocol not in (Protocol.TCP, Protocol.UDP) or expect.is_error):
+            self.wrong("flow", "belongs to tcp and udp that reach or do not", self.table["flow"])
+        if "source" in self.table and protocol is Protocol.ETHERNET:
+            self.wrong("source", "belongs to icmp, tcp and udp", self.table["source"])
+        if expect is Expectation.CLOSED:
+            for key in sorted(self.table.keys() & {"port", "proto", "size", "ttl", "flow"}):
+                self.wrong(key, "is not chosen, with closed", self.table[key])
 
     def _no_others(self, keys: frozenset[str]) -> None:
         for key in sorted(self.table.keys() - keys):
@@ -206,12 +265,18 @@ class _Reader:
                 return value.lower()
             self.wrong("address", "is a MAC address, with ethernet", value)
             return None
+        return self._ip("address")
+
+    def _ip(self, key: str) -> str | None:
+        value = self.table.get(key)
+        if value is None:
+            return None
         try:
             if not isinstance(value, str):
                 raise ValueError
             return str(ip_address(value))
         except ValueError:
-            self.wrong("address", "is an IP address", value)
+            self.wrong(key, "is an IP address", value)
             return None
 
     def _seconds(self, default: float) -> float:

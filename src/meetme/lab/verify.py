@@ -14,13 +14,19 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from meetme.lab import traffic
 from meetme.lab.agreements import AgreementResolver, Resolver
 from meetme.lab.checks import Action, Check, Expectation, Protocol, Step, parse_checks
 from meetme.lab.host import Lab
 from meetme.model.errors import DeviceFailed, Fault, NotFound
 
 Progress = Callable[[str], None]
+
+_CLOSED_PORT = 33434
+"""Where nobody listens: the port of traceroute."""
+_SCANNED_PORTS = [22, 53, 179, 443, 8470, 8471, 8475]
+"""What a router may offer, and what MeetMe does."""
+_GROUPS = ("224.0.0.1", "ff02::1")
+_BROADCAST = "ff:ff:ff:ff:ff:ff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,94 +86,217 @@ def verify_lab(
     lab: Lab, steps: Sequence[Step], *, resolver: Resolver | None = None, progress: Progress = lambda text: None
 ) -> Report:
     """Do the steps in order. An action that fails ends it; a check that fails does not."""
-    results: list[CheckResult] = []
-    broken = ""
-    with _Agents(lab) as agents:
-        through = resolver or AgreementResolver(lab.running.rows, lab.machines, agents.ask)
-        verifier = _Verifier(lab, agents, through)
+    with Verifier(lab, resolver=resolver, progress=progress) as verifier:
+        verifier.do(steps)
+        return verifier.report()
+
+
+class Verifier:
+    """Does steps, some now, some later: flows, and the addresses that were found, are kept in between."""
+
+    def __init__(self, lab: Lab, *, resolver: Resolver | None = None, progress: Progress = lambda text: None) -> None:
+        self._lab, self._progress = lab, progress
+        self._agents = _Agents(lab)
+        self._resolver = resolver or AgreementResolver(lab.running.rows, lab.machines, self._agents.ask)
+        self._results: list[CheckResult] = []
+        self._broken = False
+        self._reached: dict[tuple[str, str], Sequence[str]] = {}
+        """Addresses since the last action."""
+        self._known: dict[tuple[str, str], Sequence[str]] = {}
+        self._flows: dict[str, tuple[str, int]] = {}
+        self._macs: dict[tuple[str, str], str] = {}
+
+    def __enter__(self) -> Verifier:
+        self._agents.start(self._lab.machines)
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._agents.end()
+
+    def report(self) -> Report:
+        """What has come of it so far."""
+        good = not self._broken and all(result.ok for result in self._results)
+        return Report(self._lab.running.name, good, tuple(self._results))
+
+    def do(self, steps: Sequence[Step]) -> tuple[CheckResult, ...]:
+        """Do some steps in order; what came of them."""
+        begun = len(self._results)
         for step in steps:
-            if isinstance(step, Action):
-                if not broken:
-                    broken = _act(lab, step)
-                    progress(f"{step.on}: {step.run}{f': {broken}' if broken else ''}")
-                continue
-            result = _result(step, why="not made, an action before it failed") if broken else verifier.check(step)
-            results.append(result)
-            progress(f"{'ok    ' if result.ok else 'FAILED'} {result.name}{f': {result.why}' if result.why else ''}")
-    return Report(lab.running.name, not broken and all(result.ok for result in results), tuple(results))
+            if self._broken:
+                self._skip(step)
+            elif isinstance(step, Action):
+                self._act(step)
+            else:
+                self._note(self._check(step))
+        return tuple(self._results[begun:])
 
+    def _note(self, result: CheckResult) -> None:
+        self._results.append(result)
+        self._progress(f"{'ok    ' if result.ok else 'FAILED'} {result.name}{f': {result.why}' if result.why else ''}")
 
-def _act(lab: Lab, action: Action) -> str:
-    """Run an action; what went wrong."""
-    try:
-        done = lab.run(action.on, ["bash", "-c", action.run], stdin=subprocess.DEVNULL, timeout=action.within)
-    except subprocess.TimeoutExpired:
-        return f"not done in {action.within:g} s"
-    if done.returncode == 0:
-        return ""
-    return f"failed (status {done.returncode}) {(done.stderr or done.stdout).strip()}"
+    def _skip(self, step: Step) -> None:
+        why = "not made, an action before it failed"
+        if isinstance(step, Check):
+            self._note(_result(step, why=why))
+        elif step.name is not None:
+            self._note(_acted(step, why, sent=0))
 
-
-def _result(check: Check, *, why: str = "", **facts: Any) -> CheckResult:
-    facts.setdefault("address", check.address)
-    return CheckResult(check.name, not why, check.source, check.to, check.protocol.value, why=why, **facts)
-
-
-class _Verifier:
-    def __init__(self, lab: Lab, agents: _Agents, resolver: Resolver) -> None:
-        self._lab, self._agents, self._resolver = lab, agents, resolver
-        self._known: dict[tuple[str, str], str] = {}
-
-    def check(self, check: Check) -> CheckResult:
-        address = check.address or self._address(check)
-        if address is None and check.protocol is not Protocol.ETHERNET:
-            return _result(check, why="no active agreement joins the two, and no address is given")
-        family = socket.AF_INET
-        if address is not None and check.protocol is not Protocol.ETHERNET and ip_address(address).version == 6:
-            family = socket.AF_INET6
-        blocked = check.expect is Expectation.BLOCKED
-        nonce, control = secrets.token_hex(16), secrets.token_hex(16)
-        ear = {"proto": check.protocol.value, "family": int(family), "ethertype": check.ethertype}
+    def _act(self, action: Action) -> None:
+        """Run an action; one with a name, and one that fails, is in the report."""
+        self._reached = {}
         try:
-            listening = self._agents.ask(check.to, "listen", port=check.port or 0, nonce=nonce, control=control, **ear)
-            said = self._agents.ask(
-                check.source,
-                "send",
-                address=address or "",
-                port=listening["port"],
-                nonce=nonce,
-                size=check.size,
-                within=check.within,
-                until_answered=not blocked,
-                interfaces=self._interfaces(check),
-                **ear,
-            )
-            listens = self._agents.ask(check.to, "control")["heard"]
-            heard = self._agents.ask(check.to, "heard")
+            done = self._agents.ask(action.on, "run", run=action.run, within=action.within)
+            if done["status"] is None:
+                why = f"not done in {action.within:g} s"
+            else:
+                why = "" if done["status"] == 0 else f"failed (status {done['status']}) {done['said'].strip()}"
         except DeviceFailed as wrong:
-            return _result(check, address=address, why=wrong.text)
-        facts = {"address": address, "sent": said["sent"], **heard}
-        arrived = heard["received"] > 0
+            why = wrong.text
+        self._broken = bool(why)
+        result = _acted(action, why)
+        if action.name is not None:
+            self._note(result)
+        else:
+            self._progress(f"{result.name}{f': {why}' if why else ''}")
+            self._results += [result] if why else []
+
+    def _check(self, check: Check) -> CheckResult:
+        try:
+            if check.expect is Expectation.CLOSED:
+                return self._scan(check)
+            if check.protocol is Protocol.ETHERNET:
+                return self._send(check, check.address or "", socket.AF_INET)
+            address = self._address(check)
+            if address is None:
+                return _result(check, why="no active agreement joins the two, and no address is given")
+            family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
+            return self._provoke(check, address) if check.expect.is_error else self._send(check, address, family)
+        except DeviceFailed as wrong:
+            return _result(check, why=wrong.text)
+
+    def _send(self, check: Check, address: str, family: socket.AddressFamily) -> CheckResult:
+        """Send, see what arrives, and that the receiver listened."""
+        blocked = check.expect is Expectation.BLOCKED
+        _, port = self._flows.get(check.flow or "", (address, check.port or 0))
+        nonce, control = secrets.token_hex(16), secrets.token_hex(16)
+        ear = {"proto": check.protocol.value, "family": int(family), "ethertype": check.ethertype, "flow": check.flow}
+        listening = self._agents.ask(check.to, "listen", port=port, nonce=nonce, control=control, **ear)
+        if check.protocol is Protocol.ETHERNET:
+            facts = {"interfaces": self._interfaces(check), "address": address, "ethertype": check.ethertype}
+            within = check.within if blocked else 0.0
+            said = self._agents.ask(check.source, "ethernet", nonce=nonce, size=check.size, within=within, **facts)
+        else:
+            said = self._speak(check, address, listening["port"], nonce)
+        if check.flow is not None:
+            self._flows[check.flow] = address, listening["port"]
+        listens = self._agents.ask(check.to, "control")["heard"]
+        heard = self._agents.ask(check.to, "heard")
+        arrived, answered = heard["received"] > 0, said["answered"] > 0 or check.protocol is Protocol.ETHERNET
         if not said["sent"]:
             why = f"nothing was sent ({said['trouble'] or 'no frame left'})"
         elif not listens:
             why = "the receiver did not even hear itself"
         elif blocked:
-            why = "it arrived" if arrived else "it was answered" if _answered(check, said) else ""
+            why = "it arrived" if arrived else "it was answered" if said["answered"] else ""
         else:
-            why = "" if arrived and said["answered"] else "it was not answered" if arrived else "it did not arrive"
-        return _result(check, why=why, **facts)
+            why = "" if arrived and answered else "it was not answered" if arrived else "it did not arrive"
+        return _result(check, why=why, address=address or None, sent=said["sent"], **heard)
+
+    def _provoke(self, check: Check, address: str) -> CheckResult:
+        """Send what must come to grief; the sender is to receive the ICMP error."""
+        said = self._speak(check, address, check.port or _CLOSED_PORT, secrets.token_hex(16))
+        why = ""
+        if not said["sent"]:
+            why = f"nothing was sent ({said['trouble'] or 'no frame left'})"
+        elif not said["answered"]:
+            why = f"the sender was not told{' but ' + said['trouble'] if said['trouble'] else ''}"
+        facts = {"sent": said["sent"], "received": said["answered"], "seen_as": said["heard_from"]}
+        return _result(check, why=why, address=address, **facts)
+
+    def _speak(self, check: Check, address: str, port: int, nonce: str) -> Mapping[str, Any]:
+        family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
+        return self._agents.ask(
+            check.source,
+            "send",
+            proto=check.protocol.value,
+            address=address,
+            family=int(family),
+            port=port,
+            source=check.own,
+            ttl=check.ttl,
+            nonce=nonce,
+            size=check.size,
+            within=check.within,
+            error=check.expect.value if check.expect.is_error else None,
+            flow=check.flow,
+            via=check.via,
+            mac=self._mac(check) if check.via is not None else "",
+        )
+
+    def _scan(self, check: Check) -> CheckResult:
+        """Knock at every address of the receiver, which listens everywhere: nothing but probes may be answered."""
+        probed = self._address(check)
+        if probed is None:
+            return _result(check, why="no active agreement joins the two, and no address is given")
+        addresses = [probed, *self._aliases(check)]
+        if check.to in self._beyond(check):
+            addresses += [*self._own_addresses(check.to), *_GROUPS]
+        if not self._agents.ask(check.to, "serve", ports=_SCANNED_PORTS)["listens"]:
+            return _result(check, why="the receiver did not even hear itself")
+        addresses = list(dict.fromkeys(addresses))
+        facts = {"source": check.own, "addresses": addresses, "ports": _SCANNED_PORTS, "within": check.within}
+        said = self._agents.ask(check.source, "scan", via=check.via, mac=self._mac(check), **facts)
+        found = list(self._agents.ask(check.to, "visitors")["visitors"])
+        probes = [words for address, proto, words in said["answered"] if (address, proto) == (probed, "echo")]
+        found += [words for _, _, words in said["answered"] if words not in probes]
+        why = "; ".join(found) if found else "" if probes else "not even the echo of probes was answered"
+        seen_as = "; ".join([*probes, *found]) or None
+        return _result(check, why=why, address=probed, sent=said["sent"], received=len(found), seen_as=seen_as)
 
     def _address(self, check: Check) -> str | None:
         """Where `to` is now, else where it was when it last could be reached: there it must be gone from."""
-        if check.protocol is Protocol.ETHERNET:
-            return None
-        found = self._resolver.resolve(check.source, check.to)
-        if found is not None:
-            self._known[check.source, check.to] = found
+        started = self._flows.get(check.flow or "")
+        if started is not None:
+            return started[0]
+        return check.address or next(iter(self._aliases(check)), None)
+
+    def _aliases(self, check: Check) -> Sequence[str]:
+        ends = check.source, check.to
+        found = self._reached.get(ends)
+        if found is None:
+            found = self._reached[ends] = self._resolver.resolve(*ends)
+        if found:
+            self._known[ends] = found
         elif check.expect is Expectation.BLOCKED:
-            found = self._known.get((check.source, check.to))
+            found = self._known.get(ends, ())
         return found
+
+    def _own_addresses(self, machine: str) -> list[str]:
+        """All of them, in all its namespaces, but loopback."""
+        links = self._agents.ask(machine, "everywhere")["links"]
+        held = [address for link in links for address in link.get("addr_info", ()) if address.get("scope") != "host"]
+        return list(dict.fromkeys(address["local"] for address in held if "local" in address))
+
+    def _beyond(self, check: Check) -> dict[str, str]:
+        """Who is at the other end of the port that a check goes out of, and the interface there."""
+        rows = self._lab.running.rows
+        domain = next((r["domain"] for r in rows if (r["machine"], r["interface"]) == (check.source, check.via)), "")
+        found = {r["machine"]: r["interface"] for r in rows if domain and r["domain"] == domain}
+        found.pop(check.source, None)
+        if not found:
+            text = f'{check.source}: has no joined interface "{check.via}"'
+            raise DeviceFailed("interface_unknown", text, fault=Fault.LOCAL)
+        return found
+
+    def _mac(self, check: Check) -> str:
+        """To whom frames on that port are addressed: the receiver, or who leads there."""
+        beyond = self._beyond(check)
+        machine = check.to if check.to in beyond else next(iter(beyond))
+        where = machine, beyond[machine]
+        if where not in self._macs:
+            links = self._agents.ask(machine, "everywhere")["links"]
+            self._macs[where] = next((link["address"] for link in links if link["ifname"] == where[1]), _BROADCAST)
+        return self._macs[where]
 
     def _interfaces(self, check: Check) -> list[str]:
         """Where a bare frame goes out: towards the receiver where both share a domain, else everywhere."""
@@ -177,21 +306,33 @@ class _Verifier:
         return [name for name, domain in own.items() if domain in theirs] or list(own)
 
 
-def _answered(check: Check, said: Mapping[str, Any]) -> bool:
-    return bool(said["answered"]) and check.protocol is not Protocol.ETHERNET
+def _result(check: Check, *, why: str = "", **facts: Any) -> CheckResult:
+    facts.setdefault("address", check.address)
+    return CheckResult(check.name, not why, check.source, check.to, check.protocol.value, why=why, **facts)
+
+
+def _acted(action: Action, why: str, *, sent: int = 1) -> CheckResult:
+    """An action as a check: one command was given, and it succeeded or not."""
+    first, *more = action.run.strip().splitlines()
+    name = action.name or f"{action.on}: {first}{' ...' if more else ''}"
+    return CheckResult(name, not why, action.on, action.on, "command", sent=sent, received=int(not why), why=why)
 
 
 class _Agents:
-    """The agents in the machines, each started when it is first asked and ended with the whole."""
+    """The agents in the machines, all started and ended together."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._running: dict[str, subprocess.Popen[str]] = {}
 
-    def __enter__(self) -> _Agents:
-        return self
+    def start(self, machines: Sequence[str]) -> None:
+        """Start those of all these machines at the same time."""
+        command = [sys.executable, "-P", "-m", "meetme.lab.agent"]
+        for machine in machines:
+            self._running[machine] = self._lab.popen(machine, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def __exit__(self, *reason: object) -> None:
+    def end(self) -> None:
+        """End them all."""
         for agent in self._running.values():
             assert agent.stdin is not None
             with suppress(OSError):
@@ -201,11 +342,7 @@ class _Agents:
 
     def ask(self, machine: str, order: str, **arguments: object) -> Mapping[str, Any]:
         """Give an order and wait for the answer. Raises DeviceFailed when it cannot be done."""
-        agent = self._running.get(machine)
-        if agent is None:
-            command = [sys.executable, "-I", "-S", str(Path(traffic.__file__))]
-            agent = self._lab.popen(machine, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            self._running[machine] = agent
+        agent = self._running[machine]
         assert agent.stdin is not None
         assert agent.stdout is not None
         try:

@@ -13,8 +13,10 @@ _FIELD = re.compile(r"(?P<type>(repeated )?\w+) (?P<name>\w+) = (?P<number>\d+);
 _INTRODUCTION = """# gRPC
 
 What a configurator listens to, at `--listen` (default 127.0.0.1:8475): with mutual TLS, or in the clear on loopback and
-unix sockets where no `clients` are named. Health checking and reflection are there too. A [problem](problems.md) is a status with its
-facts as JSON in the trailing metadata `meetme-problem-bin`; the three actions say it in their `Result`.
+unix sockets where no `clients` are named. Health checking and reflection are there too.
+
+A [problem](problems.md) is a status with its facts as JSON in the trailing metadata `meetme-problem-bin`; the three
+actions say it in their `Result`.
 
 The contract is `configurator.proto`, which is installed with the package in `meetme/configurator/v1/`.
 """

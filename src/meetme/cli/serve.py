@@ -25,13 +25,18 @@ SERVICES = ("negotiator", "configurator")
 
 @dataclass(frozen=True, slots=True)
 class MemberSettings:
-    """`[member]`: who we are. None: the files in the member's folder."""
+    """Who we are. What is not given is the file of its name in the member's folder (MEETME_DIR, /etc/meetme)."""
 
     id: str | None = None
+    """Has to be that of the certificate: a check against the wrong file."""
     key: Path | None = None
+    """Private key, PEM, readable by its owner alone (`key.pem`)."""
     certificate: Path | None = None
+    """Whose public key the peers have pinned (`certificate.pem`)."""
     roster: Path | None = None
+    """Who is who, with the peers' certificates beside it in `peers/` (`roster.toml`). Read again when it changes."""
     token: Path | None = None
+    """Tokens of the local API, one a line (`token`, beside the key)."""
 
 
 @click.command(epilog="Example: meetme serve negotiator configurator --config /etc/meetme/meetme.toml")

@@ -49,22 +49,29 @@ class NegotiatorSettings:
     """Everything that a negotiator is told before it starts. Names are those of the flags."""
 
     border_router_port: str
-    """`PORT`, or `ROUTER/PORT` where there are several routers."""
+    """Where a circuit lands that has no attachment: `PORT`, or `ROUTER/PORT` where there are several routers."""
     local_subnet: tuple[Prefix, ...] = setting(parse_prefix)
+    """What this member makes reachable, IPv4 or IPv6."""
     private_networks: tuple[Prefix, ...] = setting(parse_prefix)
+    """Pools for aliases, where the two sides overlap. May overlap neither local subnets nor other pools."""
     negotiated_networks: tuple[Prefix, ...] = setting(parse_prefix)
+    """Pools for the addresses of numbered links. May overlap neither local subnets nor other pools."""
     configurator: tuple[Configurator, ...] = setting(parse_configurator)
+    """One for each border router: its name here, and where its configurator listens."""
     configurator_certificates: tuple[Path, ...] = ()
     """PEM files: of the configurators with an identity of their own, each under its name. The others: the member's."""
     in_use: tuple[Prefix, ...] = setting(parse_prefix, default=())
     """Prefixes in use that the routers cannot tell."""
     probe_address: Address | None = setting(parse_address, default=None)
-    """What answers probes. None: the router's own address in a local subnet."""
+    """What answers probes, in a local subnet. Left out: the router's own address there."""
     database: str | None = None
-    """URL. None: whoever starts the service has opened one."""
+    """`sqlite:///PATH` or `postgresql://...`. Left out: a file in the state folder."""
     listen: str = DEFAULT_LISTEN
+    """Of the local API."""
     listen_peers: str | None = None
+    """For other members: the only thing that the outside ever sees. Left out: nobody else can start anything."""
     listen_metrics: str | None = None
+    """/metrics alone, without a token."""
 
     def attachment(self, port: str | None = None) -> Attachment | None:
         """Where a circuit lands that has no attachment of its own; None: no router is called that."""

@@ -1,3 +1,5 @@
+"""A keeper on a device that lives in memory, with its store and a clock that is turned by hand."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable

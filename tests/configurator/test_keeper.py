@@ -1,3 +1,5 @@
+"""The keeper: what it is told stays so on the device, whatever happens to the device or to itself."""
+
 from __future__ import annotations
 
 import asyncio

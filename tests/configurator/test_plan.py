@@ -1,3 +1,5 @@
+"""The rules by which a configurator takes an order, confirms it, rolls it back and repairs drift."""
+
 from __future__ import annotations
 
 from dataclasses import replace

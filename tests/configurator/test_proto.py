@@ -1,3 +1,5 @@
+"""The generated code is that of the contract."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,3 +1,5 @@
+"""Every value comes out of its message as it went in, and what is wrong in a message is named."""
+
 from __future__ import annotations
 
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network

@@ -1,3 +1,5 @@
+"""What a negotiator knows of its own network before it offers or accepts anything."""
+
 from __future__ import annotations
 
 from dataclasses import replace

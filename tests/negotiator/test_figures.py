@@ -1,3 +1,5 @@
+"""What the negotiator counts for /metrics."""
+
 from __future__ import annotations
 
 import re

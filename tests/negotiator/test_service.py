@@ -1,3 +1,5 @@
+"""Two whole negotiators in one process, over HTTP, with routers that live in memory."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""What the negotiator has written is what it reads, and nothing is given out twice."""
+
 from __future__ import annotations
 
 from dataclasses import replace

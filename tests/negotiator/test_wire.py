@@ -1,3 +1,5 @@
+"""Messages and views are read as they were written; what a peer adds is kept, what it breaks is named."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""One door to the database: a function is a transaction, and all of it or nothing is kept."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Signed documents: one form, both signatures, and nothing that was changed afterwards passes."""
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,5 @@
+"""HTTP apps: problem documents, limits, tokens, health."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Keys, certificates and pins."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""The ledger of what is owed: leases, postponed attempts, and results that come too late."""
+
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor

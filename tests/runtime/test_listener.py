@@ -1,3 +1,5 @@
+"""Sockets that are opened, handed in, taken and given back."""
+
 from __future__ import annotations
 
 import asyncio

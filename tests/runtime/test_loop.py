@@ -1,3 +1,5 @@
+"""The durable loop: what is owed gets done, at least once, in spite of failures."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Requests to other members over mutual TLS, and what becomes of their failures."""
+
 from __future__ import annotations
 
 import asyncio

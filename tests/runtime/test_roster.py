@@ -1,3 +1,5 @@
+"""The roster: read, written, read again when it changes; every mistake names file, member and key."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""Settings: default, file, environment, flag; every mistake names its place."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

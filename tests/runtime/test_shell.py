@@ -1,3 +1,5 @@
+"""Programs of the system: what they say, when they fail, when they hang."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Event streams: from where they are taken up, and how they end."""
+
 from __future__ import annotations
 
 import asyncio

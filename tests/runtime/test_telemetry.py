@@ -1,3 +1,5 @@
+"""Logs that belong together, and that keep secrets."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Mutual TLS: who is let in, now, and who no longer."""
+
 from __future__ import annotations
 
 import asyncio

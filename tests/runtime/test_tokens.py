@@ -1,3 +1,5 @@
+"""Tokens of the local API."""
+
 from __future__ import annotations
 
 import hashlib

@@ -52,27 +52,27 @@ def page(source: Path) -> str:
 
 def _raised(tree: ast.Module) -> Iterator[Raised]:
     functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
-    helpers = {f.name: (f, makes[0]) for f in functions if (makes := _makes_with_its_argument(f))}
+    wrappers = {f.name: (f, makes[0]) for f in functions if (makes := _makes_with_its_argument(f))}
     inside = {call: f for f in functions for call in ast.walk(f) if isinstance(call, ast.Call)}
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         values = _assigned(inside[call], before=call.lineno) if call in inside else {}
         name = _called(call)
         if name in MAKERS:
             yield from _facts(call, values)
-        elif name in helpers:
-            helper, making = helpers[name]
-            yield from _facts(making, {**_assigned(helper, before=making.lineno), **_bound(helper, call, values)})
+        elif name in wrappers:
+            wrapper, making = wrappers[name]
+            yield from _facts(making, {**_assigned(wrapper, before=making.lineno), **_bound(wrapper, call, values)})
 
 
 def _makes_with_its_argument(f: Function) -> list[ast.Call]:
-    """The calls in a helper that make an error of the code it is given."""
+    """The calls in a wrapper that make an error of the code it is given."""
     names = {a.arg for a in (*f.args.args, *f.args.kwonlyargs)}
     calls = (node for node in ast.walk(f) if isinstance(node, ast.Call) and _called(node) in MAKERS)
     return [call for call in calls if isinstance(code := _argument(call, 0, "code"), ast.Name) and code.id in names]
 
 
-def _bound(helper: Function, call: ast.Call, values: Values) -> Values:
-    names = [a.arg for a in helper.args.args if a.arg != "self"]
+def _bound(wrapper: Function, call: ast.Call, values: Values) -> Values:
+    names = [a.arg for a in wrapper.args.args if a.arg != "self"]
     given = dict(zip(names, call.args, strict=False)) | {k.arg: k.value for k in call.keywords if k.arg}
     return {name: values.get(node.id, node) if isinstance(node, ast.Name) else node for name, node in given.items()}
 

@@ -6,23 +6,10 @@ from dataclasses import dataclass, field
 
 from meetme.negotiator.protocol import TRANSITIONS
 from meetme.negotiator.states import State
+from tests.simulation.process import CONFIGURATOR_POINTS, NEGOTIATOR_POINTS
 from tests.simulation.world import Result
 
-CRASH_POINTS = {
-    "before a message is handled",
-    "after a message was handled, before its answer left",
-    "before a transaction",
-    "after a transaction",
-    "before an effect",
-    "after an effect, before it is settled",
-    "before an order is written down",
-    "after an order was written down, before the device was touched",
-    "half-way through a change of the device",
-    "after the device was changed",
-    "after an order was carried out, before its answer left",
-    "before a probe",
-}
-"""Where negotiators and configurators die."""
+CRASH_POINTS = {*NEGOTIATOR_POINTS, *CONFIGURATOR_POINTS}
 ROWS = {(state, event.__name__) for state, event in TRANSITIONS}
 
 

@@ -10,6 +10,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+NEGOTIATOR_POINTS = (
+    "after an effect, before it is settled",
+    "before an effect",
+    "after a message was handled, before its answer left",
+    "before a message is handled",
+    "before a transaction",
+    "after a transaction",
+)
+CONFIGURATOR_POINTS = (
+    "before a probe",
+    "half-way through a change of the device",
+    "after the device was changed",
+    "after an order was written down, before the device was touched",
+    "after an order was carried out, before its answer left",
+    "before an order is written down",
+)
+"""Where they die."""
 RUNNING: ContextVar[Process | None] = ContextVar("running", default=None)
 
 
@@ -35,8 +52,8 @@ class Process:
         """Whether the process dies at this point. Points are counted: every one has to be reached."""
         self.world.reached(point)
         where = f"{self.name} {point}"
-        ill = self.name in self.world.ill and self.world.strikes("crash when ill", where)
-        return ill or (self.alive and self.world.strikes(self.trouble, where))
+        kinds = [self.trouble, f"crash {point}", *(["crash when ill"] if self.name in self.world.ill else [])]
+        return self.alive and any(self.world.strikes(kind, where) for kind in kinds)
 
     def crash_point(self, point: str) -> None:
         """Here the process may die."""

@@ -8,6 +8,7 @@ from random import Random
 
 from meetme.model.agreement import MemberId
 from tests.simulation.member import ALFA, BRAVO, CIRCUITS
+from tests.simulation.process import CONFIGURATOR_POINTS, NEGOTIATOR_POINTS
 
 TROUBLE = {
     "lose request": 0.25,
@@ -125,8 +126,8 @@ def _glare(random: Random, turn: int) -> Plot:
 
 
 LAST_WORDS: tuple[tuple[str | None, dict[str, float]], ...] = (
-    ("order to confirm", {"lose confirm's answer": 1.0, "lose query": 1.0, "device fails to restore": 0.7}),
-    ("order to confirm", {"device fails to restore": 0.7}),
+    ("order to confirm", {"lose confirm's answer": 1.0, "lose query": 1.0, "device fails to restore": 0.6}),
+    ("order to confirm", {"device fails to restore": 0.6}),
     (None, {"lose confirm's answer": 1.0, "lose query": 1.0}),
     (None, {"lose terminate": 1.0}),
     (None, {"lose confirm": 1.0}),
@@ -152,7 +153,7 @@ def _last_words(random: Random, turn: int) -> Plot:
 
 
 def _crashes(random: Random, turn: int) -> Plot:
-    """The negotiators die again and again: from the beginning, or only once it is taken back."""
+    """The negotiators die again and again: anywhere, always at one point, or only once it is taken back."""
     at, circuit = random.uniform(0, 1), _where(random)
     actions = [Action(at, "start", _who(random), circuit)]
     ended = at + random.choice([0.1, 0.5, 5.0, 32.0])
@@ -160,7 +161,10 @@ def _crashes(random: Random, turn: int) -> Plot:
     if turn % 2 == 0:
         actions += [Action(ended + 0.002, "fall ill", who, circuit, 15.0) for who in (ALFA, BRAVO)]
         return Plot(actions, {"crash when ill": 0.2}, 15.0)
-    return Plot(actions, {"crash": random.choice([0.03, 0.08])}, 5.0)
+    if turn % 4 == 1:
+        return Plot(actions, {"crash": random.choice([0.05, 0.1])}, 5.0)
+    point = NEGOTIATOR_POINTS[turn // 4 % len(NEGOTIATOR_POINTS)]
+    return Plot(actions, {f"crash {point}": 0.25}, 5.0)
 
 
 def _device_trouble(random: Random, turn: int) -> Plot:
@@ -170,8 +174,9 @@ def _device_trouble(random: Random, turn: int) -> Plot:
     actions.append(Action(at + random.choice([0.1, 0.5, 5.0, 32.0]), "terminate", _who(random), circuit))
     if random.random() < 0.3:
         actions.append(Action(at + random.uniform(0.2, 2), "release", _who(random), circuit))
-    kind = ("crash at an order", "device fails")[turn % 2]
-    return Plot(actions, {kind: 0.3} | _some(random, random.choice(["slow device", "lose order's answer"])))
+    point = CONFIGURATOR_POINTS[turn // 2 % len(CONFIGURATOR_POINTS)]
+    kind = (f"crash {point}", "device fails")[turn % 2]
+    return Plot(actions, {kind: 0.4} | _some(random, random.choice(["slow device", "lose order's answer"])))
 
 
 def _nobody_home(random: Random, turn: int) -> Plot:

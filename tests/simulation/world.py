@@ -335,12 +335,18 @@ class World:
     # --- processes ----------------------------------------------------------------------------------------------------
 
     def _start_processes(self, member: Member) -> None:
-        parts = self.parts.get(member.id, Parts())
+        self._start_configurator(member)
+        self._start_negotiator(member)
+
+    def _start_configurator(self, member: Member) -> None:
         if member.configurator is None:
+            parts = self.parts.get(member.id, Parts())
             member.configurator = parts.configurator(self, member.id, member.device, probes=member.probes)
+
+    def _start_negotiator(self, member: Member) -> None:
         if member.negotiator is None:
             member.lives += 1
-            member.negotiator = Negotiator(self, member, parts)
+            member.negotiator = Negotiator(self, member, self.parts.get(member.id, Parts()))
 
     def died(self, process: Process) -> None:
         """A process was killed: somebody starts it again, some time."""
@@ -353,10 +359,10 @@ class World:
         for member in self.members.values():
             if member.negotiator is process:
                 member.negotiator = None
-                self.later(seconds, lambda m=member: self._start_processes(m))  # type: ignore[misc]
+                self.later(seconds, lambda m=member: self._start_negotiator(m))  # type: ignore[misc]
             if member.configurator is process:
                 member.configurator = None
-                self.later(seconds, lambda m=member: self._start_processes(m))  # type: ignore[misc]
+                self.later(seconds, lambda m=member: self._start_configurator(m))  # type: ignore[misc]
 
     def reached(self, point: str) -> None:
         """A crash point was passed."""

@@ -137,11 +137,11 @@ class NegotiatorService:
         looks = [asyncio.create_task(self._first_look(router), name=f"look {router.name}") for router in self._routers]
         await asyncio.wait(looks, timeout=FIRST_LOOK_SECONDS)
         self._tasks = [
-            *looks,
             asyncio.create_task(self._loop.run(), name="negotiator loop"),
             asyncio.create_task(self._keep_tidy(), name="negotiator purge"),
             asyncio.create_task(self._hear_replicas(), name="negotiator replicas"),
             *(asyncio.create_task(self._follow(router), name=f"watch {router.name}") for router in self._routers),
+            *looks,
         ]
         try:
             await self._listen(local or self._settings.listen, peers or self._settings.listen_peers)

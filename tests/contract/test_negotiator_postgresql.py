@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from sqlalchemy import create_engine, text
 
+from meetme.model.errors import Conflict
 from meetme.negotiator import logbook, store
+from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.states import State
 from meetme.negotiator.views import StartRequest
-from tests.negotiator.pair import pair
+from tests.negotiator.pair import Side, pair
 from tests.runtime.conftest import postgresql_url
 
 __all__ = ["postgresql_url"]
 
+CIRCUITS = [f"c{number}" for number in range(1, 9)]
 
-async def test_there_and_back_twice(postgresql_url: str) -> None:
+
+@asynccontextmanager
+async def members(postgresql_url: str) -> AsyncIterator[tuple[Side, Side]]:
+    """A pair with an empty database each."""
     engine = create_engine(postgresql_url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         for name in ("member_a", "member_b"):
+            connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
             connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
     urls = {letter: postgresql_url.replace("/postgres?", f"/member_{letter}?") for letter in "ab"}
-    async with pair(urls=urls) as (a, b):
+    async with pair(urls=urls) as sides:
+        yield sides
+
+
+async def test_there_and_back_twice(postgresql_url: str) -> None:
+    async with members(postgresql_url) as (a, b):
         for number in range(2):
             started = await a.client.start(StartRequest("csp-b"), idempotency_key=f"k{number}")
             mine = await a.until(started.id, State.ACTIVE)
@@ -32,3 +48,44 @@ async def test_there_and_back_twice(postgresql_url: str) -> None:
         for side in (a, b):
             assert side.database.run_now(logbook.verify_audit) is None
             assert side.database.run_now(store.claimed_prefixes) == ()
+
+
+async def test_both_start_everything_at_once_and_nobody_waits_in_a_circle(postgresql_url: str) -> None:
+    async with members(postgresql_url) as (a, b):
+        for side in (a, b):
+            for vlan, circuit in enumerate(CIRCUITS, start=1):
+                await side.client.put_attachment(circuit, Attachment("r1", "eth1", vlan))
+
+        async def start(side: Side, peer: str, circuit: str) -> None:
+            try:
+                await side.client.start(StartRequest(peer, circuit=circuit), idempotency_key=circuit)
+            except Conflict as error:
+                assert error.code == "negotiation_exists", "the other side was quicker"  # noqa: PT017
+
+        starts = [start(*who, circuit) for circuit in CIRCUITS for who in ((a, "csp-b"), (b, "csp-a"))]
+        await asyncio.gather(*starts)
+        mine = await asyncio.gather(*(settled(a, circuit) for circuit in CIRCUITS))
+        theirs = await asyncio.gather(*(settled(b, circuit) for circuit in CIRCUITS))
+        assert [view.id for view in mine] == [view.id for view in theirs]
+        await asyncio.gather(*(side.client.terminate(view.id) for view in mine for side in (a, b)))
+        for view in mine:
+            assert (await a.until(view.id)).state is State.TERMINATED
+            assert (await b.until(view.id)).state is State.TERMINATED
+        for side in (a, b):
+            assert side.database.run_now(logbook.verify_audit) is None
+            assert side.database.run_now(store.claimed_prefixes) == ()
+            assert side.database.run_now(deadlocks) == 0
+
+
+async def settled(side: Side, circuit: str):
+    """The one negotiation of a circuit that becomes active."""
+    async with asyncio.timeout(40):
+        while True:
+            for view in await side.client.negotiations():
+                if view.circuit == circuit and view.state is State.ACTIVE:
+                    return view
+            await asyncio.sleep(0.05)
+
+
+def deadlocks(tx) -> int:
+    return tx.scalar(text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
-from meetme.model.errors import Conflict, InvalidInput, Unreachable
+from meetme.model.errors import Conflict, Fault, InvalidInput, Unreachable
 from meetme.runtime.database import Database, migrate
 
 
@@ -181,3 +182,60 @@ def test_tables_of_a_newer_version_are_left_alone(database: Database, room: Path
     with pytest.raises(Conflict, match="revision 0009, known 0001") as caught:
         migrate(database, "shop.stock")
     assert caught.value.code == "database_newer"
+
+
+@pytest.mark.parametrize("way", ["deadlock", "written by two"])
+async def test_who_stood_in_anothers_way_is_given_a_second_chance(postgresql_url: str, way: str) -> None:
+    database = Database.open(postgresql_url)
+    database.run_now(
+        lambda tx: tx.execute(text("DROP TABLE IF EXISTS twice; CREATE TABLE twice (a INTEGER PRIMARY KEY)"))
+    )
+    both = threading.Barrier(2)
+    calls: list[int] = []
+
+    def work(first: int, second: int):
+        def f(tx) -> None:
+            calls.append(first)
+            if way == "deadlock":
+                tx.execute(text("SELECT pg_advisory_xact_lock(:a)"), {"a": first})
+                if len(calls) <= 2:
+                    both.wait(5)
+                tx.execute(text("SELECT pg_advisory_xact_lock(:a)"), {"a": second})
+            elif not tx.scalar(text("SELECT count(*) FROM twice")):
+                if len(calls) <= 2:
+                    both.wait(5)
+                tx.execute(text("INSERT INTO twice VALUES (1)"))
+
+        return f
+
+    await asyncio.gather(database.run(work(1, 2)), database.run(work(2, 1)))
+    assert len(calls) == 3
+    await database.close()
+
+
+async def test_a_database_that_stays_busy_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meetme.runtime.database.BUSY_SECONDS", 0.05)
+    database = Database.open(f"sqlite:///{tmp_path}/member.db")
+    other = sqlite3.connect(tmp_path / "member.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unreachable) as caught:
+        await database.run(lambda tx: tx.execute(text("SELECT 1")))
+    assert (caught.value.code, caught.value.fault) == ("database_busy", Fault.LOCAL)
+    other.execute("ROLLBACK")
+    other.close()
+    assert await database.run(lambda tx: tx.scalar(text("SELECT 1"))) == 1
+    await database.close()
+
+
+async def test_a_database_server_that_went_away_is_said_so(postgresql_url: str) -> None:
+    database = Database.open(postgresql_url)
+    with pytest.raises(Unreachable) as caught:
+        await database.run(lambda tx: tx.execute(text("SELECT pg_terminate_backend(pg_backend_pid())")))
+    assert (caught.value.code, caught.value.fault) == ("database_unreachable", Fault.LOCAL)
+    assert await database.run(lambda tx: tx.scalar(text("SELECT 1"))) == 1
+    await database.close()
+
+
+async def test_a_mistake_of_ours_stays_one(database: Database) -> None:
+    with pytest.raises(IntegrityError):
+        await database.run(lambda tx: [tx.execute(text("INSERT INTO t VALUES (1)")) for _ in range(2)])

@@ -26,6 +26,7 @@ from meetme.negotiator.circuits import direct_circuit, land, port_in_use
 from meetme.negotiator.claims import port_claim
 from meetme.negotiator.facts import port_problems
 from meetme.negotiator.intents import link_intent
+from meetme.negotiator.locks import lock_circuit, lock_claims
 from meetme.negotiator.machine import NegotiationMachine
 from meetme.negotiator.messages import CounterBody, HoldBody, MessageType, ProposeBody, RefuseBody
 from meetme.negotiator.negotiation import Attachment, Event, Negotiation
@@ -118,6 +119,7 @@ class Desk:
         id = self._new_id()
 
         def transaction(tx: Connection) -> Negotiation:
+            lock_circuit(tx, begin.circuit)
             # Again in this transaction: another replica may have been quicker.
             if key is not None and (done := self._repeated(tx, key, body_hash)):
                 return done
@@ -175,7 +177,7 @@ class Desk:
 
     def _admitted(self, tx: Connection, begin: Begin) -> Own:
         """The own half of the facts, once nothing is in the way."""
-        store.lock_claims(tx)
+        lock_claims(tx)
         rival = store.rival(tx, begin.circuit)
         if rival is not None:
             raise Conflict(

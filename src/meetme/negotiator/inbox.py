@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -21,6 +22,7 @@ from meetme.negotiator import store, wire
 from meetme.negotiator.circuits import land, port_in_use
 from meetme.negotiator.claims import port_claim
 from meetme.negotiator.facts import port_problems
+from meetme.negotiator.locks import lock_circuit, lock_claims
 from meetme.negotiator.machine import NegotiationMachine, envelope
 from meetme.negotiator.messages import (
     ANSWERS,
@@ -148,6 +150,7 @@ class Inbox:
     # --- in the transaction -------------------------------------------------------------------------------------------
 
     def _handle(self, tx: Connection, message: wire.Message, raw: str) -> str | None:
+        self._lock(tx, message.negotiation)
         known = store.known_message(tx, message.sender, message.message)
         if known is not None:
             return known.answer
@@ -162,6 +165,9 @@ class Inbox:
         self._ledger.deliver(tx, self._machine, str(message.negotiation), event, now)
         after = store.known_message(tx, message.sender, message.message)
         return after.answer if after else None
+
+    def _lock(self, tx: Connection, negotiation: UUID) -> None:
+        self._ledger.lock(tx, self._machine.name, str(negotiation))
 
     def _check_party(self, n: Negotiation, message: wire.Message) -> None:
         if n.peer != message.sender:
@@ -224,7 +230,11 @@ class Inbox:
 
     def _proposed(self, tx: Connection, message: wire.Message, body: ProposeBody) -> Event | Body:
         me, peer, id = self._side.me, message.sender, message.negotiation
-        store.lock_claims(tx)
+        lock_circuit(tx, message.circuit)
+        rival = store.rival(tx, message.circuit, other_than=id)
+        if rival is not None and yields(rival, me=me, peer=peer):
+            self._lock(tx, rival.id)
+        lock_claims(tx)
         known = store.load(tx, id)
         try:
             attachment = self._land(tx, message)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, bindparam, func, insert, select, text
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, bindparam, func, insert, select
+
+from meetme.negotiator.locks import lock_audit
 
 _META = MetaData()
 EVENT = Table(
@@ -74,8 +76,7 @@ def last_told(tx: Connection, id: UUID) -> int:
 
 def audit(tx: Connection, now: float, what: str, **facts: Any) -> None:
     """Append to the audit log. Each entry's hash covers the one before: what was changed later can be told."""
-    if tx.dialect.name == "postgresql":
-        tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('negotiator_audit', 0))"))
+    lock_audit(tx)
     last = tx.execute(_LAST_AUDIT).one_or_none()
     sequence, before = (last.sequence + 1, last.hash) if last else (1, "")
     entry = json.dumps({"at": now, "what": what, **facts}, sort_keys=True, separators=(",", ":"))

@@ -30,13 +30,13 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    text,
     update,
 )
 
 from meetme.model.addresses import Prefix
 from meetme.model.errors import Conflict
 from meetme.negotiator import wire
+from meetme.negotiator.locks import lock_claims
 from meetme.negotiator.negotiation import Attachment, Claim, Negotiation, Rival
 from meetme.negotiator.states import LIVE, State
 from meetme.negotiator.views import Terms
@@ -242,12 +242,6 @@ def keep_generation(tx: Connection, circuit: str, generation: int) -> None:
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------
-
-
-def lock_claims(tx: Connection) -> None:
-    """From here to the commit nobody else reads or writes claims. SQLite has one writer as it is."""
-    if tx.dialect.name == "postgresql":
-        tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('negotiator_claim', 0))"))
 
 
 def claim(tx: Connection, id: UUID, claims: Iterable[Claim]) -> None:

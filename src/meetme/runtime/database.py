@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import StaticPool
 
-from meetme.model.errors import Conflict, InvalidInput, MeetMeError, Unreachable, Unsupported
+from meetme.model.errors import Conflict, Fault, InvalidInput, MeetMeError, Unreachable, Unsupported
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -31,6 +31,8 @@ T = TypeVar("T")
 BUSY_SECONDS = 10.0
 """How long to wait for another process that is writing to the same SQLite file."""
 POSTGRESQL_CONNECTIONS = 8
+_IN_EACH_OTHERS_WAY = ("40001", "40P01", "23505")
+"""SQLSTATE of a serialization failure, a deadlock, and a row that somebody else wrote at the same time."""
 
 
 class Database:
@@ -61,7 +63,7 @@ class Database:
         shown = parsed.render_as_string(hide_password=True)
         try:
             database = cls(_sqlite(parsed.database, shown) if parsed.drivername == "sqlite" else create_engine(parsed))
-            database.run_now(lambda tx: tx.execute(text("SELECT 1")))
+            database._once(lambda tx: tx.execute(text("SELECT 1")))
         except (ModuleNotFoundError, NoSuchModuleError) as error:
             raise Unsupported(
                 "database_driver_missing",
@@ -74,11 +76,29 @@ class Database:
         return database
 
     async def run(self, f: Callable[[Connection], T]) -> T:
-        """Give `f` one transaction, in a thread: committed when it returns, rolled back when it raises."""
+        """Give `f` one transaction, in a thread: committed when it returns, rolled back when it raises.
+
+        Where two transactions stood in each other's way (PostgreSQL), `f` is called once more. Raises what `f` raises,
+        and Unreachable `database_busy` or `database_unreachable`.
+        """
         return await asyncio.get_running_loop().run_in_executor(self._threads, self.run_now, f)
 
     def run_now(self, f: Callable[[Connection], T]) -> T:
         """Like `run`, in the calling thread."""
+        try:
+            return self._once(f)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) in _IN_EACH_OTHERS_WAY:
+                return self._again(f)
+            raise _failed(error) from error
+
+    def _again(self, f: Callable[[Connection], T]) -> T:
+        try:
+            return self._once(f)
+        except DBAPIError as error:
+            raise _failed(error) from error
+
+    def _once(self, f: Callable[[Connection], T]) -> T:
         with self._turn, self._engine.begin() as tx:
             return f(tx)
 
@@ -90,6 +110,26 @@ class Database:
         """Like `close`, in the calling thread."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._engine.dispose()
+
+
+def _failed(error: DBAPIError) -> Exception:
+    """What a transaction failed with, as it is said to whoever asked for it; a mistake of ours stays what it is."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return error
+    cause = str(error.orig).partition("\n")[0]
+    if getattr(error.orig, "sqlstate", None) in _IN_EACH_OTHERS_WAY or "locked" in cause:
+        return Unreachable(
+            "database_busy",
+            f"database: is busy with other transactions ({cause})",
+            hint="try again in a moment",
+            fault=Fault.LOCAL,
+        )
+    return Unreachable(
+        "database_unreachable",
+        f"database: does not answer ({cause})",
+        hint="is the server running, and the disk not full?",
+        fault=Fault.LOCAL,
+    )
 
 
 def _sqlite(path: str | None, shown: str) -> Engine:

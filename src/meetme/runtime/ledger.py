@@ -136,9 +136,17 @@ _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:machine || ' ' || :
 class Ledger:
     """The table `runtime_effect`. Every method is part of the caller's transaction; times are epoch seconds."""
 
+    def lock(self, tx: Connection, machine_name: str, instance: str) -> None:
+        """From here to the commit nobody else delivers to the instance. `deliver` and `settle` do it by themselves.
+
+        Who locks more in one transaction locks the instances first: whoever comes in another order waits in a circle.
+        """
+        if tx.dialect.name == "postgresql":
+            tx.execute(_LOCK, {"machine": machine_name, "instance": instance})
+
     def deliver(self, tx: Connection, machine: Machine[S, E], instance: str, event: E, now: float) -> S:
         """Load, step, save, and write down what is owed. Returns the new state; what `step` raises passes through."""
-        self._lock(tx, machine.name, instance)
+        self.lock(tx, machine.name, instance)
         before = machine.load(tx, instance)
         step = machine.step(before, event)
         machine.save(tx, before, step.state, event, now)
@@ -158,7 +166,7 @@ class Ledger:
 
     def settle(self, tx: Connection, machine: Machine[S, E], lease: Lease, event: E | None, now: float) -> bool:
         """Performed: the effect is gone and `event`, where there is one, delivered. False: lease lost, nothing done."""
-        self._lock(tx, lease.machine, lease.instance)
+        self.lock(tx, lease.machine, lease.instance)
         if tx.execute(_SETTLE, {"id": lease.id, "token": lease.token}).rowcount != 1:
             return False
         if event is not None:
@@ -207,7 +215,3 @@ class Ledger:
             tx.execute(_CANCEL, cancelled)
         if owed:
             tx.execute(_OWE, owed)
-
-    def _lock(self, tx: Connection, machine: str, instance: str) -> None:
-        if tx.dialect.name == "postgresql":
-            tx.execute(_LOCK, {"machine": machine, "instance": instance})

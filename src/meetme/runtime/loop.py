@@ -227,7 +227,9 @@ class Loop(Generic[S, E]):
                 await self._postpone(lease, backoff_seconds(lease.attempts, self._random), note)
 
     def _settle(self, tx: Connection, lease: Lease, result: E | Callable[[Connection], E] | None) -> bool:
-        # An event that carries facts of the database is made where it is delivered, so that they are still true.
+        # An event that carries facts of the database is made where it is delivered, so that they are still true; and
+        # after the lock of the instance, so that every transaction takes its locks in one order.
+        self._ledger.lock(tx, lease.machine, lease.instance)
         event = result(tx) if callable(result) else result
         return self._ledger.settle(tx, self._machine, lease, event, self._clock.now())
 

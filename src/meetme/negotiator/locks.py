@@ -1,0 +1,31 @@
+"""Locks on parts of the store, from here to the commit. For PostgreSQL: SQLite has one writer as it is.
+
+Every transaction takes them in this order, so that none waits in a circle: the negotiation that a message or a result
+is about (`Ledger.lock`), the circuit, a rival for it that may have to give way (`Ledger.lock`), claims, the audit log.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
+
+
+def lock_circuit(tx: Connection, circuit: str) -> None:
+    """Nobody else begins a negotiation for the circuit."""
+    _lock(tx, f"negotiator_circuit {circuit}")
+
+
+def lock_claims(tx: Connection) -> None:
+    """Nobody else reads or writes claims."""
+    _lock(tx, "negotiator_claim")
+
+
+def lock_audit(tx: Connection) -> None:
+    """Nobody else appends to the audit log."""
+    _lock(tx, "negotiator_audit")
+
+
+def _lock(tx: Connection, what: str) -> None:
+    if tx.dialect.name == "postgresql":
+        tx.execute(_LOCK, {"what": what})

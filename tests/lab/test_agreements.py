@@ -67,17 +67,17 @@ def resolver(router1: list[dict[str, Any]], router2: list[dict[str, Any]]) -> Ag
 
 def test_machines_belong_to_the_nearest_negotiator() -> None:
     found = resolver([held("initiator")], [held("responder")])
-    assert found.resolve("vm1", "vm2") == "100.64.1.2"
-    assert found.resolve("vm2", "vm1") == "100.64.0.2"
-    assert found.resolve("vm1", "router2") == "100.64.1.1"
-    assert found.resolve("router2", "vm1") == "100.64.0.2"
+    assert found.resolve("vm1", "vm2") == ["100.64.1.2"]
+    assert found.resolve("vm2", "vm1") == ["100.64.0.2"]
+    assert found.resolve("vm1", "router2") == ["100.64.1.1"]
+    assert found.resolve("router2", "vm1") == ["100.64.0.2"]
 
 
 def test_what_only_one_side_holds_active_joins_nobody() -> None:
-    assert resolver([held("initiator")], []).resolve("vm1", "vm2") is None
-    assert resolver([held("initiator")], [held("responder", state="terminated")]).resolve("vm1", "vm2") is None
-    assert resolver([held("initiator")], [held("responder", id="n2")]).resolve("vm1", "vm2") is None
+    assert not resolver([held("initiator")], []).resolve("vm1", "vm2")
+    assert not resolver([held("initiator")], [held("responder", state="terminated")]).resolve("vm1", "vm2")
+    assert not resolver([held("initiator")], [held("responder", id="n2")]).resolve("vm1", "vm2")
 
 
 def test_a_machine_without_a_way_to_a_negotiator_reaches_nobody() -> None:
-    assert resolver([held("initiator")], [held("responder")]).resolve("alone", "vm2") is None
+    assert not resolver([held("initiator")], [held("responder")]).resolve("alone", "vm2")

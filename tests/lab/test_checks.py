@@ -55,8 +55,53 @@ def test_steps_in_order_with_their_defaults() -> None:
             expect=Expectation.BLOCKED,
             address="01:80:c2:00:00:0e",
             ethertype=0x88CC,
-            within=1.0,
+            within=0.25,
         ),
+    )
+
+
+def test_errors_flows_wires_and_scans() -> None:
+    text = """
+        [[step]]
+        name = "error"
+        from = "vm1"
+        to = "vm2"
+        proto = "udp"
+        ttl = 2
+        expect = "time-exceeded"
+        [[step]]
+        name = "start"
+        from = "vm1"
+        to = "vm2"
+        address = "100.64.0.2"
+        proto = "tcp"
+        flow = "long"
+        [[step]]
+        name = "as before"
+        on = "vm1"
+        run = "true"
+        [[step]]
+        name = "end"
+        from = "vm1"
+        to = "vm2"
+        proto = "tcp"
+        flow = "long"
+        expect = "blocked"
+        [[step]]
+        name = "scan"
+        from = "vm1"
+        via = "eth0"
+        source = "10.0.0.66"
+        to = "vm2"
+        expect = "closed"
+    """
+    tcp = Protocol.TCP
+    assert parse_checks(text, MACHINES) == (
+        Check("error", "vm1", "vm2", protocol=Protocol.UDP, ttl=2, expect=Expectation.TIME_EXCEEDED),
+        Check("start", "vm1", "vm2", protocol=tcp, address="100.64.0.2", flow="long"),
+        Action("vm1", "true", name="as before"),
+        Check("end", "vm1", "vm2", protocol=tcp, flow="long", expect=Expectation.BLOCKED, within=0.25),
+        Check("scan", "vm1", "vm2", via="eth0", own="10.0.0.66", expect=Expectation.CLOSED, within=0.25),
     )
 
 
@@ -68,6 +113,17 @@ def test_the_labs_that_ship_are_in_order(name: str) -> None:
     assert parse_checks((directory / "checks.toml").read_text(), machines)
     assert plan.name == name
     assert plan.notes == ()
+
+
+def test_what_the_thesis_lab_changes_by_hand_it_changes_back() -> None:
+    directory = shipped_labs()["thesis"]
+    steps = parse_checks((directory / "checks.toml").read_text(), ("vm1", "vm2", "router1", "router2"))
+    done = [step.run for step in steps if isinstance(step, Action)]
+    for there, back in (("mtu 1400", "mtu 1500"), (" add 10.0.0.77", " del 10.0.0.77"), ("-STOP", "-CONT")):
+        changed = [run for run in done if there in run]
+        assert changed
+        assert sorted(run for run in done if back in run) == sorted(run.replace(there, back) for run in changed)
+        assert max(map(done.index, changed)) < max(i for i, run in enumerate(done) if back in run)
 
 
 def test_the_thesis_lab_is_that_of_the_thesis() -> None:

@@ -71,13 +71,11 @@ def _python() -> Finding:
 
 
 def _programs() -> list[Finding]:
-    from shutil import which
+    from meetme.runtime.shell import find_program, package_of
 
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    packages = {"ip": "iproute2", "nft": "nftables", "conntrack": "conntrack"}
-    found = {program: which(program, path=path) for program in packages}
+    found = {program: find_program(program) for program in ("ip", "nft", "conntrack")}
     return [
-        Finding(f"program {program}", place is not None, place or "not found", f"apt-get install {packages[program]}")
+        Finding(f"program {program}", place is not None, place or "not found", f"apt-get install {package_of(program)}")
         for program, place in found.items()
     ]
 

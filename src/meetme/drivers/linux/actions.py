@@ -13,10 +13,10 @@ from ipaddress import IPv4Network
 from meetme.drivers.actions import Nat
 from meetme.model.addresses import Address, InterfaceAddress, Prefix
 from meetme.model.errors import DeviceFailed, Unsupported
+from meetme.runtime.shell import run
 
 Command = tuple[str, ...]
 
-COMMAND_SECONDS = 10.0
 EVERYWHERE = IPv4Network("0.0.0.0/0")
 
 
@@ -101,49 +101,21 @@ class LinuxActions:
                 for step in steps:
                     if await _is_present(step):
                         continue
-                    status, output = await _run(step.add)
-                    if status != 0:
+                    outcome = await run(*step.add)
+                    if outcome.status != 0:
+                        said = outcome.stderr.strip() or outcome.stdout.strip() or f"exit status {outcome.status}"
                         raise DeviceFailed(
                             "command_failed",
-                            f'device: "{" ".join(step.add)}" failed ({output or f"exit status {status}"})',
+                            f'device: "{" ".join(step.add)}" failed ({said})',
                             hint="run it by hand on the router to see what it lacks",
                         )
                     done.append(step)
             except BaseException:
                 for step in reversed(done):
-                    await asyncio.shield(_run(step.undo))
+                    await asyncio.shield(run(*step.undo))
                 raise
 
 
 async def _is_present(step: Step) -> bool:
-    status, output = await _run(step.present)
-    return status == 0 and (step.present[0] == "iptables" or bool(output))
-
-
-async def _run(command: Command) -> tuple[int, str]:
-    """Exit status and what it said. Raises Unsupported `command_missing`, DeviceFailed `command_timeout`."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-    except FileNotFoundError:
-        raise Unsupported(
-            "command_missing",
-            f'device: needs the command "{command[0]}"',
-            hint=f"apt-get install {'iproute2' if command[0] == 'ip' else command[0]}",
-        ) from None
-    try:
-        async with asyncio.timeout(COMMAND_SECONDS):
-            output, _ = await process.communicate()
-    except BaseException as error:
-        process.kill()
-        await process.wait()
-        if isinstance(error, TimeoutError):
-            raise DeviceFailed(
-                "command_timeout", f'device: "{" ".join(command)}" took more than {COMMAND_SECONDS:g} s'
-            ) from None
-        raise
-    return process.returncode or 0, output.decode(errors="replace").strip()
+    outcome = await run(*step.present)
+    return outcome.status == 0 and (step.present[0] == "iptables" or bool(outcome.stdout.strip()))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import socket
 import subprocess
 
 from meetme.drivers.linux import kernel, netns
 from meetme.model.errors import Fault, Problem
 from meetme.model.intent import Capabilities
+from meetme.runtime.shell import find_program, package_of
 
 _NAT = """table inet t {
   chain a { type nat hook prerouting priority dstnat; dnat ip prefix to ip daddr map { 10.1.0.0/24 : 10.2.0.0/24 }; }
@@ -29,9 +28,9 @@ _VLAN = "link add name c type veth peer name d\nlink add link c name c.7 type vl
 def capabilities() -> Capabilities:
     """Real probes, about 30 ms."""
     missing = [
-        _lacks("capability_missing", f'the program "{program}" is not installed', f"apt-get install {package}")
-        for program, package in (("ip", "iproute2"), ("nft", "nftables"))
-        if _program(program) is None
+        _lacks("capability_missing", f'no program "{program}"', f"apt-get install {package_of(program)}")
+        for program in ("ip", "nft")
+        if find_program(program) is None
     ]
     results: dict[str, bool] = dict.fromkeys(("veth", "unnumbered", "vlan", "nat", "nat6"), False)
     if not missing:
@@ -105,7 +104,7 @@ def _lacks(code: str, text: str, hint: str) -> Problem:
 
 
 def _works(*command: str, given: str) -> bool:
-    program = _program(command[0])
+    program = find_program(command[0])
     if program is None:
         return False
     try:
@@ -117,10 +116,6 @@ def _works(*command: str, given: str) -> bool:
         )
     except subprocess.TimeoutExpired:
         return False
-
-
-def _program(name: str) -> str | None:
-    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
 def _can_echo() -> bool:

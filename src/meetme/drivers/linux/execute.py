@@ -6,7 +6,6 @@ Four processes make a circuit: faster than a netlink library in Python, and the 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +33,7 @@ from meetme.drivers.linux.netlink import Netlink
 from meetme.drivers.linux.notes import Note
 from meetme.drivers.linux.observe import Places
 from meetme.model.errors import Conflict, DeviceFailed, MeetMeError, NotFound, Unsupported
+from meetme.runtime.shell import find_program, package_of
 
 T = TypeVar("T")
 _SECONDS = 20.0
@@ -221,13 +221,12 @@ def _load(text: str) -> int:
 
 
 def _call(command: Sequence[str], given: str) -> subprocess.CompletedProcess[str]:
-    program = shutil.which(command[0], path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    program = find_program(command[0])
     if program is None:
-        package = {"ip": "iproute2", "nft": "nftables"}.get(command[0], command[0])
         raise Unsupported(
             "capability_missing",
             f'router: has no program "{command[0]}"',
-            hint=f"install it: apt-get install {package}",
+            hint=f"install it: apt-get install {package_of(command[0])}",
         )
     try:
         return subprocess.run(

@@ -48,8 +48,8 @@ class Wire:
     def link_local(self) -> str | None:
         """The port's own link-local address."""
         for namespace in (None, *namespaces()):
-            where = f"-n {namespace} " if namespace is not None else ""
-            for line in os.popen(f"ip {where}-6 -o address show dev {self._interface} scope link 2>/dev/null"):
+            where = f"nsenter --net={NAMESPACES / namespace} " if namespace is not None else ""
+            for line in os.popen(f"{where}ip -6 -o address show dev {self._interface} scope link 2>/dev/null"):
                 return line.split()[3].partition("/")[0]
         return None
 

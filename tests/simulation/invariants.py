@@ -11,6 +11,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from sqlalchemy import Connection
+
 from meetme.model.addresses import Prefix, overlaps
 from meetme.model.agreement import Role
 from meetme.model.intent import LinkState
@@ -199,7 +201,7 @@ def what_was_acknowledged_is_there(world: World, member: Member) -> Iterator[str
         if id not in member.known:
             yield f"{member.id} has acknowledged {world.label(id)} and does not know it"
 
-    def lost(tx: store.Connection) -> list[str]:
+    def lost(tx: Connection) -> list[str]:
         return [
             f"{member.id} has forgotten its answer to {message}"
             for (receiver, sender, message), answer in world.answers.items()

@@ -239,9 +239,8 @@ class Negotiator(Process):
             committed=self.bell.ring,
             random=Random(f"{world.seed}/{member.id}/{member.lives}"),
         )
-        shared: Any = (self.loop, ledger, machine, side, routers)
-        self.inbox = parts.inbox(storage, *shared, self.bell, world.clock)
-        self.desk = Desk(*shared, wires, world.clock, world.new_id)
+        self.inbox = parts.inbox(storage, self.loop, ledger, machine, side, routers, self.bell, world.clock)
+        self.desk = Desk(self.loop, ledger, machine, side, routers, wires, world.clock, world.new_id)
         self.spawn(self._run(routers))
 
     async def _run(self, routers: Routers) -> None:

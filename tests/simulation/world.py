@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from random import Random
@@ -19,25 +19,20 @@ from uuid import UUID
 import structlog
 
 from meetme.model.agreement import MemberId, Role
-from meetme.model.errors import MeetMeError
 from meetme.model.intent import LinkState
 from meetme.negotiator import wire
 from meetme.negotiator.machine import NegotiationMachine
 from meetme.negotiator.negotiation import Event, Negotiation
 from meetme.negotiator.reactions import DEVICE_CONFIRM_SECONDS
-from meetme.negotiator.states import ENDED, State
-from meetme.negotiator.views import StartRequest
+from meetme.negotiator.states import State
 from meetme.runtime.ledger import Step
 from tests.simulation import invariants
 from tests.simulation.member import ALFA, BRAVO, CIRCUITS, Member, Negotiator, Parts, disks, settings
 from tests.simulation.process import Process, tracked
-from tests.simulation.schedule import Action, Schedule
+from tests.simulation.schedule import Schedule
 from tests.simulation.scheduler import Chance, Stroke, VirtualClock, VirtualLoop
+from tests.simulation.story import Story
 
-CALM_SECONDS = 130.0
-"""Everything heals within this: leases and back-offs of 30 s, a comparison every 30 s, a farewell of 60 s."""
-FRESH_SECONDS = 5.0
-"""In a calm world, from `start_negotiation` to active at both sides."""
 Row = tuple[State | None, str]
 
 
@@ -121,9 +116,9 @@ class World:
         self._ids = Random(f"{self.seed}/ids")
         self._outside = Context()
         self._violation: str | None = None
+        self._down_for: float | None = None
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._anything = asyncio.Event()
-        self._healed = False
         self._tentative: dict[tuple[MemberId, str], tuple[int, float]] = {}
         for (me, peer), disk in zip(((ALFA, BRAVO), (BRAVO, ALFA)), disks(), strict=True):
             disk.wipe()
@@ -167,174 +162,16 @@ class World:
             await asyncio.sleep(0)
 
     async def _until_failure(self) -> None:
-        script = asyncio.ensure_future(self._script())
+        script = asyncio.ensure_future(Story(self).tell())
         await asyncio.wait([script, self._failed], return_when=asyncio.FIRST_COMPLETED)
         if script.done():
             script.result()
         script.cancel()
 
-    async def _script(self) -> None:
-        for member in self.members.values():
-            self._start_processes(member)
-        self._tick()
-        for action in self.schedule.actions:
-            self._loop.call_at(max(0.0, action.at), self._act, action, context=self._outside)
-        await asyncio.sleep(self.schedule.seconds)
-        self._heal()
-        await self._settle("both sides agree", lambda: invariants.both_say_the_same(self))
-        for member in self.members.values():
-            self.check(invariants.what_was_acknowledged_is_there(self, member))
-        await self._end_everything()
-        await self._start_afresh()
-
-    def _heal(self) -> None:
-        self.trace("everything heals")
-        self._healed = self.chance.calm = True
-        self.cut = False
-        self.dark.clear()
-        self.muted.clear()
-        self._change()
-        for member in self.members.values():
-            member.slow_disk = False
-            self._start_processes(member)
-
-    async def _settle(self, what: str, wrong: Callable[[], Iterable[str]]) -> None:
-        """Wait until nothing is wrong. In a calm world that takes a bounded time."""
-        until = self.now + CALM_SECONDS
-        while left := list(wrong()):
-            if self.now > until:
-                self.fail(f"{what}: {left[0]}")
-                return
-            await asyncio.sleep(1.0)
-
-    def _left(self) -> Iterator[str]:
-        for member in self.members.values():
-            yield from invariants.nothing_is_left(self, member)
-
-    async def _end_everything(self) -> None:
-        def left() -> Iterator[str]:
-            for member in self.members.values():
-                for id, n in list(member.known.items()):
-                    if n.state is State.ACTIVE:
-                        self._person(member, "terminate", id)
-            yield from self._left()
-
-        await self._settle("nothing is left", left)
-
-    async def _start_afresh(self) -> None:
-        """Who leaves nothing behind can begin again: every circuit has to come up at once."""
-        if not any(member.probes for member in self.members.values()):
-            return
-        for circuit in sorted({action.circuit for action in self.schedule.actions}):
-            before = set(self.members[ALFA].known)
-            self._act(Action(self.now, "start", ALFA, circuit))
-            await asyncio.sleep(FRESH_SECONDS)
-            for id in set(self.members[ALFA].known) - before:
-                states = [m.known[id].state if id in m.known else None for m in self.members.values()]
-                if states != [State.ACTIVE, State.ACTIVE]:
-                    problem = self.members[ALFA].known[id].problem
-                    self.fail(f"liveness: {self.label(id)} is {states} in a calm world ({problem})")
-                self._person(self.members[BRAVO], "terminate", id)
-            if set(self.members[ALFA].known) == before:
-                self.fail(f"liveness: {circuit} cannot be started in a calm world")
-            await asyncio.sleep(FRESH_SECONDS)
-        self.check(self._left())
-
-    # --- fate and people ----------------------------------------------------------------------------------------------
-
-    def _act(self, action: Action) -> None:
-        if self._healed and action.what != "start":
-            return
-        self.trace(f"* {action.member}: {action.what} {action.circuit}")
-        member = self.members[action.member]
-        match action.what:
-            case "start":
-                self._begin(member, action.circuit)
-            case "terminate" | "release":
-                for id, n in list(member.known.items()):
-                    if n.circuit == action.circuit and (n.state not in ENDED or action.what == "release"):
-                        self._person(member, action.what, id)
-            case "kill negotiator":
-                self._kill(member.negotiator, action.seconds)
-            case "kill configurator":
-                self._kill(member.configurator, action.seconds)
-            case "cut the way to the peer":
-                self.cut = True
-                self.later(action.seconds, lambda: setattr(self, "cut", False))
-            case "mute confirm" | "mute order to confirm":
-                self.muted.add(action.what.removeprefix("mute "))
-                self.later(action.seconds, self.muted.clear)
-            case "fall ill":
-                self.ill.add(f"{member.id}'s negotiator")
-                self.later(action.seconds, self.ill.clear)
-            case "slow disk":
-                member.slow_disk = True
-                self.later(action.seconds, lambda: setattr(member, "slow_disk", False))
-            case "darken":
-                self.dark.add(action.circuit)
-                self.later(action.seconds, lambda: self._lighten(action.circuit))
-            case "lose the database":
-                self._lose_database(member, action.seconds)
-            case other:
-                raise AssertionError(other)
-
-    def _begin(self, member: Member, circuit: str) -> None:
-        negotiator = member.negotiator
-        if negotiator is None:
-            return
-
-        async def work() -> None:
-            try:
-                request = StartRequest(peer=member.peer, circuit=circuit)
-                n = await negotiator.desk.start(request, f"key-{circuit}-{self.now}")
-            except MeetMeError as error:
-                self.trace(f"{member.id}: start {circuit} is refused ({error.code})")
-                return
-            self.started.setdefault(member.id, []).append(n.id)
-
-        negotiator.spawn(work())
-
-    def _person(self, member: Member, what: str, id: UUID) -> None:
-        negotiator = member.negotiator
-        if negotiator is None:
-            return
-
-        async def work() -> None:
-            try:
-                await (negotiator.desk.terminate(id) if what == "terminate" else negotiator.desk.release(id))
-            except MeetMeError as error:
-                self.trace(f"{member.id}: {what} {self.label(id)} is refused ({error.code})")
-
-        negotiator.spawn(work())
-
-    def _lighten(self, circuit: str) -> None:
-        self.dark.discard(circuit)
-        self._change()
-
-    def _lose_database(self, member: Member, seconds: float) -> None:
-        stands = all(
-            n.state is State.ACTIVE or n.state in ENDED for m in self.members.values() for n in m.known.values()
-        )
-        if not stands or member.device.kept.keys() != member.device.carried.keys():
-            return
-        self.databases_lost = True
-        self._kill(member.negotiator, seconds)
-        member.disk.wipe()
-        member.set_up()
-        member.known.clear()
-        member.claims.clear()
-        self.started.pop(member.id, None)
-        self.committed_at.clear()
-        self.answers = {key: answer for key, answer in self.answers.items() if key[0] != member.id}
-
-    def _kill(self, process: Process | None, seconds: float) -> None:
-        if process is not None:
-            self._down_for = seconds
-            process.kill()
-
     # --- processes ----------------------------------------------------------------------------------------------------
 
-    def _start_processes(self, member: Member) -> None:
+    def start_processes(self, member: Member) -> None:
+        """Start what is not running."""
         self._start_configurator(member)
         self._start_negotiator(member)
 
@@ -348,10 +185,15 @@ class World:
             member.lives += 1
             member.negotiator = Negotiator(self, member, self.parts.get(member.id, Parts()))
 
+    def kill(self, process: Process | None, seconds: float) -> None:
+        """Kill a process, which is started again after so many seconds."""
+        if process is not None:
+            self._down_for = seconds
+            process.kill()
+
     def died(self, process: Process) -> None:
         """A process was killed: somebody starts it again, some time."""
-        seconds = getattr(self, "_down_for", None)
-        self._down_for = None
+        seconds, self._down_for = self._down_for, None
         if seconds is None:
             seconds = self.chance.amount(f"down {process.name}", 0.05, 1.0)
             if self.chance.amount(f"long down {process.name}", 0.0, 1.0) < 0.2:
@@ -400,6 +242,10 @@ class World:
             self.trace(f"! {kind}: {where}")
         return struck
 
+    def at(self, moment: float, work: Callable[[], object]) -> None:
+        """Do something at a moment of the run."""
+        self._loop.call_at(moment, self._guarded, work, context=self._outside)
+
     def later(self, seconds: float, work: Callable[[], object]) -> None:
         """Do something after a while, whoever dies meanwhile."""
         self._loop.call_later(seconds, self._guarded, work, context=self._outside)
@@ -436,7 +282,8 @@ class World:
         """Wait for the next change of a device or of a circuit."""
         await self._anything.wait()
 
-    def _change(self) -> None:
+    def change(self) -> None:
+        """Tell who waits that something is different now."""
         self._anything.set()
         self._anything = asyncio.Event()
 
@@ -473,7 +320,7 @@ class World:
         self.check(invariants.undone_means_nothing_is_left(self, member))
         self.check(invariants.tentative_until_decided(self, member))
         self._note_tentative(member)
-        self._change()
+        self.change()
 
     def _note_tentative(self, member: Member) -> None:
         for circuit in CIRCUITS:
@@ -492,11 +339,12 @@ class World:
             return None
         return max(found[1], member.configurator.born - DEVICE_CONFIRM_SECONDS)
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """What has to be looked at from time to time."""
         for member in self.members.values():
             self.check(invariants.tentative_until_decided(self, member))
             self.check(invariants.nothing_waits_for_ever(self, member))
-        self.later(10.0, self._tick)
+        self.later(10.0, self.tick)
 
     def acknowledge(self, member: Member, sender: str, message: wire.Message, answer: str) -> None:
         """An answer leaves."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Connection
 
 from meetme.model.agreement import Agreement, MemberId, Role
@@ -250,6 +251,9 @@ class Inbox:
                 self._ledger.deliver(tx, self._machine, str(rival.id), ev.Superseded(now, id), now)
             own = self._side.facts(tx, attachment, Terms(), known)
         except MeetMeError as error:
+            structlog.get_logger().warning(
+                "a proposal is refused", peer=peer, circuit=message.circuit, problem=error.text
+            )
             return RefuseBody((refused(error.problem),))
         event = ev.ProposeReceived(
             at=self._clock.now(),

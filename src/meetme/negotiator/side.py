@@ -139,7 +139,15 @@ class Line:
         return None if answer.status == 202 else answer.document
 
 
+INWARD = ("port_", "router_")
+"""Codes of problems whose texts name routers, ports and addresses of ours: no peer reads those."""
+
+
 def refused(problem: Problem) -> Problem:
     """A problem of ours as the peer is told it: what is local here is remote there."""
     fault = Fault.REMOTE if problem.fault is not Fault.REMOTE else Fault.LOCAL
+    if problem.code.startswith(INWARD):
+        return Problem(
+            problem.code, "circuit: its port is not ready at this side", "ask its operator", "circuit", fault
+        )
     return Problem(problem.code, problem.text, problem.hint, problem.field, fault)

@@ -34,13 +34,14 @@ def test_the_table_is_what_the_errors_say() -> None:
     st.text(max_size=30),
     st.none() | st.text(max_size=20),
     st.sampled_from(Fault),
+    st.none() | st.text(max_size=20),
 )
 def test_an_error_crosses_the_wire_whole(
-    cls: type[MeetMeError], text: str, hint: str, field: str | None, fault: Fault
+    cls: type[MeetMeError], text: str, hint: str, field: str | None, fault: Fault, existing: str | None
 ) -> None:
-    error = cls("some_code", text, hint=hint, field=field, fault=fault)
+    error = cls("some_code", text, hint=hint, field=field, fault=fault, existing=existing)
     back = from_status(received(*to_status(error)), part="configurator", target="r1")
-    assert (type(back), back.problem) == (cls, error.problem)
+    assert (type(back), back.problem, back.existing) == (cls, error.problem, existing)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from meetme.configurator.service import ConfiguratorService
 from meetme.drivers.memory import MemoryConfig, MemoryDevice, MemoryDriver, Trouble
 from meetme.model.intent import LinkState
+from meetme.negotiator import negotiation as ev
 from meetme.negotiator.settings import Configurator
 from meetme.negotiator.states import State
 from meetme.negotiator.views import StartRequest
@@ -98,3 +100,51 @@ async def test_a_configurator_that_was_away_finds_its_link_confirmed() -> None:
                 if seen and [link.state for link in seen.links] == [LinkState.CONFIRMED]:
                     break
                 await asyncio.sleep(0.02)
+
+
+def backup(side: Side) -> bytes:
+    raw = side.database.run_now(lambda tx: tx.connection.dbapi_connection)
+    return bytes(raw.serialize())
+
+
+async def restore(side: Side, contents: bytes) -> None:
+    """Stop the negotiator, put its database back as it was, start it again."""
+    await side.service.close()
+    side.database.run_now(lambda tx: tx.connection.dbapi_connection).deserialize(contents)
+    await side.restart(crash=False)
+
+
+async def until_confirmed_again(box: Box, generation: int) -> None:
+    """Wait until the device carries an order of a higher generation, for good."""
+    async with asyncio.timeout(15):
+        while True:
+            (link,) = (await box.service._keeper.observe()).links
+            if link.intent.generation > generation and link.state is LinkState.CONFIRMED:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_after_a_backup_was_restored_the_device_obeys_again() -> None:
+    async with world() as (a, b, one, _two):
+        started = await a.client.start(StartRequest("csp-b"))
+        await a.until(started.id, State.ACTIVE)
+        await b.until(started.id, State.ACTIVE)
+        router = a.service._routers.get("r1")
+        before = (await router.look()).observation
+        assert before is not None
+        contents = backup(a)
+        generation = before.links[0].intent.generation
+        for _ in range(3):  # the device sees orders that the backup knows nothing of
+            await a.service._loop.deliver(str(started.id), ev.DeviceLost(time.time()))
+            await until_confirmed_again(one, generation)
+            (link,) = (await one.service._keeper.observe()).links
+            generation = link.intent.generation
+        await restore(a, contents)
+
+        await a.service._loop.deliver(str(started.id), ev.DeviceLost(time.time()))
+        await until_confirmed_again(one, generation)
+        await restore(a, contents)
+        await a.client.terminate(started.id)
+        assert (await a.until(started.id)).state is State.TERMINATED
+        assert (await b.until(started.id)).state is State.TERMINATED
+        assert one.device.circuits == {}

@@ -36,6 +36,7 @@ from meetme.negotiator.reactions import (
     DEVICE_CONFIRM_SECONDS,
     HOLD_SECONDS,
     MAX_ROUNDS,
+    OVERTAKE_SECONDS,
     PROBE_SECONDS,
     PROPOSE_SECONDS,
 )
@@ -93,6 +94,7 @@ CASES: list[Case] = [
     (at.held, lambda: ev.Deadline(AT), S.FAILED),
     (at.committed, lambda: ev.Applied(AT), S.COMMITTED),
     (at.committed, lambda: ev.ApplyFailed(AT, TROUBLE), S.FAILED),
+    (at.committed, lambda: ev.DeviceAhead(AT, 99), S.COMMITTED),
     (at.committed, lambda: PROBED, S.COMMITTED),
     (lambda: after(at.committed(), ev.CommittedReceived(AT, None)), lambda: PROBED, S.CONFIRMING),
     (lambda: after(at.committed(), ev.CommittedReceived(AT, None)), lambda: ev.Probed(AT, None), S.FAILED),
@@ -116,11 +118,13 @@ CASES: list[Case] = [
     (at.confirming, lambda: at.query(S.TERMINATING), S.TERMINATING),
     (at.confirming, lambda: ev.DeviceConfirmed(AT), S.CONFIRMING),
     (at.confirming, lambda: ev.DeviceLost(AT), S.CONFIRMING),
+    (at.confirming, lambda: ev.DeviceAhead(AT, 99), S.CONFIRMING),
     (at.confirming, lambda: ev.Applied(AT), S.CONFIRMING),
     (at.confirming, lambda: ev.ApplyFailed(AT, TROUBLE), S.CONFIRMING),
     (at.confirming, lambda: ev.CompareDue(AT), S.CONFIRMING),
     (at.active, lambda: ev.DeviceConfirmed(AT), S.ACTIVE),
     (at.active, lambda: ev.DeviceLost(AT), S.ACTIVE),
+    (at.active, lambda: ev.DeviceAhead(AT, 99), S.ACTIVE),
     (at.active, lambda: ev.Applied(AT), S.ACTIVE),
     (at.active, lambda: ev.ApplyFailed(AT, TROUBLE), S.ACTIVE),
     (at.active, lambda: PROBED, S.ACTIVE),
@@ -144,6 +148,7 @@ CASES: list[Case] = [
     (waiting_for_the_peer, at.terminate, S.TERMINATED),
     (at.terminating, lambda: ev.TerminatedReceived(AT), S.TERMINATING),
     (waiting_for_the_peer, lambda: ev.TerminatedReceived(AT), S.TERMINATED),
+    (at.terminating, lambda: ev.DeviceAhead(AT, 99), S.TERMINATING),
     (at.terminating, lambda: ev.Removed(AT), S.TERMINATING),
     (waiting_for_the_device, lambda: ev.Removed(AT), S.TERMINATED),
     (at.terminating, lambda: at.query(S.ACTIVE), S.TERMINATING),
@@ -151,6 +156,7 @@ CASES: list[Case] = [
     (withdrawn, lambda: ev.Deadline(AT), S.TERMINATED),
     (at.terminating, lambda: ev.ReleaseAsked(AT), S.TERMINATING),
     (waiting_for_the_peer, lambda: ev.ReleaseAsked(AT), S.TERMINATED),
+    (at.failed, lambda: ev.DeviceAhead(AT, 99), S.FAILED),
     (at.failed, lambda: ev.Removed(AT), S.FAILED),
     (at.failed, lambda: ev.TerminatedReceived(AT), S.FAILED),
     (at.failed, lambda: ev.Deadline(AT), S.FAILED),
@@ -321,6 +327,34 @@ def test_what_the_device_lost_is_put_back() -> None:
     retry = step(outcome.negotiation, ev.ApplyFailed(AT, TROUBLE))
     assert retry.negotiation.problem == TROUBLE
     assert after(retry.negotiation, ev.Applied(AT)).problem is None
+
+
+@pytest.mark.parametrize(
+    ("n", "verb", "confirm"),
+    [
+        (at.committed(), Verb.APPLY, DEVICE_CONFIRM_SECONDS),
+        (after(at.committed(), ev.Applied(AT)), Verb.APPLY, DEVICE_CONFIRM_SECONDS),
+        (at.confirming(), Verb.CONFIRM, None),
+        (after(at.confirming(), ev.DeviceLost(AT)), Verb.APPLY, None),
+        (at.active(), Verb.CONFIRM, None),
+        (after(at.active(), ev.DeviceLost(AT)), Verb.APPLY, None),
+        (at.terminating(), Verb.REMOVE, None),
+        (at.failed(), Verb.REMOVE, None),
+    ],
+)
+def test_an_order_that_the_device_finds_too_old_is_given_again_above_all_it_has_seen(
+    n: Negotiation, verb: Verb, confirm: float | None
+) -> None:
+    outcome = step(n, ev.DeviceAhead(AT, n.generation + 500))
+    assert outcome.effects == (Program(verb, n.generation + 501, confirm, OVERTAKE_SECONDS),)
+    assert outcome.negotiation.generation == n.generation + 501
+    assert step(n, ev.DeviceAhead(AT, 0)).negotiation.generation == n.generation + 1, "it never goes down"
+
+
+def test_nothing_on_the_device_is_no_reason_to_give_it_orders() -> None:
+    n = waiting_for_the_peer()
+    assert n.device is Device.ABSENT
+    assert step(n, ev.DeviceAhead(AT, 99)).effects == ()
 
 
 def test_every_order_to_the_device_has_a_higher_generation() -> None:

@@ -65,10 +65,16 @@ class Configurator(Process):
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
+    def _remember(self, circuit: str, generation: int) -> None:
+        """Later orders than this one, if the store it comes from was restored from a backup."""
+        if self.world.strikes("older backup", f"{self.name} {circuit}"):
+            self._device.seen[circuit] = max(generation + 1000, self._device.seen.get(circuit, 0))
+
     async def apply(self, intent: LinkIntent, confirm_seconds: float | None) -> tuple[str, ...]:
         """As `configurator.keeper.Keeper.apply`."""
         async with self._locks[intent.circuit]:
             circuit, device = intent.circuit, self._device
+            self._remember(circuit, intent.generation)
             self.crash_point("before an order is written down")
             before = device.kept.get(circuit)
             deadline = self.world.clock.now() + confirm_seconds if confirm_seconds else None
@@ -92,6 +98,7 @@ class Configurator(Process):
     async def confirm(self, circuit: str, agreement: UUID, generation: int) -> None:
         """As `configurator.keeper.Keeper.confirm`."""
         async with self._locks[circuit]:
+            self._remember(circuit, generation)
             self.crash_point("before an order is written down")
             device = self._device
             kept = plan.confirm(
@@ -108,6 +115,7 @@ class Configurator(Process):
     async def remove(self, circuit: str, agreement: UUID, generation: int) -> Removal:
         """As `configurator.keeper.Keeper.remove`."""
         async with self._locks[circuit]:
+            self._remember(circuit, generation)
             self.crash_point("before an order is written down")
             device = self._device
             kept = device.kept.get(circuit)

@@ -130,7 +130,7 @@ LAST_WORDS: tuple[tuple[str | None, dict[str, float]], ...] = (
     ("order to confirm", {"device fails to restore": 0.6}),
     (None, {"lose confirm's answer": 1.0, "lose query": 1.0}),
     (None, {"lose terminate": 1.0}),
-    (None, {"lose confirm": 1.0}),
+    (None, {"lose confirm": 1.0, "older backup": 0.5}),
     (None, {"lose confirm's answer": 1.0}),
 )
 """What is muted for a minute, and what is lost all the time."""
@@ -175,8 +175,8 @@ def _device_trouble(random: Random, turn: int) -> Plot:
     if random.random() < 0.3:
         actions.append(Action(at + random.uniform(0.2, 2), "release", _who(random), circuit))
     point = CONFIGURATOR_POINTS[turn // 2 % len(CONFIGURATOR_POINTS)]
-    kind = (f"crash {point}", "device fails")[turn % 2]
-    return Plot(actions, {kind: 0.4} | _some(random, random.choice(["slow device", "lose order's answer"])))
+    rates = ({f"crash {point}": 0.4}, {"device fails": 0.4, "older backup": 0.5})[turn % 2]
+    return Plot(actions, rates | _some(random, random.choice(["slow device", "lose order's answer"])))
 
 
 def _nobody_home(random: Random, turn: int) -> Plot:
@@ -217,7 +217,7 @@ def _regret(random: Random, turn: int) -> Plot:
     if random.random() < 0.3:
         actions.append(Action(at + random.uniform(0.2, 0.6), "release", _who(random), circuit))
     kinds = ["slow device", "delay", "repeat", "lose order's answer"]
-    return Plot(actions, _some(random, *random.sample(kinds, 2)), 25.0)
+    return Plot(actions, {"older backup": 0.5} | _some(random, *random.sample(kinds, 2)), 25.0)
 
 
 def _silence(random: Random, turn: int) -> Plot:
@@ -268,3 +268,8 @@ PLOTS = (
     _silence,
     _too_late,
 )
+
+
+def plot_of(seed: int) -> str:
+    """The name of the plot that a seed has."""
+    return PLOTS[seed % len(PLOTS)].__name__.removeprefix("_")

@@ -169,6 +169,7 @@ def _check_generation(generation: int, seen: int, circuit: str) -> None:
             f'generation: must not be lower than one seen before for circuit "{circuit}" ({generation}, seen {seen})',
             field="generation",
             hint="a newer order for this circuit has been taken; this one is void",
+            existing=str(seen),
         )
 
 

@@ -72,7 +72,7 @@ class MeetMeError(Exception):
         self.problems = problems
         """Every problem, where several were found at once; the error itself is the first of them."""
         self.existing = existing
-        """The id of what is there already, where it clashes with one thing."""
+        """What is there already, where it clashes with one thing: its id, or the number that was seen."""
 
     @property
     def problem(self) -> Problem:

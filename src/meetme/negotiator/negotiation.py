@@ -336,6 +336,14 @@ class DeviceLost:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceAhead:
+    """The device refused the present order as older than one it has `seen`: our store was restored from a backup."""
+
+    at: float
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
 class Removed:
     """Nothing of it is on the device, verified; but for what the device cannot take back."""
 
@@ -399,6 +407,7 @@ Event = (
     | ApplyFailed
     | DeviceConfirmed
     | DeviceLost
+    | DeviceAhead
     | Removed
     | Probed
     | ProbeFailed

@@ -214,9 +214,28 @@ class Performer:
                 raise
             return ev.DeviceLost(self._clock.now())
         except MeetMeError as error:
+            if error.code == "stale_generation":
+                return self._overtaken(n, order, error)
             if order.verb is not Verb.APPLY:
                 raise
             return ev.ApplyFailed(self._clock.now(), error.problem)
+
+    def _overtaken(self, n: Negotiation, order: Program, error: MeetMeError) -> Made:
+        """The device knows of later orders than our store does. Only whoever has the circuit may go beyond them.
+
+        Our own later orders are no reason: they have replaced this one, and its result is dropped.
+        """
+        now = self._clock.now()
+        # Without a number (another implementation): above the clock, as the first generation of a negotiation is.
+        told = error.existing or ""
+        seen = int(told) if told.isdecimal() else max(order.generation, int(now * 1000))
+
+        def event(tx: Connection) -> Event:
+            if store.claimant(tx, "circuit", n.circuit) not in (n.id, None) or seen < order.generation:
+                raise error
+            return ev.DeviceAhead(now, seen)
+
+        return event
 
     async def _router(self, n: Negotiation) -> RouterControl:
         return await self._routers.get(n.attachment.router).control()

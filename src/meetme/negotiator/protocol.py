@@ -44,6 +44,7 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     # both configure and probe
     (S.COMMITTED, ev.Applied): (S.COMMITTED,),
     (S.COMMITTED, ev.ApplyFailed): (S.FAILED,),
+    (S.COMMITTED, ev.DeviceAhead): (S.COMMITTED,),
     (S.COMMITTED, ev.Probed): (S.COMMITTED, S.CONFIRMING, S.FAILED),
     (S.COMMITTED, ev.ProbeFailed): (S.FAILED,),
     (S.COMMITTED, ev.CommittedReceived): (S.COMMITTED, S.CONFIRMING, S.FAILED),
@@ -57,12 +58,14 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.CONFIRMING, ev.QueryReceived): (S.CONFIRMING, S.ACTIVE, S.FAILED, S.TERMINATING),
     (S.CONFIRMING, ev.DeviceConfirmed): (S.CONFIRMING,),
     (S.CONFIRMING, ev.DeviceLost): (S.CONFIRMING,),
+    (S.CONFIRMING, ev.DeviceAhead): (S.CONFIRMING,),
     (S.CONFIRMING, ev.Applied): (S.CONFIRMING,),
     (S.CONFIRMING, ev.ApplyFailed): (S.CONFIRMING,),
     (S.CONFIRMING, ev.CompareDue): (S.CONFIRMING,),
     # active: the device is kept right, both sides compare
     (S.ACTIVE, ev.DeviceConfirmed): (S.ACTIVE,),
     (S.ACTIVE, ev.DeviceLost): (S.ACTIVE,),
+    (S.ACTIVE, ev.DeviceAhead): (S.ACTIVE,),
     (S.ACTIVE, ev.Applied): (S.ACTIVE,),
     (S.ACTIVE, ev.ApplyFailed): (S.ACTIVE,),
     (S.ACTIVE, ev.Probed): (S.ACTIVE,),
@@ -84,11 +87,13 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.ACTIVE, ev.TerminateReceived): (S.TERMINATING,),
     (S.TERMINATING, ev.TerminateReceived): (S.TERMINATING, S.TERMINATED),
     (S.TERMINATING, ev.TerminatedReceived): (S.TERMINATING, S.TERMINATED),
+    (S.TERMINATING, ev.DeviceAhead): (S.TERMINATING,),
     (S.TERMINATING, ev.Removed): (S.TERMINATING, S.TERMINATED),
     (S.TERMINATING, ev.QueryReceived): (S.TERMINATING, S.TERMINATED),
     (S.TERMINATING, ev.Deadline): (S.TERMINATED,),
     (S.TERMINATING, ev.ReleaseAsked): (S.TERMINATING, S.TERMINATED),
     # what an end still owes
+    (S.FAILED, ev.DeviceAhead): (S.FAILED,),
     (S.FAILED, ev.Removed): (S.FAILED,),
     (S.FAILED, ev.TerminatedReceived): (S.FAILED,),
     (S.FAILED, ev.Deadline): (S.FAILED,),
@@ -172,6 +177,8 @@ def _react(n: Negotiation | None, event: Event) -> endings.Move:
             return endings.fail(n, problem, at, tell_peer=False)
         case ev.Applied() | ev.ApplyFailed() | ev.DeviceConfirmed() | ev.DeviceLost() | ev.Removed():
             return reactions.on_device(n, event)
+        case ev.DeviceAhead():
+            return reactions.overtake(n, event)
         case ev.Probed() | ev.ProbeFailed():
             return reactions.on_probe(n, event)
         case ev.TerminateAsked(at=at):

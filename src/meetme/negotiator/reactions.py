@@ -62,6 +62,8 @@ COMMIT_SECONDS = 35.0
 DEVICE_CONFIRM_SECONDS = 45.0
 """The confirm timer on the device: longer than any decision, so it only ever fires for a negotiator that is gone."""
 PROBE_SECONDS = 12.0
+OVERTAKE_SECONDS = 0.5
+"""Until an order that the device found too old is given again."""
 MAX_ROUNDS = 4
 
 
@@ -253,6 +255,23 @@ def on_device(
             return n, (program,)
         case ev.Removed(at=at, left=left):
             return settle_end(replace(n, device=Device.ABSENT, left_on_device=() if n.released else left), at)
+
+
+def overtake(n: Negotiation, event: ev.DeviceAhead) -> Move:
+    """Give the present order again, with a generation above all that the device has seen.
+
+    Who asks for it has made sure that the circuit is this negotiation's. A little later: a device that always says so
+    is not to be asked in a tight loop.
+    """
+    if n.device is Device.ABSENT:
+        return n, ()
+    tentative = n.state is S.COMMITTED
+    verb = Verb.APPLY if tentative or n.device is Device.APPLYING else Verb.CONFIRM
+    verb = Verb.REMOVE if n.device is Device.REMOVING else verb
+    confirm = DEVICE_CONFIRM_SECONDS if tentative else None
+    n = replace(n, generation=max(n.generation, event.seen))
+    n, program = order_device(n, verb, confirm=confirm, after=OVERTAKE_SECONDS)
+    return n, (program,)
 
 
 def on_probe(n: Negotiation, event: ev.Probed | ev.ProbeFailed) -> Move:

@@ -60,6 +60,7 @@ def to_status(error: MeetMeError) -> tuple[grpc.StatusCode, str, Facts]:
         "hint": error.hint,
         "field": error.field,
         "fault": error.fault.value,
+        "existing": error.existing,
     }
     return STATUS.get(type(error), grpc.StatusCode.UNKNOWN), error.text, ((PROBLEM_KEY, json.dumps(facts).encode()),)
 
@@ -114,6 +115,7 @@ def _carried(error: grpc.aio.AioRpcError) -> MeetMeError | None:
                     hint=str(facts["hint"]),
                     field=facts["field"],
                     fault=Fault(facts["fault"]),
+                    existing=facts.get("existing"),
                 )
             except (ValueError, KeyError, TypeError):
                 return None

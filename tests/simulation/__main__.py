@@ -25,7 +25,7 @@ def main() -> int:
     reader.add_argument("--mutant", choices=sorted(MUTANTS), help="seed this fault into both members")
     reader.add_argument("--whole", action="store_true", help="do not shrink")
     given = reader.parse_args()
-    parts = dict.fromkeys((ALFA, BRAVO), MUTANTS[given.mutant]) if given.mutant else dict[str, Parts]()
+    parts = dict.fromkeys((ALFA, BRAVO), MUTANTS[given.mutant].parts) if given.mutant else dict[str, Parts]()
     coverage, begun = Coverage(), time.perf_counter()
     for seed in range(given.seed, given.seed + given.seeds):
         result = simulate(draw(seed), parts)  # type: ignore[arg-type]

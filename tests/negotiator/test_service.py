@@ -395,6 +395,33 @@ async def test_attachments_say_where_circuits_land() -> None:
         await b.client.terminate((await b.client.negotiations())[0].id)
 
 
+async def test_a_circuit_that_leads_to_somebody_else_is_refused() -> None:
+    async with pair() as (a, b):
+        await a.client.put_attachment("c7", Attachment("r1", "eth2"))
+        await b.client.put_attachment("c7", Attachment("r1", "eth2", peer="csp-c"))
+        assert (await b.client.attachment("c7")).peer == "csp-c"
+        before = b.contents()
+        with pytest.raises(Refused) as caught:
+            await a.client.plan(StartRequest("csp-b", circuit="c7"))
+        assert caught.value.code == "attachment_of_another"
+        assert "csp-c" not in caught.value.text + caught.value.hint, "peers never hear of each other"
+        started = await a.client.start(StartRequest("csp-b", circuit="c7"))
+        ended = await a.until(started.id)
+        assert (ended.state, ended.problem and ended.problem.code) == (State.REFUSED, "attachment_of_another")
+        with pytest.raises(Refused) as own:
+            await b.client.start(StartRequest("csp-a", circuit="c7"))
+        assert own.value.code == "attachment_of_another"
+        assert b.contents() == before
+        await b.client.put_attachment("c7", Attachment("r1", "eth2", peer="csp-a"))
+        mine, _ = await connect(a, b, circuit="c7")
+        with pytest.raises(Conflict):
+            await b.client.put_attachment("c7", Attachment("r1", "eth2", peer="csp-c"))
+        with pytest.raises(InvalidInput) as malformed:
+            await b.client.put_attachment("c8", Attachment("r1", "eth1", peer="no member"))
+        assert malformed.value.field == "peer"
+        await a.client.terminate(mine.id)
+
+
 async def test_a_circuit_the_peer_has_not_registered_is_refused() -> None:
     async with pair() as (a, b):
         await a.client.put_attachment("c7", Attachment("r1", "eth2"))

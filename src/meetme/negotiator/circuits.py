@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from meetme.model.agreement import MemberId
-from meetme.model.errors import Conflict, InvalidInput, NotFound
+from meetme.model.errors import Conflict, InvalidInput, NotFound, Refused
 from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.settings import NegotiatorSettings
 
@@ -26,7 +26,8 @@ def land(
 ) -> Attachment:
     """The port at which a circuit between `members` ends here: as registered, else as asked for, else the default.
 
-    Raises NotFound `attachment_unknown`, InvalidInput `circuit_of_others`, `router_unknown`, `port_differs`.
+    Raises NotFound `attachment_unknown`, Refused `attachment_of_another`, InvalidInput `circuit_of_others`,
+    `router_unknown`, `port_differs`.
     """
     direct = circuit.startswith(DIRECT)
     if direct and circuit != direct_circuit(*members):
@@ -34,6 +35,13 @@ def land(
             "circuit_of_others",
             f'circuit: must be {direct_circuit(*members)}, or one with an attachment ("{circuit}")',
             hint="leave it out for the direct link",
+            field="circuit",
+        )
+    if registered is not None and registered.peer is not None and registered.peer not in members:
+        raise Refused(
+            "attachment_of_another",
+            f'circuit: must be one that leads to this peer ("{circuit}")',
+            hint="name the circuit that both have ordered together, or register another attachment",
             field="circuit",
         )
     asked = settings.attachment(port) if port is not None else None

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from sqlalchemy import Connection
 
 from meetme.model.errors import Conflict, NotFound, Problem
+from meetme.model.members import parse_member_id
 from meetme.negotiator import logbook, store, wire
 from meetme.negotiator.circuits import attachment_unknown
 from meetme.negotiator.desk import Desk, negotiation_unknown
@@ -176,7 +177,8 @@ def _add_attachments(
         responses=landed,
     )
     async def put_attachment(circuit: Circuit, attachment: wire.AttachmentBody) -> JSONResponse:
-        wanted = Attachment(attachment.router, attachment.port, attachment.vlan, attachment.mtu)
+        peer = None if attachment.peer is None else parse_member_id(attachment.peer, field="peer")
+        wanted = Attachment(attachment.router, attachment.port, attachment.vlan, attachment.mtu, peer)
         _check_attachment(circuit, wanted)
         seen = await routers.get(wanted.router).look(fresh=False)
         raise_problems(p for p in port_problems(wanted, seen, Terms(), "port") if p.code == "port_unknown")

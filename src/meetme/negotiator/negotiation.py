@@ -27,6 +27,8 @@ class Attachment:
     port: str
     vlan: int | None = None
     mtu: int = 1500
+    peer: MemberId | None = None
+    """Whom the circuit leads to: nobody else may negotiate over it. None: whoever names it."""
 
 
 class HealthState(StrEnum):

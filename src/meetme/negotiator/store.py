@@ -89,6 +89,7 @@ ATTACHMENT = Table(
     Column("port", Text, nullable=False),
     Column("vlan", Integer),
     Column("mtu", Integer, nullable=False),
+    Column("peer", Text),
 )
 IDEMPOTENCY = Table(
     "negotiator_idempotency",
@@ -354,12 +355,12 @@ def attachment(tx: Connection, circuit: str) -> Attachment | None:
 
 
 def _attachment(row: Row[Any]) -> Attachment:
-    return Attachment(row.router, row.port, row.vlan, row.mtu)
+    return Attachment(row.router, row.port, row.vlan, row.mtu, row.peer)
 
 
 def put_attachment(tx: Connection, circuit: str, a: Attachment) -> bool:
     """Register where a circuit lands, in the place of what was registered. True: it is new."""
-    values = {"router": a.router, "port": a.port, "vlan": a.vlan, "mtu": a.mtu}
+    values = {"router": a.router, "port": a.port, "vlan": a.vlan, "mtu": a.mtu, "peer": a.peer}
     if tx.execute(update(ATTACHMENT).where(ATTACHMENT.c.circuit == circuit).values(values)).rowcount:
         return False
     tx.execute(insert(ATTACHMENT).values(circuit=circuit, **values))

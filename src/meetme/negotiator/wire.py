@@ -278,6 +278,7 @@ class AttachmentBody:
     port: str
     vlan: int | None = None
     mtu: int = 1500
+    peer: str | None = None
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - not a field
 
 

@@ -14,8 +14,8 @@ import pytest
 from meetme.configurator.three_actions import CAPABILITIES
 from meetme.model.addresses import Address
 from meetme.model.agreement import Role
-from meetme.model.errors import Unsupported
-from meetme.model.intent import ProbeReport
+from meetme.model.errors import InvalidInput, Unsupported
+from meetme.model.intent import ProbeReport, ProbeRequest
 from meetme.negotiator import host_probe
 from meetme.negotiator.intents import host_target
 from meetme.negotiator.messages import Verified
@@ -38,9 +38,30 @@ def may_ping() -> bool:
 
 @pytest.mark.skipif(not may_ping(), reason="this user may not send ICMP echo (net.ipv4.ping_group_range)")
 async def test_an_echo_is_an_answer() -> None:
-    rtt = await host_probe.ask(LOOPBACK, tcp=False, within=2.0)
+    rtt = await host_probe.ask(LOOPBACK, source=None, tcp=False, within=2.0)
     assert rtt is not None
     assert 0 < rtt < 2000
+
+
+async def test_an_answer_to_either_source_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, elsewhere = ip_address("10.0.0.1"), ip_address("192.0.2.1")
+    asked = []
+
+    async def only_own(request: ProbeRequest) -> ProbeReport:
+        asked.append(request.source)
+        if request.source == elsewhere:
+            raise InvalidInput("probe_source_unknown", "source: must be an address of this router")
+        if request.source != own:
+            await asyncio.sleep(request.within)
+        return ProbeReport((84,), 0, 1, 0.5) if request.source == own else ProbeReport((), 1, 1, None)
+
+    monkeypatch.setattr(host_probe, "probe", only_own)
+    target = ip_address("172.16.0.1")
+    async with asyncio.timeout(5):
+        assert await host_probe.ask(target, source=own, tcp=False, within=60) == 0.5, "the other is not waited for"
+    assert {*asked} == {own, ip_address("0.0.0.0")}
+    assert await host_probe.ask(target, source=elsewhere, tcp=False, within=0.05) is None
+    assert await host_probe.ask(target, source=ip_address("2001:db8::1"), tcp=False, within=0.05) is None
 
 
 async def test_without_permission_a_refused_connection_is_an_answer_if_it_was_asked_for(
@@ -50,10 +71,10 @@ async def test_without_permission_a_refused_connection_is_an_answer_if_it_was_as
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: it refuses
         monkeypatch.setattr(host_probe, "TCP_PORT", taken.getsockname()[1])
-        assert await host_probe.ask(LOOPBACK, tcp=True, within=2.0) is not None
-        assert await host_probe.ask(LOOPBACK, tcp=False, within=2.0) is None
+        assert await host_probe.ask(LOOPBACK, source=None, tcp=True, within=2.0) is not None
+        assert await host_probe.ask(LOOPBACK, source=None, tcp=False, within=2.0) is None
         taken.listen(1)
-        assert await host_probe.ask(LOOPBACK, tcp=True, within=2.0) is not None
+        assert await host_probe.ask(LOOPBACK, source=None, tcp=True, within=2.0) is not None
 
 
 async def test_silence_and_no_route_are_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,11 +84,13 @@ async def test_silence_and_no_route_are_no_answer(monkeypatch: pytest.MonkeyPatc
         full.listen(0)
         monkeypatch.setattr(host_probe, "TCP_PORT", full.getsockname()[1])
         first = await asyncio.open_connection(*full.getsockname())
-        assert await host_probe.ask(LOOPBACK, tcp=True, within=0.1) is None
+        assert await host_probe.ask(LOOPBACK, source=None, tcp=True, within=0.1) is None
         first[1].close()
-    assert await host_probe.ask(ip_address("127.255.255.255"), tcp=True, within=0.1) is None
+    assert await host_probe.ask(ip_address("127.255.255.255"), source=None, tcp=True, within=0.1) is None
     monkeypatch.setattr(host_probe, "probe", silence)
-    assert await host_probe.ask(LOOPBACK, tcp=True, within=0.1) is None, "where ICMP may be sent, it decides"
+    assert await host_probe.ask(LOOPBACK, source=None, tcp=True, within=0.1) is None, (
+        "where ICMP may be sent, it decides"
+    )
 
 
 async def forbidden(_request: object) -> ProbeReport:
@@ -94,8 +117,9 @@ class Host:
         self.reaches = reaches
         self.asked: list[tuple[str, bool]] = []
 
-    async def __call__(self, target: Address, *, tcp: bool, within: float) -> float | None:
+    async def __call__(self, target: Address, *, source: Address | None, tcp: bool, within: float) -> float | None:
         self.asked.append((str(target), tcp))
+        assert source == ip_address("10.0.0.1")
         assert within <= host_probe.HOST_SECONDS
         return 0.4 if self.reaches else None
 

@@ -24,16 +24,33 @@ TCP_PORT = 443
 class HostProbe(Protocol):
     """How the own host asks an address."""
 
-    async def __call__(self, target: Address, *, tcp: bool, within: float) -> float | None:
+    async def __call__(self, target: Address, *, source: Address | None, tcp: bool, within: float) -> float | None:
         """The round trip in milliseconds; None: it has no permission, no route, or got no answer in `within` seconds.
 
-        `tcp`: where ICMP is not permitted, a TCP connection that is taken or refused is an answer too.
+        `source` is used where it is this host's: then the negotiator runs on the border router itself. `tcp`: where
+        ICMP is not permitted, a TCP connection that is taken or refused is an answer too.
         """
 
 
-async def ask(target: Address, *, tcp: bool, within: float) -> float | None:
-    """Ask from this machine, with whatever source it uses towards `target`. See `HostProbe`."""
-    source = IPv4Address(0) if target.version == 4 else IPv6Address(0)
+async def ask(target: Address, *, source: Address | None, tcp: bool, within: float) -> float | None:
+    """Ask from this machine, from `source` and from whatever it uses by itself: either answer will do."""
+    anything = IPv4Address(0) if target.version == 4 else IPv6Address(0)
+    attempts = {asyncio.create_task(_echo(target, anything, tcp=tcp, within=within))}
+    if source is not None and source.version == target.version:
+        attempts.add(asyncio.create_task(_echo(target, source, tcp=False, within=within)))
+    try:
+        for attempt in asyncio.as_completed(attempts):
+            rtt = await attempt
+            if rtt is not None:
+                return rtt
+        return None
+    finally:
+        for task in attempts:
+            task.cancel()
+        await asyncio.gather(*attempts, return_exceptions=True)
+
+
+async def _echo(target: Address, source: Address, *, tcp: bool, within: float) -> float | None:
     try:
         report = await probe(ProbeRequest("", source, target, within=within))
     except Unsupported:

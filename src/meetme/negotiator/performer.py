@@ -278,7 +278,12 @@ class Performer:
         target = host_target(agreement, n.role, n.probe_target)
         if self._host is None or target is None:
             return ev.Probed(self._clock.now(), None)
-        rtt = await self._host(target, tcp=n.probe_target is not None, within=min(within, HOST_SECONDS))
+        rtt = await self._host(
+            target,
+            source=agreement.side(n.role).probe,
+            tcp=n.probe_target is not None,
+            within=min(within, HOST_SECONDS),
+        )
         at = self._clock.now()
         if rtt is None and n.state is State.ACTIVE and n.verified is not None:
             return ev.ProbeFailed(at, _no_answer_to_host(target))

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
+# A file of tests stays in one process: its machines and members are built once.
+PARALLEL ?= -n 2 --dist loadfile
 export PYTHON
 
 .DEFAULT_GOAL := help
@@ -19,10 +21,10 @@ demo: $(VENV)/.runtime ## Two providers with the same addresses, joined; real pa
 
 ##@ Prove
 test: $(VENV)/.dev ## Fast, golden, contract, simulation and live tests (under 15 minutes)
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
 
 test-all: $(VENV)/.dev check ## Everything, the long runs too
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 check: $(VENV)/.dev ## Formatting, lint, types, import rules, generated code
 	@$(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ ORDINARY = 140
 """Seeds of the ordinary run."""
 SECONDS = 40.0
 """After this long on a slow machine the ordinary run ends early, once it has reached everything."""
-THOROUGH = 3000
+THOROUGH = 1000
 
 
 def hold(first: int, seeds: int, seconds: float = float("inf")) -> Coverage:

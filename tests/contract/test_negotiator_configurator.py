@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from meetme.configurator.service import ConfiguratorService
 from meetme.drivers.memory import MemoryConfig, MemoryDevice, MemoryDriver, Trouble
 from meetme.model.intent import LinkState
-from meetme.negotiator import negotiation as ev
+from meetme.negotiator import events as ev
 from meetme.negotiator.settings import Configurator
 from meetme.negotiator.states import State
 from meetme.negotiator.views import StartRequest

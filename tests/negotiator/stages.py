@@ -9,10 +9,11 @@ from uuid import UUID, uuid4
 from meetme.model.agreement import Agreement
 from meetme.model.errors import Problem
 from meetme.model.members import MemberPolicy
-from meetme.negotiator import negotiation as ev
+from meetme.negotiator import events as ev
 from meetme.negotiator.addressing import Can, Counter, Own, Usage
-from meetme.negotiator.messages import CounterBody, HoldBody, Verified
-from meetme.negotiator.negotiation import Attachment, Event, Negotiation
+from meetme.negotiator.events import Event
+from meetme.negotiator.messages import CounterBody, HoldBody, MessageType, Verified
+from meetme.negotiator.negotiation import Attachment, Negotiation
 from meetme.negotiator.protocol import step
 from tests.negotiator.networks import ALFA, BRAVO, CIRCUIT, ID
 
@@ -55,7 +56,7 @@ def proposal(n: Negotiation, **changes: object) -> ev.ProposeReceived:
     """The initiator's present offer, as the responder receives it."""
     assert n.offer is not None
     event = ev.ProposeReceived(
-        AT, n.message(ev.MessageType.PROPOSE), n.id, ALFA, CIRCUIT, None, PORT, own("bravo"), 3, n.offer, MemberPolicy()
+        AT, n.message(MessageType.PROPOSE), n.id, ALFA, CIRCUIT, None, PORT, own("bravo"), 3, n.offer, MemberPolicy()
     )
     return replace(event, **changes)  # type: ignore[arg-type]
 

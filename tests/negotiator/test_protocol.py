@@ -12,9 +12,11 @@ import pytest
 
 from meetme.model.agreement import Role
 from meetme.model.members import MemberPolicy
-from meetme.negotiator import negotiation as ev
+from meetme.negotiator import events as ev
 from meetme.negotiator.addressing import Can, Usage
 from meetme.negotiator.claims import claims
+from meetme.negotiator.effects import Cancel, Probe, Program, Send, Verb, Wake
+from meetme.negotiator.events import Event, Rival
 from meetme.negotiator.messages import (
     ActiveBody,
     CommittedBody,
@@ -28,7 +30,7 @@ from meetme.negotiator.messages import (
     Verified,
     type_of,
 )
-from meetme.negotiator.negotiation import Cancel, Claim, Event, Negotiation, Probe, Program, Rival, Send, Verb, Wake
+from meetme.negotiator.negotiation import Claim, Negotiation
 from meetme.negotiator.protocol import ONLY, TRANSITIONS, allowed, step, stranger_answer
 from meetme.negotiator.reactions import (
     COMMIT_SECONDS,

@@ -13,11 +13,12 @@ from sqlalchemy import text
 
 from meetme.model.addresses import overlaps
 from meetme.model.errors import Conflict
+from meetme.negotiator import events as ev
 from meetme.negotiator import logbook, store, wire
-from meetme.negotiator import negotiation as ev
+from meetme.negotiator.effects import Probe, Program, Send, Verb, Wake
 from meetme.negotiator.machine import NegotiationMachine, read_effect, write_effect
 from meetme.negotiator.messages import MessageType, TerminateBody, TerminatedBody
-from meetme.negotiator.negotiation import Claim, Probe, Program, Send, Verb, Wake
+from meetme.negotiator.negotiation import Claim
 from meetme.negotiator.protocol import claims
 from meetme.negotiator.states import Device, State
 from meetme.runtime.database import Database, migrate

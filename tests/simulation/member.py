@@ -22,9 +22,10 @@ from meetme.model.members import Member as Known
 from meetme.model.members import MemberKind, Roster, ServiceUrls
 from meetme.negotiator import store, wire
 from meetme.negotiator.desk import Desk
+from meetme.negotiator.events import Event
 from meetme.negotiator.inbox import Inbox
 from meetme.negotiator.machine import NegotiationMachine
-from meetme.negotiator.negotiation import Attachment, Event, Negotiation
+from meetme.negotiator.negotiation import Attachment, Negotiation
 from meetme.negotiator.performer import Performer
 from meetme.negotiator.routers import Router, Routers
 from meetme.negotiator.settings import Configurator as ConfiguratorSetting

@@ -10,11 +10,13 @@ from sqlalchemy import Connection
 
 from meetme.model.errors import Problem
 from meetme.negotiator import endings, store
-from meetme.negotiator import negotiation as ev
+from meetme.negotiator import events as ev
 from meetme.negotiator.claims import claims
+from meetme.negotiator.effects import Verb
+from meetme.negotiator.events import Event
 from meetme.negotiator.machine import NegotiationMachine, write_effect
 from meetme.negotiator.messages import TerminatedBody
-from meetme.negotiator.negotiation import Answer, Claim, Event, Negotiation, Verb
+from meetme.negotiator.negotiation import Answer, Claim, Negotiation
 from meetme.negotiator.states import ENDED, Device, State
 from meetme.runtime.ledger import Cancelled, Owed, Step
 from tests.simulation.mutants import mutant

@@ -12,11 +12,12 @@ from sqlalchemy import Connection, text
 
 from meetme.configurator.plan import Kept
 from meetme.model.intent import LinkIntent, Removal
-from meetme.negotiator import negotiation as ev
+from meetme.negotiator import events as ev
 from meetme.negotiator import wire
+from meetme.negotiator.events import Event
 from meetme.negotiator.inbox import Inbox
 from meetme.negotiator.messages import Verified
-from meetme.negotiator.negotiation import Event, Negotiation
+from meetme.negotiator.negotiation import Negotiation
 from meetme.negotiator.performer import Performer
 from meetme.runtime.ledger import Lease, Ledger, Owed
 from meetme.runtime.loop import Loop

@@ -21,8 +21,9 @@ import structlog
 from meetme.model.agreement import MemberId, Role
 from meetme.model.intent import LinkState
 from meetme.negotiator import wire
+from meetme.negotiator.events import Event
 from meetme.negotiator.machine import NegotiationMachine
-from meetme.negotiator.negotiation import Event, Negotiation
+from meetme.negotiator.negotiation import Negotiation
 from meetme.negotiator.reactions import DEVICE_CONFIRM_SECONDS
 from meetme.negotiator.states import State
 from meetme.runtime.ledger import Step

@@ -19,17 +19,18 @@ from meetme.model.errors import (
     Problem,
     Refused,
 )
-from meetme.negotiator import negotiation as ev
+from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own, own_problems
 from meetme.negotiator.circuits import direct_circuit, land, port_in_use
 from meetme.negotiator.claims import port_claim
+from meetme.negotiator.events import Event
 from meetme.negotiator.facts import port_problems
 from meetme.negotiator.intents import link_intent
 from meetme.negotiator.locks import lock_circuit, lock_claims
 from meetme.negotiator.machine import NegotiationMachine
 from meetme.negotiator.messages import CounterBody, HoldBody, MessageType, ProposeBody, RefuseBody
-from meetme.negotiator.negotiation import Attachment, Event, Negotiation
+from meetme.negotiator.negotiation import Attachment, Negotiation
 from meetme.negotiator.performer import MESSAGE_SECONDS, PeerLine, answer_to
 from meetme.negotiator.protocol import step
 from meetme.negotiator.routers import CALL_SECONDS, Routers, limited

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from meetme.model.agreement import Role
 from meetme.model.errors import Fault, Problem
-from meetme.negotiator import negotiation as ev
+from meetme.negotiator import events as ev
+from meetme.negotiator.effects import Cancel, Effect, Program, Send, Verb, Wake
 from meetme.negotiator.messages import FailedBody, MessageType, TerminatedBody
-from meetme.negotiator.negotiation import Answer, Cancel, Effect, Negotiation, Program, Send, StepTime, Verb, Wake
+from meetme.negotiator.negotiation import Answer, Negotiation, StepTime
 from meetme.negotiator.states import Device, State
 
 COMPARE_SECONDS = 30.0

@@ -18,10 +18,11 @@ from sqlalchemy import Connection
 
 from meetme.model.agreement import Agreement, MemberId, Role
 from meetme.model.errors import Fault, Forbidden, InvalidInput, MeetMeError, Stale
-from meetme.negotiator import negotiation as ev
+from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.circuits import land, port_in_use
 from meetme.negotiator.claims import port_claim
+from meetme.negotiator.events import Event
 from meetme.negotiator.facts import port_problems
 from meetme.negotiator.locks import lock_circuit, lock_claims
 from meetme.negotiator.machine import NegotiationMachine, envelope
@@ -35,7 +36,7 @@ from meetme.negotiator.messages import (
     RefuseBody,
     TerminateBody,
 )
-from meetme.negotiator.negotiation import Answer, Attachment, Event, Negotiation
+from meetme.negotiator.negotiation import Answer, Attachment, Negotiation
 from meetme.negotiator.protocol import step, stranger_answer
 from meetme.negotiator.reactions import yields
 from meetme.negotiator.routers import Routers

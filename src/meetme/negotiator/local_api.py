@@ -16,9 +16,10 @@ from meetme.model.members import parse_member_id
 from meetme.negotiator import logbook, store, wire
 from meetme.negotiator.circuits import attachment_unknown
 from meetme.negotiator.desk import Desk, negotiation_unknown
+from meetme.negotiator.events import Event
 from meetme.negotiator.facts import port_problems
 from meetme.negotiator.machine import NegotiationMachine, still_due
-from meetme.negotiator.negotiation import Attachment, Event, Negotiation
+from meetme.negotiator.negotiation import Attachment, Negotiation
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.states import ENDED
 from meetme.negotiator.views import (

@@ -14,22 +14,12 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import Connection
 
+from meetme.negotiator import events as ev
 from meetme.negotiator import logbook, store, wire
-from meetme.negotiator import negotiation as ev
+from meetme.negotiator.effects import Cancel, Effect, Probe, Program, Send, Verb, Wake
+from meetme.negotiator.events import Event
 from meetme.negotiator.messages import MessageType
-from meetme.negotiator.negotiation import (
-    Answer,
-    Cancel,
-    Effect,
-    Event,
-    Health,
-    Negotiation,
-    Probe,
-    Program,
-    Send,
-    Verb,
-    Wake,
-)
+from meetme.negotiator.negotiation import Answer, Health, Negotiation
 from meetme.negotiator.protocol import claims, step
 from meetme.negotiator.states import State
 from meetme.negotiator.views import Due, view

@@ -19,9 +19,11 @@ from meetme.model.agreement import Agreement, MemberId
 from meetme.model.errors import Fault, InvalidInput, MeetMeError, NotFound, Problem, Unreachable, Unsupported
 from meetme.model.intent import ProbeReport, ProbeRequest
 from meetme.model.members import MemberPolicy
-from meetme.negotiator import negotiation as ev
+from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own
+from meetme.negotiator.effects import Probe, Program, Send, Verb, Wake
+from meetme.negotiator.events import Event
 from meetme.negotiator.host_probe import HOST_SECONDS, HostProbe
 from meetme.negotiator.intents import along_the_path, host_target, link_intent, probe_requests
 from meetme.negotiator.machine import NegotiationMachine, read_effect
@@ -44,7 +46,7 @@ from meetme.negotiator.messages import (
     TerminatedBody,
     Verified,
 )
-from meetme.negotiator.negotiation import Event, Negotiation, Probe, Program, Send, Verb, Wake
+from meetme.negotiator.negotiation import Negotiation
 from meetme.negotiator.routers import CALL_SECONDS, Router, Routers, limited
 from meetme.negotiator.states import State
 from meetme.runtime.clock import Clock

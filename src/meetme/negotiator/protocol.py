@@ -20,10 +20,12 @@ from dataclasses import replace
 from meetme.model.agreement import Role
 from meetme.model.errors import Fault, Problem
 from meetme.negotiator import endings, reactions
-from meetme.negotiator import negotiation as ev
+from meetme.negotiator import events as ev
 from meetme.negotiator.claims import claims
+from meetme.negotiator.effects import Cancel, Outcome
+from meetme.negotiator.events import Event
 from meetme.negotiator.messages import ActiveBody, Body, FailedBody, MessageType, RefuseBody, StateBody, TerminatedBody
-from meetme.negotiator.negotiation import Answer, Cancel, Event, Negotiation, Outcome
+from meetme.negotiator.negotiation import Answer, Negotiation
 from meetme.negotiator.states import State
 
 __all__ = ["ONLY", "TRANSITIONS", "allowed", "claims", "step", "stranger_answer"]

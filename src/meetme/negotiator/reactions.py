@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from meetme.model.agreement import MemberId, Role
 from meetme.model.errors import Fault, Problem
-from meetme.negotiator import negotiation as ev
+from meetme.negotiator import events as ev
 from meetme.negotiator.addressing import Counter, Own, Refusal
 from meetme.negotiator.agreeing import agree, make_offer
+from meetme.negotiator.effects import Cancel, Effect, Probe, Send, Verb, Wake
 from meetme.negotiator.endings import (
     COMPARE_SECONDS,
     Move,
@@ -35,18 +36,7 @@ from meetme.negotiator.messages import (
     RefuseBody,
     StateBody,
 )
-from meetme.negotiator.negotiation import (
-    Answer,
-    Cancel,
-    Effect,
-    Health,
-    HealthState,
-    Negotiation,
-    Probe,
-    Send,
-    Verb,
-    Wake,
-)
+from meetme.negotiator.negotiation import Answer, Health, HealthState, Negotiation
 from meetme.negotiator.objecting import objections
 from meetme.negotiator.policy import policy_problems
 from meetme.negotiator.states import ENDED, Device, State

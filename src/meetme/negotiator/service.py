@@ -16,14 +16,15 @@ from meetme.configurator.client import RouterControl, open_configurator
 from meetme.model.errors import MeetMeError, Unreachable, Unsupported
 from meetme.model.intent import LinkEvent, LinkEventKind
 from meetme.model.members import Roster
+from meetme.negotiator import events as ev
 from meetme.negotiator import host_probe, local_api, peers_api, store, wire
-from meetme.negotiator import negotiation as ev
 from meetme.negotiator.desk import Desk
+from meetme.negotiator.events import Event
 from meetme.negotiator.figures import StandingFigures, start_to_active
 from meetme.negotiator.host_probe import HostProbe
 from meetme.negotiator.inbox import Inbox
 from meetme.negotiator.machine import NegotiationMachine
-from meetme.negotiator.negotiation import Event, Negotiation
+from meetme.negotiator.negotiation import Negotiation
 from meetme.negotiator.performer import Performer
 from meetme.negotiator.router_tls import router_tls
 from meetme.negotiator.routers import Opener, Router, Routers

@@ -36,8 +36,9 @@ from sqlalchemy import (
 from meetme.model.addresses import Prefix
 from meetme.model.errors import Conflict
 from meetme.negotiator import wire
+from meetme.negotiator.events import Rival
 from meetme.negotiator.locks import lock_claims
-from meetme.negotiator.negotiation import Attachment, Claim, Negotiation, Rival
+from meetme.negotiator.negotiation import Attachment, Claim, Negotiation
 from meetme.negotiator.states import LIVE, State
 from meetme.negotiator.views import Terms
 

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from meetme.model.addresses import Prefix
 from meetme.model.agreement import Role
 from meetme.model.members import MemberPolicy
 from meetme.negotiator import events as ev
@@ -497,7 +498,8 @@ def test_what_cannot_be_taken_back_stays_claimed_until_it_is_released() -> None:
 def test_what_is_claimed_at_each_stage() -> None:
     place = {Claim("port", "r1/eth2"), Claim("circuit", at.CIRCUIT)}
     assert place <= claims(at.proposed())
-    candidates = {c.prefix for c in claims(at.offered())} - {None}
+    assert claimed(at.proposed(), "local") == {at.NET}
+    candidates = claimed(at.offered(), "prefix")
     offer = at.offered().offer
     assert offer is not None
     assert candidates == {*offer.aliases, *offer.links}
@@ -506,8 +508,26 @@ def test_what_is_claimed_at_each_stage() -> None:
     alias, link = agreement.initiator.prefixes[0].alias, agreement.link.initiator
     assert link is not None
     for stage in (at.held, at.committed, at.committed_there, at.confirming, at.active, at.terminating, at.failed):
-        assert {c.prefix for c in claims(stage())} - {None} == {alias, link.network}
+        assert claimed(stage(), "prefix") == {alias, link.network}
+        assert claimed(stage(), "local") == {at.NET}
         assert place <= claims(stage())
+
+
+def claimed(n: Negotiation, kind: str) -> set[Prefix | None]:
+    return {claim.prefix for claim in claims(n) if claim.kind == kind}
+
+
+def test_what_the_peer_announces_is_claimed_from_the_offer_on() -> None:
+    """Two peers with one prefix, both under way: the second one gets an alias, and neither has to begin anew."""
+    theirs = ip_network("10.7.0.0/24")
+    counter = replace(at.counter(), counter=replace(at.counter().counter, prefixes=(theirs,)))
+    first = after(at.proposed(), counter)
+    assert theirs in claimed(first, "prefix")
+    busy = Usage(held=(at.NET, *(c.prefix for c in claims(first) if c.prefix)))
+    second = after(at.proposed(), replace(counter, own=replace(at.own("alfa"), usage=busy)))
+    assert second.offer is not None
+    assert second.offer.need_alias == (theirs,)
+    assert theirs not in claimed(second, "prefix")
 
 
 def test_a_vlan_of_a_port_is_claimed_apart() -> None:

@@ -96,7 +96,26 @@ def test_claims_are_those_of_others(database: Database) -> None:
         n = values.negotiated(number)
         database.run_now(lambda tx, n=n: store.claim(tx, n.id, claims(n)))
     others = database.run_now(lambda tx: store.claimed_prefixes(tx, other_than=UUID(int=1)))
-    assert others == (ip_network("172.31.2.0/24"),)
+    assert others == (ip_network("10.0.0.0/24"), ip_network("172.31.2.0/24"))
+
+
+def test_what_is_announced_is_shared_with_announcements_alone(database: Database) -> None:
+    """Two negotiations may announce one prefix; what is reached at a peer may not overlap it, and vice versa."""
+    mine, wider = ip_network("10.7.0.0/24"), ip_network("10.7.0.0/16")
+    claim = lambda number, *what: database.run_now(lambda tx: store.claim(tx, UUID(int=number), what))  # noqa: E731
+    claim(1, Claim("local", str(mine), mine))
+    claim(2, Claim("local", str(mine), mine), Claim("local", "10.7.1.0/24", ip_network("10.7.1.0/24")))
+    with pytest.raises(Conflict):
+        claim(3, Claim("prefix", str(wider), wider))
+    claim(1)
+    claim(2)
+    claim(3, Claim("prefix", str(wider), wider))
+    with pytest.raises(Conflict):
+        claim(4, Claim("local", str(mine), mine))
+    found = database.run_now(lambda tx: store.announced_in_vain(tx, (ip_network("10.8.0.0/16"), mine)))
+    assert found is not None
+    assert (found.code, found.existing) == ("local_subnet_in_use", str(UUID(int=3)))
+    assert database.run_now(lambda tx: store.announced_in_vain(tx, (mine,), UUID(int=3))) is None
 
 
 def test_a_repeated_message_gets_the_stored_answer(database: Database) -> None:

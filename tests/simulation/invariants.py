@@ -85,7 +85,10 @@ def reserved(n: Negotiation) -> set[Reserved]:
         return set()
     found: set[Reserved] = {("port", f"r/{n.attachment.port}"), ("circuit", n.circuit)}
     if n.agreement is None:
-        return found | {("prefix", p) for p in ((*n.offer.aliases, *n.offer.links) if n.offer else ())}
+        if n.offer is None:
+            return found
+        untranslated = (p for p in n.offer.peer_prefixes or () if p not in n.offer.need_alias)
+        return found | {("prefix", p) for p in (*n.offer.aliases, *n.offer.links, *untranslated)}
     for role in Role:
         for entry in n.agreement.side(role).prefixes:
             if n.role is role.other or entry.translator is n.role:

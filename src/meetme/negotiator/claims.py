@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from meetme.model.agreement import AgreedPrefix, Role
 from meetme.negotiator.negotiation import Attachment, Claim, Negotiation
 from meetme.negotiator.states import ENDED, Device
@@ -12,7 +14,7 @@ def claims(n: Negotiation) -> frozenset[Claim]:
     undone = n.device is Device.ABSENT and not n.left_on_device
     if n.released or (n.state in ENDED and undone):
         return frozenset()
-    held = {Claim("port", port_claim(n.attachment)), Claim("circuit", n.circuit)}
+    held = {Claim("port", port_claim(n.attachment)), Claim("circuit", n.circuit), *_announced(n)}
     if n.agreement is not None:
         sides = ((Role.INITIATOR, n.agreement.initiator), (Role.RESPONDER, n.agreement.responder))
         mine = {_prefix(e) for owner, side in sides for e in side.prefixes if n.role in (owner.other, e.translator)}
@@ -20,9 +22,22 @@ def claims(n: Negotiation) -> frozenset[Claim]:
         link = {Claim("prefix", str(own_link.network), own_link.network)} if own_link else set()
         return frozenset(held | mine | link)
     if n.role is Role.INITIATOR and n.offer is not None:
-        candidates = (*n.offer.aliases, *n.offer.links)
+        # What the peer announces and this side can have as it is, is as good as used from the offer on: the next peer
+        # that announces the very same gets an alias.
+        untranslated = (p for p in n.offer.peer_prefixes or () if p not in n.offer.need_alias)
+        candidates = (*n.offer.aliases, *n.offer.links, *untranslated)
         return frozenset(held | {Claim("prefix", str(p), p) for p in candidates})
     return frozenset()
+
+
+def _announced(n: Negotiation) -> Iterator[Claim]:
+    """The own prefixes. Any number of negotiations may announce the same, but nothing of a peer may overlap them."""
+    if n.agreement is not None:
+        own = tuple(entry.real for entry in n.agreement.side(n.role).prefixes)
+    else:
+        own = n.offer.prefixes if n.role is Role.INITIATOR and n.offer is not None else ()
+    for prefix in own:
+        yield Claim("local", str(prefix), prefix)
 
 
 def port_claim(attachment: Attachment) -> str:

@@ -250,7 +250,7 @@ class Inbox:
                 # First, so that what it claims is free for the one that survives.
                 now = self._clock.now()
                 self._ledger.deliver(tx, self._machine, str(rival.id), ev.Superseded(now, id), now)
-            own = self._side.facts(tx, attachment, Terms(), known)
+            own = self._side.admitted(tx, attachment, Terms(), known)
         except MeetMeError as error:
             structlog.get_logger().warning(
                 "a proposal is refused", peer=peer, circuit=message.circuit, problem=error.text

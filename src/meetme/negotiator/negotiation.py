@@ -113,9 +113,12 @@ class Negotiation:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Something of this side's that no other negotiation may use: a prefix, a port, a circuit."""
+    """Something of this side's that no other negotiation may use: a prefix, a port, a circuit.
+
+    A `local` prefix is one that this side announces: others may announce it too, but use it for nothing else.
+    """
 
     kind: str
-    """`prefix | port | circuit`"""
+    """`prefix | local | port | circuit`"""
     value: str
     prefix: Prefix | None = None

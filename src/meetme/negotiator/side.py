@@ -52,6 +52,14 @@ class Side:
         control = control_plane(self._control_urls(), self._resolved)
         return own_facts(self.me, self.settings, terms, attachment, view, claimed=claimed, control=control)
 
+    def admitted(self, tx: Connection, attachment: Attachment, terms: Terms, n: Negotiation | None = None) -> Own:
+        """The same, for an offer that is made or taken now. Raises Conflict `local_subnet_in_use` as well."""
+        own = self.facts(tx, attachment, terms, n)
+        taken = store.announced_in_vain(tx, own.prefixes, n.id if n else None)
+        if taken is not None:
+            raise taken
+        return own
+
     def view(self, attachment: Attachment) -> RouterView:
         """What the router of a port was last seen to have. Raises Unreachable `router_unseen`, NotFound."""
         view = self._routers.get(attachment.router).view
@@ -139,15 +147,18 @@ class Line:
         return None if answer.status == 202 else answer.document
 
 
-INWARD = ("port_", "router_")
-"""Codes of problems whose texts name routers, ports and addresses of ours: no peer reads those."""
+INWARD = {
+    "port_": ("circuit: its port is not ready at this side", "circuit"),
+    "router_": ("circuit: its port is not ready at this side", "circuit"),
+    "local_subnet_in_use": ("prefixes: this side cannot announce its own at present", "prefixes"),
+}
+"""Codes of problems whose texts name routers, ports, prefixes and negotiations of ours; what a peer reads instead."""
 
 
 def refused(problem: Problem) -> Problem:
     """A problem of ours as the peer is told it: what is local here is remote there."""
     fault = Fault.REMOTE if problem.fault is not Fault.REMOTE else Fault.LOCAL
-    if problem.code.startswith(INWARD):
-        return Problem(
-            problem.code, "circuit: its port is not ready at this side", "ask its operator", "circuit", fault
-        )
+    for beginning, (text, field) in INWARD.items():
+        if problem.code.startswith(beginning):
+            return Problem(problem.code, text, "ask its operator", field, fault)
     return Problem(problem.code, problem.text, problem.hint, problem.field, fault)

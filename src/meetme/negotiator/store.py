@@ -134,13 +134,22 @@ _RIVAL = (
     .order_by(NEGOTIATION.c.started)
     .limit(1)
 )
-_OTHERS = select(CLAIM.c.negotiation).where(CLAIM.c.kind == bindparam("what"), CLAIM.c.negotiation != bindparam("but"))
-_HOLDER = _OTHERS.where(CLAIM.c.value == bindparam("wanted")).limit(1)
+_CLASHES = {"prefix": ("prefix", "local"), "local": ("prefix",)}
+"""Kinds of prefix that must not overlap one of this kind: announced prefixes are shared among negotiations."""
+_OTHERS = select(CLAIM.c.negotiation).where(CLAIM.c.negotiation != bindparam("but"))
+_HOLDER = _OTHERS.where(CLAIM.c.kind == bindparam("what"), CLAIM.c.value == bindparam("wanted")).limit(1)
 # Two prefixes that share an address are nested: the other one begins within this one, or is one around it.
 _OVERLAPPING = _OTHERS.where(
-    CLAIM.c.first.between(bindparam("begin"), bindparam("end")) | CLAIM.c.value.in_(bindparam("around", expanding=True))
+    CLAIM.c.kind.in_(bindparam("kinds", expanding=True)),
+    CLAIM.c.first.between(bindparam("begin"), bindparam("end"))
+    | CLAIM.c.value.in_(bindparam("around", expanding=True)),
 ).limit(1)
-_CLAIMED = select(CLAIM.c.value).where(CLAIM.c.kind == "prefix", CLAIM.c.negotiation != bindparam("but"))
+_CLAIMED = (
+    select(CLAIM.c.value)
+    .where(CLAIM.c.kind.in_(tuple(_CLASHES)), CLAIM.c.negotiation != bindparam("but"))
+    .distinct()
+    .order_by(CLAIM.c.value)
+)
 _UNCLAIM = delete(CLAIM).where(CLAIM.c.negotiation == bindparam("who"))
 _ADD_CLAIMS = insert(CLAIM)
 _ONE_MESSAGE = (MESSAGE.c.sender == bindparam("who")) & (MESSAGE.c.message == bindparam("which"))
@@ -267,12 +276,12 @@ def claim(tx: Connection, id: UUID, claims: Iterable[Claim]) -> None:
 
 
 def _holder(tx: Connection, item: Claim, id: str) -> str | None:
-    query = {"what": item.kind, "but": id}
     if item.prefix is None:
-        return tx.scalar(_HOLDER, {**query, "wanted": item.value})
+        return tx.scalar(_HOLDER, {"what": item.kind, "but": id, "wanted": item.value})
     begin, end = _range(item.prefix)
     around = [str(item.prefix.supernet(new_prefix=length)) for length in range(item.prefix.prefixlen)]
-    return tx.scalar(_OVERLAPPING, {**query, "begin": begin, "end": end, "around": around})
+    kinds = _CLASHES[item.kind]
+    return tx.scalar(_OVERLAPPING, {"kinds": kinds, "but": id, "begin": begin, "end": end, "around": around})
 
 
 def _range(prefix: Prefix) -> tuple[str, str]:
@@ -282,7 +291,7 @@ def _range(prefix: Prefix) -> tuple[str, str]:
 
 
 def claimed_prefixes(tx: Connection, other_than: UUID | None = None) -> tuple[Prefix, ...]:
-    """Every prefix that other negotiations claim."""
+    """Every prefix that other negotiations claim, those that they announce included."""
     lock_claims(tx)
     return tuple(_prefix(value) for value in tx.scalars(_CLAIMED, {"but": str(other_than)}))
 
@@ -290,6 +299,21 @@ def claimed_prefixes(tx: Connection, other_than: UUID | None = None) -> tuple[Pr
 @lru_cache(maxsize=65536)
 def _prefix(value: str) -> Prefix:
     return ip_network(value)
+
+
+def announced_in_vain(tx: Connection, prefixes: Iterable[Prefix], other_than: UUID | None = None) -> Conflict | None:
+    """What is wrong with announcing `prefixes`: one is in use for what another negotiation reaches at its peer."""
+    for prefix in prefixes:
+        holder = _holder(tx, Claim("local", str(prefix), prefix), str(other_than))
+        if holder is not None:
+            return Conflict(
+                "local_subnet_in_use",
+                f"local_subnets: must not overlap what is reached at a peer ({prefix}, negotiation {holder})",
+                hint="announce other prefixes, or terminate that negotiation first",
+                field="local_subnets",
+                existing=holder,
+            )
+    return None
 
 
 def claimant(tx: Connection, kind: str, value: str, other_than: UUID | None = None) -> UUID | None:

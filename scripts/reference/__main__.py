@@ -13,6 +13,7 @@ from pathlib import Path
 
 import commands_page
 import grpc_page
+import labs_page
 import problems_page
 import rest_page
 import settings_page
@@ -25,6 +26,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": lambda: settings_page.page(SOURCE),
     "rest.md": rest_page.page,
     "grpc.md": lambda: grpc_page.page(SOURCE / "configurator" / "v1" / "configurator.proto"),
+    "labs.md": labs_page.page,
     "problems.md": lambda: problems_page.page(SOURCE),
 }
 

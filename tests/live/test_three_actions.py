@@ -17,7 +17,7 @@ from tests.live.members import Members
 pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
 
 EXAMPLE = Path(__file__).parents[2] / "examples/three-actions-node"
-OURS = "meetme serve configurator --config /etc/meetme/meetme.toml"
+OURS = "\nserve configurator\n"
 
 
 @pytest.fixture
@@ -46,7 +46,9 @@ def members() -> Iterator[Members]:
             startup = lab / "router2.startup"
             text = startup.read_text()
             assert OURS in text
-            startup.write_text(text.replace(OURS, "node /shared/configurator/server.js"))
+            startup.write_text(
+                text.replace(OURS, "\nnode /shared/configurator/server.js > /var/log/configurator.log 2>&1 &\n")
+            )
             settings = lab / "router2/etc/meetme/meetme.toml"
             text = settings.read_text()
             settings.write_text(text.replace("[configurator]", 'probe_address = "10.0.0.1"\n\n[configurator]'))

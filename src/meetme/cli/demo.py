@@ -178,7 +178,7 @@ def _parts(lab: Lab) -> tuple[Sequence[Step], Sequence[Step], Sequence[Step]]:
 
     steps = read_checks(Path(lab.running.directory, "checks.toml"), lab.machines)
     negotiate, terminate = (
-        next(i for i, step in enumerate(steps) if isinstance(step, Action) and step.run.startswith(f"meetme {verb} "))
+        next(i for i, step in enumerate(steps) if isinstance(step, Action) and f"meetme {verb} " in step.run)
         for verb in ("negotiate", "terminate")
     )
     return steps[:negotiate], steps[negotiate + 1 : terminate], steps[terminate + 1 :]

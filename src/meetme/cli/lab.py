@@ -75,20 +75,35 @@ def down(name: str, form: str) -> None:
 
 
 @lab.command("list")
+@click.option("--shipped", is_flag=True, help="Only those that come with meetme, with what they show.")
 @format_option
-def list_labs(form: str) -> None:
-    """The labs that are up."""
+def list_labs(shipped: bool, form: str) -> None:
+    """The labs that are up, and those that come with meetme."""
     from meetme.lab.state import running_labs
 
-    labs = [
+    up = [
         {"lab": each.name, "directory": each.directory, "machines": list(each.namespaces), "keeper": each.keeper}
         for each in running_labs()
     ]
     if form == "json":
-        print_json(labs)
+        print_json(_shipped() if shipped else up)
         return
-    rows = [[str(each["lab"]), str(len(each["machines"])), str(each["directory"])] for each in labs]  # type: ignore[arg-type]
-    print_table(["lab", "machines", "directory"], rows, empty="no lab is up")
+    if not shipped:
+        rows = [[str(each["lab"]), str(len(each["machines"])), str(each["directory"])] for each in up]  # type: ignore[arg-type]
+        print_table(["lab", "machines", "directory"], rows, empty="no lab is up")
+        click.echo("")
+    rows = [[each["lab"], str(len(each["machines"])), each["shows"]] for each in _shipped()]
+    print_table(["comes with meetme", "machines", "shows"], rows, empty="none comes with meetme")
+
+
+def _shipped() -> list[dict[str, Any]]:
+    from meetme.lab.source import read_lab, shipped_labs
+
+    plans = {name: read_lab(folder).plan for name, folder in shipped_labs().items()}
+    return [
+        {"lab": name, "shows": plan.description, "machines": [machine.name for machine in plan.machines]}
+        for name, plan in plans.items()
+    ]
 
 
 @lab.command()

@@ -101,6 +101,11 @@ class LabConf:
         return dict(self.metadata).get("LAB_NAME")
 
     @property
+    def description(self) -> str:
+        """What LAB_DESCRIPTION says."""
+        return dict(self.metadata).get("LAB_DESCRIPTION", "")
+
+    @property
     def machine_names(self) -> tuple[str, ...]:
         """Every machine, in order."""
         return tuple(machine.name for machine in self.machines)

@@ -73,6 +73,7 @@ class Plan:
     machines: tuple[MachinePlan, ...]
     domains: tuple[Domain, ...]
     notes: tuple[str, ...] = ()
+    description: str = ""
 
     def rows(self) -> tuple[Row, ...]:
         """The plan as a table, in the order of lab.conf."""
@@ -120,7 +121,7 @@ def plan_lab(
         notes.append(f"lab.conf: ignored, they speak of containers: {', '.join(conf.ignored)}")
     if unrun := sorted(file for file in files if file.endswith(".shutdown")):
         notes.append(f"not run, `down` ends everything at once: {', '.join(unrun)}")
-    return Plan(conf.name or name, machines, domains, tuple(notes))
+    return Plan(conf.name or name, machines, domains, tuple(notes), conf.description)
 
 
 def link_commands(plan: Plan, process_of: Mapping[str, int]) -> tuple[str, ...]:

@@ -1,0 +1,47 @@
+"""The labs in the package: each can be read, says what it shows, and keeps to the conventions of all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from meetme.lab.checks import Action
+from meetme.lab.source import read_lab, shipped_labs
+from meetme.lab.verify import read_checks
+
+LABS = shipped_labs()
+COMMON = (LABS["thesis"] / "shared.startup").read_bytes()
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_a_lab_is_called_as_its_folder_and_says_what_it_shows(name: str) -> None:
+    source = read_lab(LABS[name])
+    assert source.plan.name == name
+    assert source.plan.description
+    assert source.plan.notes == (), "nothing in it is ignored"
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_its_checks_can_be_read_and_begin_and_end_with_what_is_there_without_an_agreement(name: str) -> None:
+    folder = LABS[name]
+    machines = tuple(machine.name for machine in read_lab(folder).plan.machines)
+    steps = read_checks(folder / "checks.toml", machines)
+    named = [step for step in steps if step.name]
+    assert named
+    runs = [step.run for step in steps if isinstance(step, Action)]
+    assert any("remember" in run for run in runs)
+    assert any("as_before" in run for run in runs)
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_what_members_do_at_their_start_is_told_once(name: str) -> None:
+    assert (LABS[name] / "shared.startup").read_bytes() == COMMON
+    assert not (LABS[name] / "shared").exists(), "machines write there: it would be written into the package"
+    startups = [path.read_text() for path in LABS[name].glob("*.startup") if path.name != "shared.startup"]
+    assert not any("meetme serve" in text or "meetme peer add" in text for text in startups)
+
+
+def test_the_common_startup_is_one_file_here() -> None:
+    others = [Path(folder, "shared.startup") for name, folder in LABS.items() if name != "thesis"]
+    assert [path for path in others if not path.is_symlink()] == []

@@ -37,17 +37,27 @@ class Raised:
 
 def page(source: Path) -> str:
     """The page of the problems in the Python files below `source`."""
-    found: dict[str, set[Raised]] = defaultdict(set)
-    for path in sorted(source.rglob("*.py")):
-        if "_pb2" not in path.name:
-            for raised in _raised(ast.parse(path.read_text(encoding="utf-8"))):
-                found[raised.code].add(raised)
+    found = _found(source)
     rows = []
     for code in sorted(found):
         said = sorted(found[code], key=lambda r: (not r.hint, r.text, r.hint))
         texts = " / ".join(dict.fromkeys(r.text for r in said if r.text))
         rows.append((f"`{code}`", texts, " / ".join(dict.fromkeys(r.hint for r in said if r.hint))))
     return "\n".join([_INTRODUCTION, *table(("code", "says", "next step"), rows)])
+
+
+def codes(source: Path) -> set[str]:
+    """Every code in the Python files below `source`."""
+    return set(_found(source))
+
+
+def _found(source: Path) -> dict[str, set[Raised]]:
+    found: dict[str, set[Raised]] = defaultdict(set)
+    for path in sorted(source.rglob("*.py")):
+        if "_pb2" not in path.name:
+            for raised in _raised(ast.parse(path.read_text(encoding="utf-8"))):
+                found[raised.code].add(raised)
+    return found
 
 
 def _raised(tree: ast.Module) -> Iterator[Raised]:

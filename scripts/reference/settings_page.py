@@ -30,15 +30,15 @@ def page(source: Path) -> str:
     flags = {option.name: option.opts[0] for option in serve.params}
     for service, cls in TABLES.items():
         lines += [f"## [{service}]", "", " ".join((inspect.getdoc(cls) or "").split()), ""]
-        meanings, hints = _meanings(cls), get_type_hints(cls)
+        said, hints = meanings(cls), get_type_hints(cls)
         rows = [
             (
                 f"`{each.name}`",
                 f"`{flags[each.name]}`" if each.name in flags and service != "member" else "-",
                 f"`MEETME_{service}_{each.name}`".upper(),
-                _type(hints[each.name]),
+                type_name(hints[each.name]),
                 _default(each),
-                meanings[each.name],
+                said[each.name],
             )
             for each in fields(cls)
         ]
@@ -46,7 +46,7 @@ def page(source: Path) -> str:
     return "\n".join(lines)
 
 
-def _meanings(cls: type[Any]) -> dict[str, str]:
+def meanings(cls: type[Any]) -> dict[str, str]:
     """The text beneath each field."""
     (tree,) = ast.parse(inspect.getsource(cls)).body
     assert isinstance(tree, ast.ClassDef)
@@ -60,11 +60,12 @@ def _meanings(cls: type[Any]) -> dict[str, str]:
     return found
 
 
-def _type(hint: Any) -> str:
+def type_name(hint: Any) -> str:
+    """The type of a setting in a person's words."""
     if get_origin(hint) is tuple:
-        return f"list of {_type(get_args(hint)[0])}"
+        return f"list of {type_name(get_args(hint)[0])}"
     if get_origin(hint) in (Union, UnionType):
-        names = dict.fromkeys(_type(choice) for choice in get_args(hint) if choice is not NoneType)
+        names = dict.fromkeys(type_name(choice) for choice in get_args(hint) if choice is not NoneType)
         return " or ".join(names)
     names = {"str": "text", "IPv4Network": "prefix", "IPv6Network": "prefix", "IPv4Address": "address"}
     names |= {"IPv6Address": "address", "Configurator": "NAME=HOST:PORT", "Path": "path"}

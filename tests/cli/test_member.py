@@ -9,6 +9,14 @@ import pytest
 
 from meetme.cli.main import run
 
+ANYTHING = {
+    "announce": [],
+    "order_required": False,
+    "max_agreements": None,
+    "proposals_per_minute": None,
+    "count_summaries": False,
+}
+
 
 def init(folder: Path, member: str) -> None:
     assert run(["identity", "init", "--id", member, "--dir", str(folder)]) == 0
@@ -44,9 +52,40 @@ def test_a_peer_comes_and_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str
     )
     (entry,) = peers(mine, capsys)
     assert entry["id"] == "csp-b"
-    assert entry["policy"] == {"announce": ["10.0.0.0/8"], "order_required": False, "max_agreements": None}
+    assert entry["policy"] == {**ANYTHING, "announce": ["10.0.0.0/8"]}
     assert run(["peer", "remove", "csp-b", "--dir", str(mine)]) == 0
     assert peers(mine, capsys) == []
+
+
+def test_what_a_peer_may_do_is_shown_and_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine, theirs = tmp_path / "a", tmp_path / "b"
+    init(mine, "csp-a")
+    init(theirs, "csp-b")
+    known = ("csp-b", "--certificate", str(theirs / "certificate.pem"), "--yes")
+    assert add(mine, *known, "--max-agreements", "3", "--order-required") == 0
+
+    def policy(*flags: str, status: int = 0) -> object:
+        capsys.readouterr()
+        assert run(["peer", "policy", "csp-b", "--dir", str(mine), "--format", "json", *flags]) == status
+        return json.loads(capsys.readouterr().out) if status == 0 else None
+
+    ordered = {**ANYTHING, "order_required": True}
+    assert policy() == {**ordered, "max_agreements": 3}
+    assert policy("--max-agreements", "any", "--proposals-per-minute", "6") == {**ordered, "proposals_per_minute": 6}
+    assert policy("--no-order-required", "--count-summaries", "--announce", "10.8.0.0/16") == {
+        **ANYTHING,
+        "announce": ["10.8.0.0/16"],
+        "proposals_per_minute": 6,
+        "count_summaries": True,
+    }
+    before = (mine / "roster.toml").read_bytes()
+    assert policy("--announce", "10.8.0.1/16", status=2) is None
+    assert policy("--announce", "10.8.0.0/16", "--any-prefix", status=2) is None
+    assert policy("--max-agreements", "-1", status=2) is None
+    assert (mine / "roster.toml").read_bytes() == before
+    assert add(mine, *known) == 0
+    assert (mine / "roster.toml").read_bytes() == before, "making it known again takes nothing back"
+    assert policy("--any-prefix", "--no-count-summaries", "--proposals-per-minute", "any") == ANYTHING
 
 
 def test_two_keys_while_a_peer_changes_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ from meetme.model.intent import (
     Removal,
     RouteFact,
 )
-from meetme.model.members import Member, MemberKind, Roster, ServiceUrls
+from meetme.model.members import Member, MemberKind, MemberPolicy, Roster, ServiceUrls
 from meetme.negotiator.client import NegotiatorClient
 from meetme.negotiator.host_probe import HostProbe
 from meetme.negotiator.service import NegotiatorService
@@ -187,12 +187,14 @@ async def pair(
     real: bool = False,
     urls: dict[str, str] | None = None,
     hosts: dict[str, HostProbe] | None = None,
+    policies: dict[str, MemberPolicy] | None = None,
     **changes: dict[str, Any],
 ) -> AsyncIterator[tuple[Side, Side]]:
     """csp-a and csp-b, which know each other. `changes` by letter: settings that differ.
 
     `real`: with the configurators that the settings name, not with fakes. `urls` by letter: databases to use.
     `hosts` by letter: how the negotiators' own hosts ask for an answer; without it nothing is ever asked from them.
+    `policies` by letter: what the other side lets this one do.
     """
     names = {"a": "csp-a", "b": "csp-b"}
     identities = {letter: create_identity(name) for letter, name in names.items()}
@@ -243,6 +245,7 @@ async def pair(
                 (identities[letter].pin,),
                 (identities[letter].certificate,),
                 urls=ServiceUrls(negotiator=sides[letter].service.peers_url),
+                policy=(policies or {}).get(letter, MemberPolicy()),
             )
             for letter in names
         ]

@@ -39,11 +39,20 @@ SEEN = Observation(
 )
 
 
-def own(seen: Observation | None = SEEN, terms: Terms | None = None, **changes):
+def own(seen: Observation | None = SEEN, terms: Terms | None = None, *, count_summaries: bool = False, **changes):
     chosen = settings(**changes)
     view = RouterView(CAN, seen)
     claimed, control = (ip_network("172.16.0.0/24"),), (ip_address("203.0.113.7"),)
-    return own_facts(ME, chosen, terms or Terms(), LANDS, view, claimed=claimed, control=control)
+    return own_facts(
+        ME,
+        chosen,
+        terms or Terms(),
+        LANDS,
+        view,
+        claimed=claimed,
+        control=control,
+        count_summaries=count_summaries,
+    )
 
 
 def test_what_is_used_is_what_settings_router_and_other_negotiations_say() -> None:
@@ -57,6 +66,17 @@ def test_what_is_used_is_what_settings_router_and_other_negotiations_say() -> No
     }
     assert usage.routes == (ip_network("10.8.0.0/16"),), "no default route, none of our own"
     assert usage.control == (ip_address("203.0.113.7"),)
+
+
+def test_less_specific_routes_count_where_policy_says_so() -> None:
+    beneath, elsewhere = ip_network("10.8.3.0/24"), ip_network("203.0.113.128/25")
+    assert not own().usage.clashes(beneath)
+    strict = own(count_summaries=True)
+    assert strict.usage.clashes(beneath)
+    assert strict.usage.clashes(elsewhere), "the default route counts as well"
+    assert not strict.usage.clashes(ip_network("fd00:1::/64")), "it is one of IPv4"
+    pool = (ip_network("172.16.0.0/12"),)
+    assert strict.usage.taken(pool) == own().usage.taken(pool), "aliases may still lie beneath it"
 
 
 def test_a_request_overrides_the_settings_but_hides_nothing_in_use() -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meetme.model.agreement import MemberId
 from meetme.model.members import MemberPolicy
-from meetme.negotiator.policy import policy_problems
+from meetme.negotiator.pace import WINDOW_SECONDS, Pace
+from meetme.negotiator.policy import policy_problems, rate_problem
+from meetme.negotiator.reactions import MAX_ROUNDS
+from meetme.runtime.clock import ManualClock
 from tests.negotiator.networks import addresses, blocks
 
 
@@ -63,3 +68,44 @@ def test_a_prefix_must_lie_in_one_that_is_allowed(prefix: object, allowed: list[
     inside = not allowed or any(addresses(prefix) <= addresses(a) for a in allowed)  # type: ignore[arg-type]
     found = list(policy_problems(policy, prefixes=[prefix], order=None, agreements=0, field="x"))  # type: ignore[list-item]
     assert (not found) == inside
+
+
+def test_how_often_a_peer_may_begin() -> None:
+    assert rate_problem(MemberPolicy(), 1_000_000, 1.0) is None
+    policy = MemberPolicy(proposals_per_minute=2)
+    assert rate_problem(policy, 1, 1.0) is None
+    problem = rate_problem(policy, 2, 12.4)
+    assert problem is not None
+    assert (problem.code, problem.field) == ("policy_rate", "peer")
+    assert problem.text == "peer: policy allows 2 proposals a minute from this peer (2 were made)"
+    assert problem.hint == "try again in 12 s"
+
+
+@given(st.lists(st.floats(0.0, 90.0), max_size=40), st.integers(0, 5))
+def test_in_no_minute_are_there_more_than_allowed(gaps: list[float], most: int) -> None:
+    clock = ManualClock()
+    pace, policy = Pace(clock), MemberPolicy(proposals_per_minute=most)
+    taken: list[float] = []
+    for gap in gaps:
+        clock.advance(gap)
+        now = clock.monotonic()
+        recent = [at for at in taken if at > now - WINDOW_SECONDS]
+        refused = pace.take(MemberId("csp-b"), policy, uuid4())
+        assert (refused is not None) == (len(recent) >= most)
+        if refused is None:
+            taken.append(now)
+    assert pace.take(MemberId("csp-c"), MemberPolicy(proposals_per_minute=1), uuid4()) is None, "each peer has its own"
+
+
+def test_a_limit_that_was_taken_away_is_forgotten() -> None:
+    pace, one = Pace(ManualClock()), MemberPolicy(proposals_per_minute=1)
+    peer = MemberId("csp-b")
+    assert pace.take(peer, one, uuid4()) is None
+    assert pace.take(peer, one, uuid4()) is not None
+    assert pace.take(peer, MemberPolicy(), uuid4()) is None
+    assert pace.take(peer, one, uuid4()) is None
+
+
+def test_the_rounds_of_one_negotiation_count_once_and_are_bounded() -> None:
+    pace, one, peer, id = Pace(ManualClock()), MemberPolicy(proposals_per_minute=1), MemberId("csp-b"), uuid4()
+    assert [pace.take(peer, one, id) is None for _ in range(MAX_ROUNDS + 2)] == [True] * MAX_ROUNDS + [False] * 2

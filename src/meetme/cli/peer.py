@@ -1,13 +1,54 @@
-"""`meetme peer add|list|remove`: who is who."""
+"""`meetme peer add|policy|list|remove`: who is who."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from meetme.cli.member import directory_option, member_directory
 from meetme.cli.output import format_option
+
+if TYPE_CHECKING:
+    from meetme.model.members import MemberPolicy
+
+
+def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that say what a peer may do; each left out is None, an empty list stays empty."""
+    flags = (
+        click.option("--announce", multiple=True, metavar="PREFIX", help="Within which it may announce; repeatable."),
+        click.option("--any-prefix", is_flag=True, help="It may announce anything but a default route."),
+        click.option("--order-required/--no-order-required", default=None, help="Only with an approved order."),
+        click.option("--max-agreements", type=_LIMIT, help="How many agreements it may have at a time, or `any`."),
+        click.option("--proposals-per-minute", type=_LIMIT, help="How often it may begin a negotiation, or `any`."),
+        click.option(
+            "--count-summaries/--no-count-summaries",
+            default=None,
+            help="Whether less specific routes of ours, a default route too, make its prefixes overlap.",
+        ),
+    )
+    for flag in reversed(flags):
+        command = flag(command)
+    return command
+
+
+class _Limit(click.ParamType[int]):
+    """A number from 0, or `any` for no limit (-1)."""
+
+    name = "N|any"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The limit, -1 for none."""
+        if value == "any":
+            return -1
+        if not str(value).isdecimal():
+            self.fail(f'must be a number from 0, or any ("{value}")', param, ctx)
+        return int(value)
+
+
+_LIMIT = _Limit()
 
 
 @click.group()
@@ -22,9 +63,7 @@ def peer() -> None:
 @click.option("--pin", help="Its pin, when it was told by a way you trust: then nobody is asked to confirm.")
 @click.option("--kind", type=click.Choice(["csp", "ixp"]), default="csp", show_default=True)
 @click.option("--country", help="Two letters, ISO 3166-1.")
-@click.option("--announce", multiple=True, help="Prefix within which it may announce; repeatable.  [default: any]")
-@click.option("--order-required", is_flag=True, help="Accept only what an approved order stands behind.")
-@click.option("--max-agreements", type=click.IntRange(0), help="How many agreements it may have at a time.")
+@policy_options
 @click.option("--yes", is_flag=True, help="Trust the certificate without asking; only for a file you trust.")
 @directory_option
 def add(
@@ -34,20 +73,19 @@ def add(
     pin: str | None,
     kind: str,
     country: str | None,
-    announce: tuple[str, ...],
-    order_required: bool,
-    max_agreements: int | None,
     yes: bool,
     directory: Path | None,
+    **rules: Any,
 ) -> int:
     """Make MEMBER known: its key is pinned from now on, and a second key may be added while it changes keys.
+
+    Of a member that is known already, what policy says and no flag changes stays.
 
     Without --certificate its negotiator is asked for it, and you compare the fingerprint with what its operator tells
     you, by telephone or in person. Nothing is trusted before you have confirmed it.
     """
     import asyncio
 
-    from meetme.model.addresses import parse_prefix
     from meetme.model.agreement import MemberId
     from meetme.model.errors import InvalidInput, NotFound
     from meetme.model.members import Member, MemberKind, MemberPolicy, ServiceUrls, parse_member_id
@@ -98,11 +136,7 @@ def add(
             hint=f"meetme peer remove {name} --pin OLD takes the old one out",
             field="member",
         )
-    policy = MemberPolicy(
-        announce=tuple(parse_prefix(text, field=f"announce[{i}]") for i, text in enumerate(announce)),
-        order_required=order_required,
-        max_agreements=max_agreements,
-    )
+    policy = _changed(known.policy if known else MemberPolicy(), **rules)
     urls = ServiceUrls(negotiator=url)
     entry = Member(
         id=name,
@@ -131,6 +165,90 @@ async def _ask(url: str) -> bytes:
     return await fetch_certificate(parts.hostname, parts.port or 443)
 
 
+@peer.command("policy", epilog="Example: meetme peer policy csp-b --announce 10.8.0.0/16 --max-agreements 2")
+@click.argument("member")
+@policy_options
+@directory_option
+@format_option
+def policy_(member: str, directory: Path | None, form: str, **rules: Any) -> int:
+    """What MEMBER may do with us: show it, or change what a flag names. A running negotiator notices at once.
+
+    It holds for whatever is agreed from now on; agreements that are in force stay until they are terminated.
+    """
+    from dataclasses import replace
+
+    from meetme.cli.output import print_json, print_table
+    from meetme.runtime.roster import read_roster, write_roster
+
+    path = (directory or member_directory()) / "roster.toml"
+    roster = read_roster(path)
+    known = roster.member(member)
+    policy = _changed(known.policy, **rules)
+    if policy != known.policy:
+        write_roster(path, roster.with_member(replace(known, policy=policy)))
+    if form == "json":
+        print_json(_policy_json(policy))
+        return 0
+    print_table(("rule", "value", "meaning"), _policy_rows(policy), empty="")
+    return 0
+
+
+def _changed(
+    policy: MemberPolicy,
+    *,
+    announce: tuple[str, ...],
+    any_prefix: bool,
+    order_required: bool | None,
+    max_agreements: int | None,
+    proposals_per_minute: int | None,
+    count_summaries: bool | None,
+) -> MemberPolicy:
+    from dataclasses import replace
+
+    from meetme.model.addresses import parse_prefix
+    from meetme.model.errors import InvalidInput
+
+    if announce and any_prefix:
+        raise InvalidInput(
+            "announce_contradicts", "announce: must not be given together with --any-prefix", field="announce"
+        )
+    if announce or any_prefix:
+        prefixes = tuple(parse_prefix(text, field=f"announce[{i}]") for i, text in enumerate(announce))
+        policy = replace(policy, announce=prefixes)
+    if order_required is not None:
+        policy = replace(policy, order_required=order_required)
+    if max_agreements is not None:
+        policy = replace(policy, max_agreements=None if max_agreements < 0 else max_agreements)
+    if proposals_per_minute is not None:
+        policy = replace(policy, proposals_per_minute=None if proposals_per_minute < 0 else proposals_per_minute)
+    if count_summaries is not None:
+        policy = replace(policy, count_summaries=count_summaries)
+    return policy
+
+
+def _policy_json(policy: MemberPolicy) -> dict[str, object]:
+    return {
+        "announce": [str(p) for p in policy.announce],
+        "order_required": policy.order_required,
+        "max_agreements": policy.max_agreements,
+        "proposals_per_minute": policy.proposals_per_minute,
+        "count_summaries": policy.count_summaries,
+    }
+
+
+def _policy_rows(policy: MemberPolicy) -> list[tuple[str, str, str]]:
+    def limit(value: int | None) -> str:
+        return "any" if value is None else str(value)
+
+    return [
+        ("announce", "\n".join(map(str, policy.announce)) or "any", "within which it may announce prefixes"),
+        ("order_required", "yes" if policy.order_required else "no", "only with an approved order"),
+        ("max_agreements", limit(policy.max_agreements), "how many agreements at a time"),
+        ("proposals_per_minute", limit(policy.proposals_per_minute), "how often it may begin a negotiation"),
+        ("count_summaries", "yes" if policy.count_summaries else "no", "our less specific routes count as overlap"),
+    ]
+
+
 @peer.command("list")
 @directory_option
 @format_option
@@ -150,11 +268,7 @@ def list_(directory: Path | None, form: str) -> int:
                     "country": m.country,
                     "pins": list(m.pins),
                     "negotiator": m.urls.negotiator,
-                    "policy": {
-                        "announce": [str(p) for p in m.policy.announce],
-                        "order_required": m.policy.order_required,
-                        "max_agreements": m.policy.max_agreements,
-                    },
+                    "policy": _policy_json(m.policy),
                 }
                 for m in roster.members
             ]

@@ -41,7 +41,11 @@ class MemberPolicy:
     order_required: bool = False
     """Whether a negotiation needs an approved order."""
     max_agreements: int | None = None
-    """How many agreements may be live at a time; None: any number."""
+    """How many agreements may be live at a time. Left out: any number."""
+    proposals_per_minute: int | None = None
+    """How many negotiations it may begin, or try in a dry run, within a minute. Left out: any number."""
+    count_summaries: bool = False
+    """Whether a less specific route of ours, a default route too, makes a prefix of this peer overlap."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,12 +69,15 @@ class Usage:
     routes: tuple[Prefix, ...] = ()
     control: tuple[Address, ...] = ()
     """Control-plane addresses in use: peers, configurators, the database."""
+    summaries: tuple[Prefix, ...] = ()
+    """Less specific routes, a default route too: filled only where policy says that they count."""
 
     def clashes(self, prefix: Prefix) -> bool:
         """Whether `prefix` cannot appear in this side's routing as it is."""
         return (
             overlaps_any(prefix, self.held)
             or any(within(route, prefix) for route in self.routes)
+            or overlaps_any(prefix, self.summaries)
             or any(address.version == prefix.version and address in prefix for address in self.control)
         )
 

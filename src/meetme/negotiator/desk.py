@@ -191,7 +191,7 @@ class Desk:
         holder = store.claimant(tx, "port", port_claim(begin.attachment))
         if holder is not None:
             raise port_in_use(begin.attachment, holder)
-        own = self._side.admitted(tx, begin.attachment, begin.terms)
+        own = self._side.admitted(tx, begin.peer, begin.attachment, begin.terms)
         raise_problems(own_problems(own))
         return own
 

@@ -49,8 +49,12 @@ def own_facts(
     *,
     claimed: Iterable[Prefix],
     control: Iterable[Address],
+    count_summaries: bool = False,
 ) -> Own:
-    """One side's half. `claimed` is what other negotiations hold, read in the transaction that uses the result."""
+    """One side's half. `claimed` is what other negotiations hold, read in the transaction that uses the result.
+
+    `count_summaries`: a route counts although it is less specific than what the peer announces (policy).
+    """
     prefixes = terms.local_subnets if terms.local_subnets is not None else settings.local_subnet
     seen = router.observation
     connected = _connected(seen, attachment.port) if seen else ()
@@ -63,7 +67,12 @@ def own_facts(
     return Own(
         member=member,
         prefixes=prefixes,
-        usage=Usage(held=tuple(held), routes=routes, control=tuple(dict.fromkeys(control))),
+        usage=Usage(
+            held=tuple(held),
+            routes=routes,
+            control=tuple(dict.fromkeys(control)),
+            summaries=_summaries(seen) if seen and count_summaries else (),
+        ),
         alias_pools=_or(terms.private_networks, settings.private_networks),
         link_pools=_or(terms.negotiated_networks, settings.negotiated_networks),
         mtu=mtu,
@@ -83,6 +92,10 @@ def _connected(seen: Observation, but: str) -> tuple[Prefix, ...]:
     ports = (i.network for port in seen.ports if port.name != but for i in port.addresses if not i.is_link_local)
     routes = (r.prefix for r in seen.routes if r.connected and not r.ours and r.port != but)
     return tuple(p for p in (*ports, *routes) if p.prefixlen and not p.is_link_local)
+
+
+def _summaries(seen: Observation) -> tuple[Prefix, ...]:
+    return tuple(dict.fromkeys(route.prefix for route in seen.routes if not route.ours and not route.connected))
 
 
 def _probe(wanted: Address | None, prefixes: tuple[Prefix, ...], seen: Observation | None) -> Address | None:

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import Connection
 
 from meetme.model.agreement import Agreement, MemberId, Role
-from meetme.model.errors import Fault, Forbidden, InvalidInput, MeetMeError, Stale
+from meetme.model.errors import Fault, Forbidden, InvalidInput, MeetMeError, Problem, Stale
 from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.circuits import land, port_in_use
@@ -37,6 +37,7 @@ from meetme.negotiator.messages import (
     TerminateBody,
 )
 from meetme.negotiator.negotiation import Answer, Attachment, Negotiation
+from meetme.negotiator.pace import Pace
 from meetme.negotiator.protocol import step, stranger_answer
 from meetme.negotiator.reactions import yields
 from meetme.negotiator.routers import Routers
@@ -77,6 +78,7 @@ class Inbox:
         self._routers = routers
         self._bell = bell
         self._clock = clock
+        self._pace = Pace(clock)
 
     async def receive(self, raw: str, sender: MemberId) -> str | None:
         """Handle a message from `sender`, whose certificate was checked: the answer (JSON), or None: ask again.
@@ -86,6 +88,8 @@ class Inbox:
         message = wire.read_message(raw)
         self._check(message, sender)
         if isinstance(message.body, ProposeBody):
+            if (excess := await self._excess(message)) is not None:
+                return self._direct(message, RefuseBody((refused(excess),)))
             await self._look(message)
         rung = self._bell.listen()
         answer = await self._loop.commit(lambda tx: self._handle(tx, message, raw))
@@ -125,6 +129,15 @@ class Inbox:
                 field="expires",
                 fault=Fault.REMOTE,
             )
+
+    async def _excess(self, message: wire.Message) -> Problem | None:
+        """Whether a peer begins more than its policy allows. A further round or a repetition is no beginning."""
+        policy = self._side.policy(message.sender)
+        if policy.proposals_per_minute is None:
+            return None
+        if await self._database.run(lambda tx: store.load(tx, message.negotiation)) is not None:
+            return None
+        return self._pace.take(message.sender, policy, message.negotiation)
 
     async def _look(self, message: wire.Message) -> None:
         """A fresh look at the router that an offer is about. What goes wrong is said when the offer is handled."""
@@ -250,7 +263,7 @@ class Inbox:
                 # First, so that what it claims is free for the one that survives.
                 now = self._clock.now()
                 self._ledger.deliver(tx, self._machine, str(rival.id), ev.Superseded(now, id), now)
-            own = self._side.admitted(tx, attachment, Terms(), known)
+            own = self._side.admitted(tx, peer, attachment, Terms(), known)
         except MeetMeError as error:
             structlog.get_logger().warning(
                 "a proposal is refused", peer=peer, circuit=message.circuit, problem=error.text

@@ -38,3 +38,18 @@ def policy_problems(
             "terminate one, or raise the limit",
             "peer",
         )
+
+
+def rate_problem(policy: MemberPolicy, begun: int, wait: float) -> Problem | None:
+    """The rule that a peer breaks by beginning another negotiation, having `begun` so many within the last minute.
+
+    `wait`: seconds until the oldest of them no longer counts.
+    """
+    if policy.proposals_per_minute is None or begun < policy.proposals_per_minute:
+        return None
+    return Problem(
+        "policy_rate",
+        f"peer: policy allows {policy.proposals_per_minute} proposals a minute from this peer ({begun} were made)",
+        f"try again in {max(1, round(wait))} s" if policy.proposals_per_minute else "ask its operator",
+        "peer",
+    )

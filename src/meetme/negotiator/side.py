@@ -43,18 +43,34 @@ class Side:
 
     def own(self, tx: Connection, n: Negotiation) -> Own:
         """The own half of the facts for a negotiation that exists."""
-        return self.facts(tx, n.attachment, store.terms(tx, n.id), n)
+        return self.facts(tx, n.peer, n.attachment, store.terms(tx, n.id), n)
 
-    def facts(self, tx: Connection, attachment: Attachment, terms: Terms, n: Negotiation | None = None) -> Own:
-        """The own half of the facts, without what `n` itself claims. Raises Unreachable `router_unseen`."""
+    def facts(
+        self, tx: Connection, peer: MemberId, attachment: Attachment, terms: Terms, n: Negotiation | None = None
+    ) -> Own:
+        """The own half of the facts for an agreement with `peer`, without what `n` itself claims.
+
+        Raises Unreachable `router_unseen`, NotFound `peer_unknown`.
+        """
         claimed = store.claimed_prefixes(tx, n.id if n else None)
         view = self.view(attachment)
         control = control_plane(self._control_urls(), self._resolved)
-        return own_facts(self.me, self.settings, terms, attachment, view, claimed=claimed, control=control)
+        return own_facts(
+            self.me,
+            self.settings,
+            terms,
+            attachment,
+            view,
+            claimed=claimed,
+            control=control,
+            count_summaries=self.policy(peer).count_summaries,
+        )
 
-    def admitted(self, tx: Connection, attachment: Attachment, terms: Terms, n: Negotiation | None = None) -> Own:
+    def admitted(
+        self, tx: Connection, peer: MemberId, attachment: Attachment, terms: Terms, n: Negotiation | None = None
+    ) -> Own:
         """The same, for an offer that is made or taken now. Raises Conflict `local_subnet_in_use` as well."""
-        own = self.facts(tx, attachment, terms, n)
+        own = self.facts(tx, peer, attachment, terms, n)
         taken = store.announced_in_vain(tx, own.prefixes, n.id if n else None)
         if taken is not None:
             raise taken

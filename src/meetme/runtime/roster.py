@@ -141,11 +141,6 @@ class _Entry:
         if not isinstance(table, dict):
             self.wrong("policy", "must be a table")
         self.known(table, _POLICY_KEYS, "policy.")
-        order, most = table.get("order_required", False), table.get("max_agreements")
-        if not isinstance(order, bool):
-            self.wrong("policy.order_required", f"must be true or false ({order!r})")
-        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 0):
-            self.wrong("policy.max_agreements", f"must be a number of agreements ({most!r})")
         try:
             announce = tuple(
                 parse_prefix(text, field=f"announce[{index}]")
@@ -153,7 +148,25 @@ class _Entry:
             )
         except InvalidInput as error:
             self.wrong("policy.announce", error.text)
-        return MemberPolicy(announce=announce, order_required=order, max_agreements=most)
+        return MemberPolicy(
+            announce=announce,
+            order_required=self.choice(table, "order_required"),
+            max_agreements=self.number(table, "max_agreements", "agreements"),
+            proposals_per_minute=self.number(table, "proposals_per_minute", "negotiations"),
+            count_summaries=self.choice(table, "count_summaries"),
+        )
+
+    def choice(self, table: Mapping[str, Any], key: str) -> bool:
+        value = table.get(key, False)
+        if not isinstance(value, bool):
+            self.wrong(f"policy.{key}", f"must be true or false ({value!r})")
+        return value
+
+    def number(self, table: Mapping[str, Any], key: str, of: str) -> int | None:
+        value = table.get(key)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            self.wrong(f"policy.{key}", f"must be a number of {of} ({value!r})")
+        return value
 
     def known(self, table: Mapping[str, Any], keys: set[str], prefix: str) -> None:
         for key in table.keys() - keys:
@@ -228,10 +241,9 @@ def _entry(member: Member) -> str:
         lines.append("[member.policy]")
         if policy.announce:
             lines.append(f"announce = {_list(tuple(map(str, policy.announce)))}")
-        if policy.order_required:
-            lines.append("order_required = true")
-        if policy.max_agreements is not None:
-            lines.append(f"max_agreements = {policy.max_agreements}")
+        lines += [f"{rule} = true" for rule in ("order_required", "count_summaries") if getattr(policy, rule)]
+        limits = {rule: getattr(policy, rule) for rule in ("max_agreements", "proposals_per_minute")}
+        lines += [f"{rule} = {limit}" for rule, limit in limits.items() if limit is not None]
     return "\n".join(lines) + "\n"
 
 

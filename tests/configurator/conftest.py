@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
@@ -31,13 +30,13 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def start(tmp_path: Path, device: Device, driver: FakeDriver, clock: ManualClock) -> AsyncIterator[Start]:
+async def start(database_url: str, device: Device, driver: FakeDriver, clock: ManualClock) -> AsyncIterator[Start]:
     """Starts a keeper on the one store and device, as often as it is called: the earlier ones were killed."""
     started: list[Keeper] = []
     databases: list[Database] = []
 
     async def start(another: FakeDriver | None = None, **options: float) -> Keeper:
-        database = Database.open(f"sqlite:///{tmp_path / 'configurator.db'}")
+        database = Database.open(database_url)
         databases.append(database)
         keeper = Keeper(another or driver, database, clock, **options)
         started.append(keeper)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from meetme.model.errors import Conflict
 from meetme.negotiator import logbook, store
@@ -14,29 +14,20 @@ from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.states import State
 from meetme.negotiator.views import StartRequest
 from tests.negotiator.pair import Side, pair
-from tests.runtime.conftest import postgresql_url
-
-__all__ = ["postgresql_url"]
 
 CIRCUITS = [f"c{number}" for number in range(1, 9)]
 
 
 @asynccontextmanager
-async def members(postgresql_url: str) -> AsyncIterator[tuple[Side, Side]]:
+async def members(new_postgresql: Callable[[str], str]) -> AsyncIterator[tuple[Side, Side]]:
     """A pair with an empty database each."""
-    engine = create_engine(postgresql_url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for name in ("member_a", "member_b"):
-            connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-            connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    urls = {letter: postgresql_url.replace("/postgres?", f"/member_{letter}?") for letter in "ab"}
+    urls = {letter: new_postgresql(f"member_{letter}") for letter in "ab"}
     async with pair(urls=urls) as sides:
         yield sides
 
 
-async def test_there_and_back_twice(postgresql_url: str) -> None:
-    async with members(postgresql_url) as (a, b):
+async def test_there_and_back_twice(new_postgresql: Callable[[str], str]) -> None:
+    async with members(new_postgresql) as (a, b):
         for number in range(2):
             started = await a.client.start(StartRequest("csp-b"), idempotency_key=f"k{number}")
             mine = await a.until(started.id, State.ACTIVE)
@@ -50,8 +41,8 @@ async def test_there_and_back_twice(postgresql_url: str) -> None:
             assert side.database.run_now(store.claimed_prefixes) == ()
 
 
-async def test_both_start_everything_at_once_and_nobody_waits_in_a_circle(postgresql_url: str) -> None:
-    async with members(postgresql_url) as (a, b):
+async def test_both_start_everything_at_once_and_nobody_waits_in_a_circle(new_postgresql: Callable[[str], str]) -> None:
+    async with members(new_postgresql) as (a, b):
         for side in (a, b):
             for vlan, circuit in enumerate(CIRCUITS, start=1):
                 await side.client.put_attachment(circuit, Attachment("r1", "eth1", vlan))

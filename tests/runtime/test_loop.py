@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -14,19 +13,10 @@ from sqlalchemy import event as sqlalchemy_event
 
 from meetme.model.errors import Conflict, Unreachable
 from meetme.runtime.clock import ManualClock, SystemClock
-from meetme.runtime.database import Database, migrate
+from meetme.runtime.database import Database
 from meetme.runtime.loop import Cancelled, Lease, Ledger, Loop, Owed, Retry, backoff_seconds
 
-from .machines import CREATE, Notebook
-
-
-@pytest.fixture
-def database(tmp_path: Path):
-    database = Database.open(f"sqlite:///{tmp_path}/member.db")
-    migrate(database, "meetme.runtime")
-    database.run_now(lambda tx: tx.execute(CREATE))
-    yield database
-    database.close_now()
+from .machines import Notebook
 
 
 def owes(**effects: tuple[Owed | Cancelled, ...]):

@@ -8,10 +8,10 @@ import signal
 import sys
 from pathlib import Path
 
-from meetme.runtime.database import Database, migrate
+from meetme.runtime.database import Database
 from meetme.runtime.ledger import Ledger, Owed
 
-from .machines import CREATE, Notebook
+from .machines import Notebook
 
 CHAIN = 30
 CHILD = f"""
@@ -21,14 +21,14 @@ from meetme.runtime.database import Database
 from meetme.runtime.loop import Ledger, Loop, Owed
 from tests.runtime.machines import Notebook
 
-async def main(path):
+async def main(url):
     def reaction(state, event):
         return (Owed(f"k{{len(state)}}", "send", str(len(state))),) if len(state) <= {CHAIN} else ()
     async def perform(lease):
         print(lease.body, flush=True)
         await asyncio.sleep(0.002)
         return "x/" + lease.body
-    database = Database.open(f"sqlite:///{{path}}")
+    database = Database.open(url)
     loop = Loop(database, Ledger(), Notebook(reaction), perform, owner="child", clock=SystemClock(), lease_seconds=0.2)
     await loop.run()
 
@@ -36,11 +36,9 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-async def test_kill_9_loses_nothing_and_delivers_every_result_once(tmp_path: Path) -> None:
-    database, ledger = Database.open(f"sqlite:///{tmp_path}/member.db"), Ledger()
+async def test_kill_9_loses_nothing_and_delivers_every_result_once(database: Database, database_url: str) -> None:
+    ledger = Ledger()
     machine = Notebook(lambda _state, _event: (Owed("k1", "send", "1"),))
-    migrate(database, "meetme.runtime")
-    database.run_now(lambda tx: tx.execute(CREATE))
     database.run_now(lambda tx: ledger.deliver(tx, machine, "x", "x/0", 0.0))
 
     def owed() -> bool:
@@ -53,7 +51,7 @@ async def test_kill_9_loses_nothing_and_delivers_every_result_once(tmp_path: Pat
             sys.executable,
             "-c",
             CHILD,
-            str(tmp_path / "member.db"),
+            database_url,
             stdout=asyncio.subprocess.PIPE,
             cwd=Path(__file__).parents[2],
             env={**os.environ, "PYTHONPATH": ""},
@@ -74,4 +72,3 @@ async def test_kill_9_loses_nothing_and_delivers_every_result_once(tmp_path: Pat
     assert database.run_now(lambda tx: machine.load(tx, "x")) == tuple(f"x/{n}" for n in range(CHAIN + 1))
     assert sorted(set(performed)) == list(range(1, CHAIN + 1)), "each at least once"
     assert performed == sorted(performed), "and none again after it was settled"
-    await database.close()

@@ -30,7 +30,7 @@ def postgresql_url() -> Iterator[str]:
         [*run, programs[-1] / "initdb", "-D", "data", "-U", "meetme", "-A", "trust", "-N"],
         check=True, capture_output=True,
     )  # fmt: skip
-    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c full_page_writes=off -c max_wal_size=4GB"
     control = [*run, programs[-1] / "pg_ctl", "-D", "data", "-w", "-l", "log"]
     subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True)
     try:
@@ -45,22 +45,14 @@ def new_postgresql(postgresql_url: str) -> Iterator[Callable[[str], str]]:
     """Makes an empty PostgreSQL database of that name and gives its URL; they go with the test."""
     made: list[str] = []
 
-    def execute(statement: str) -> None:
-        engine = create_engine(
-            postgresql_url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
-        )
-        with engine.connect() as connection:
-            connection.execute(text(statement))
-        engine.dispose()
-
     def make(name: str) -> str:
-        execute(f"CREATE DATABASE {name}")
+        _execute(postgresql_url, f"CREATE DATABASE {name}")
         made.append(name)
         return postgresql_url.replace("/postgres?", f"/{name}?")
 
     yield make
     for name in made:
-        execute(f"DROP DATABASE {name} WITH (FORCE)")
+        _execute(postgresql_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -68,5 +60,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database, on either engine; several processes may open it."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/test.db"
-    make: Callable[[str], str] = request.getfixturevalue("new_postgresql")
-    return make("test")
+    url: str = request.getfixturevalue("postgresql_url")
+    _execute(url, "DROP SCHEMA public CASCADE")
+    _execute(url, "CREATE SCHEMA public")
+    return url
+
+
+def _execute(url: str, statement: str) -> None:
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()

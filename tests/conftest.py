@@ -30,7 +30,8 @@ def postgresql_url() -> Iterator[str]:
         [*run, programs[-1] / "initdb", "-D", "data", "-U", "meetme", "-A", "trust", "-N"],
         check=True, capture_output=True,
     )  # fmt: skip
-    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c full_page_writes=off -c max_wal_size=4GB"
+    quick = "-c fsync=off -c full_page_writes=off -c max_wal_size=4GB"
+    options = f"-c listen_addresses= -c unix_socket_directories={folder} {quick}"
     control = [*run, programs[-1] / "pg_ctl", "-D", "data", "-w", "-l", "log"]
     subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True)
     try:

@@ -25,7 +25,7 @@ class Negotiation:
 
         @self.app.get("/events")
         async def events(after: Annotated[int, Depends(last_event_id)]):
-            return event_stream(self.load, self.bell, after)
+            return event_stream(self.load, self.bell, "it", after)
 
     async def load(self, after: int) -> Page:
         return Page([event for event in self.events if event.id > after], self.ended)
@@ -96,11 +96,11 @@ async def test_a_quiet_stream_shows_that_it_is_alive(
 
 async def test_no_ring_is_lost_between_looking_and_listening() -> None:
     bell = Bell()
-    heard = bell.listen()
+    heard = bell.listen("it")
     bell.ring()
     async with asyncio.timeout(1):
         await heard.wait()
-    assert not bell.listen().is_set()
+    assert not bell.listen("it").is_set()
 
 
 async def test_an_open_stream_does_not_hold_up_the_end(negotiation: Negotiation) -> None:

@@ -91,7 +91,7 @@ class Inbox:
             if (excess := await self._excess(message)) is not None:
                 return self._direct(message, RefuseBody((refused(excess),)))
             await self._look(message)
-        rung = self._bell.listen()
+        rung = self._bell.listen(str(message.negotiation))
         answer = await self._loop.commit(lambda tx: self._handle(tx, message, raw))
         if answer is None:
             answer = await self._wait(message, rung)
@@ -153,7 +153,7 @@ class Inbox:
             async with asyncio.timeout(ANSWER_SECONDS):
                 while True:
                     await rung.wait()
-                    rung = self._bell.listen()
+                    rung = self._bell.listen(str(message.negotiation))
                     known = await self._database.run(
                         lambda tx: store.known_message(tx, message.sender, message.message)
                     )

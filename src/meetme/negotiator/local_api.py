@@ -128,7 +128,7 @@ def add_routes(
         async def load(seen: int) -> Page:
             return await database.run(lambda tx: _page(tx, id, seen))
 
-        return event_stream(load, bell, after)
+        return event_stream(load, bell, str(id), after)
 
     @app.get(
         "/api/v1/agreements/{id}",

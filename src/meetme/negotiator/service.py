@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from uuid import UUID, uuid4
 
 import structlog
@@ -40,6 +40,7 @@ from meetme.runtime.ledger import Ledger
 from meetme.runtime.listener import Listener, open_listener
 from meetme.runtime.loop import Loop
 from meetme.runtime.peer_client import PeerClient
+from meetme.runtime.replicas import Replicas
 from meetme.runtime.sse import Bell
 from meetme.runtime.telemetry import Registry
 from meetme.runtime.tls import Trust
@@ -49,8 +50,6 @@ FIRST_LOOK_SECONDS = 1.0
 """How long the start waits to see the routers: one that is away is looked for while we serve."""
 PURGE_SECONDS = 600.0
 """Between two times of forgetting old messages."""
-REPLICA_SECONDS = 1.0
-"""Between two looks at what other replicas may have written."""
 RECONNECT_SECONDS = 2.0
 """Between two attempts to watch a router whose configurator is away."""
 
@@ -97,6 +96,7 @@ class NegotiatorService:
         self._loop: Loop[Negotiation, Event] = Loop(
             database, self._ledger, self._machine, performer, owner=owner, clock=clock, committed=self._bell.ring
         )
+        self._replicas = Replicas(database, self._ledger, owner=owner, clock=clock, changed=self._elsewhere)
         parts = (self._loop, self._ledger, self._machine, self._side, self._routers)
         self._desk = Desk(*parts, line, clock)
         self._inbox = Inbox(database, *parts, self._bell, clock)
@@ -135,12 +135,13 @@ class NegotiatorService:
         await asyncio.to_thread(migrate, self._database, "meetme.negotiator")
         await asyncio.to_thread(wire.warm_up)
         await self._side.resolve()
+        await self._replicas.join()
         looks = [asyncio.create_task(self._first_look(router), name=f"look {router.name}") for router in self._routers]
         await asyncio.wait(looks, timeout=FIRST_LOOK_SECONDS)
         self._tasks = [
             asyncio.create_task(self._loop.run(), name="negotiator loop"),
             asyncio.create_task(self._keep_tidy(), name="negotiator purge"),
-            asyncio.create_task(self._hear_replicas(), name="negotiator replicas"),
+            asyncio.create_task(self._replicas.run(), name="negotiator replicas"),
             *(asyncio.create_task(self._follow(router), name=f"watch {router.name}") for router in self._routers),
             *looks,
         ]
@@ -177,6 +178,7 @@ class NegotiatorService:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        await self._replicas.leave()
 
     # --- what keeps it right ------------------------------------------------------------------------------------------
 
@@ -219,11 +221,10 @@ class NegotiatorService:
         if n is not None and _settled(n):
             await self._loop.deliver(str(id), ev.DeviceLost(self._clock.now()))
 
-    async def _hear_replicas(self) -> None:
-        """Let those who wait look again now and then: another replica on the same database may have written."""
-        while True:
-            await asyncio.sleep(REPLICA_SECONDS)
-            self._bell.ring()
+    def _elsewhere(self, instances: Collection[str]) -> None:
+        """Another replica on the same database has written, or may have."""
+        self._bell.ring(instances)
+        self._loop.wake()
 
     async def _keep_tidy(self) -> None:
         while True:

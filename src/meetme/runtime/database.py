@@ -14,9 +14,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import StaticPool
@@ -26,11 +27,23 @@ from meetme.model.errors import Conflict, Fault, InvalidInput, MeetMeError, Unre
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from psycopg import AsyncConnection
+
 T = TypeVar("T")
 
 BUSY_SECONDS = 10.0
 """How long to wait for another process that is writing to the same SQLite file."""
 POSTGRESQL_CONNECTIONS = 8
+CHANNEL = "meetme"
+"""Of `NOTIFY`: told by every transaction of PostgreSQL that writes what other processes wait for."""
+_PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""How a connection to PostgreSQL finds out that its server is gone without a word; in a URL they count more."""
 _IN_EACH_OTHERS_WAY = ("40001", "40P01", "23505")
 """SQLSTATE of a serialization failure, a deadlock, and a row that somebody else wrote at the same time."""
 
@@ -44,6 +57,11 @@ class Database:
         # With one connection for everybody, `run_now` in any thread has to wait for its turn like the writer thread.
         self._turn: AbstractContextManager[Any] = threading.Lock() if self._single else nullcontext()
         self._threads = ThreadPoolExecutor(1 if self._single else POSTGRESQL_CONNECTIONS, "database")
+        self.backends: set[int] = set()
+        """Own connections to PostgreSQL, by their process at the server: what they notify is not news."""
+        if self.shared:
+            event.listen(engine, "connect", lambda raw, _record: self.backends.add(raw.info.backend_pid))
+            event.listen(engine, "close", lambda raw, _record: self.backends.discard(raw.info.backend_pid))
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -62,7 +80,7 @@ class Database:
             raise _bad_url(parsed.render_as_string(hide_password=True))
         shown = parsed.render_as_string(hide_password=True)
         try:
-            database = cls(_sqlite(parsed.database, shown) if parsed.drivername == "sqlite" else create_engine(parsed))
+            database = cls(_sqlite(parsed.database, shown) if parsed.drivername == "sqlite" else _postgresql(parsed))
             database._once(lambda tx: tx.execute(text("SELECT 1")))
         except (ModuleNotFoundError, NoSuchModuleError) as error:
             raise Unsupported(
@@ -74,6 +92,32 @@ class Database:
         except DBAPIError as error:
             raise _unreachable(shown, error.orig) from error
         return database
+
+    @property
+    def shared(self) -> bool:
+        """Whether it is a server, that several processes on several machines may use at once."""
+        return not self._single
+
+    @property
+    def file(self) -> Path | None:
+        """The file it is in; None: a server, or memory."""
+        name = self._engine.url.database if self._single else None
+        return Path(name) if name and name != ":memory:" else None
+
+    async def dedicated(self) -> AsyncConnection[Any]:
+        """A connection to PostgreSQL of one's own, for what belongs to a session; each statement is a transaction.
+
+        Raises Unreachable `database_unreachable`.
+        """
+        from psycopg import AsyncConnection, OperationalError
+
+        _, parameters = self._engine.dialect.create_connect_args(self._engine.url)
+        try:
+            return await AsyncConnection.connect(
+                **{**_PATIENCE, "application_name": "meetme replica", **parameters}, autocommit=True
+            )
+        except OperationalError as error:
+            raise _unreachable(self._engine.url.render_as_string(hide_password=True), error) from error
 
     async def run(self, f: Callable[[Connection], T]) -> T:
         """Give `f` one transaction, in a thread: committed when it returns, rolled back when it raises.
@@ -155,6 +199,14 @@ def _sqlite(path: str | None, shown: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    return create_engine(
+        url,
+        pool_size=POSTGRESQL_CONNECTIONS,
+        connect_args={name: value for name, value in _PATIENCE.items() if name not in url.query},
+    )
 
 
 def _bad_url(seen: str) -> MeetMeError:

@@ -12,11 +12,13 @@ effect that keeps failing goes behind the others and starves none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, TextClause, bindparam, text
+
+from meetme.runtime.database import CHANNEL
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -129,6 +131,12 @@ _OWED = text(
 )
 _COUNT = text("SELECT kind, count(*) AS number FROM runtime_effect WHERE machine = :machine GROUP BY kind")
 _NEXT_DUE = text("SELECT min(due) FROM runtime_effect WHERE machine = :machine")
+_OWNERS = text("SELECT DISTINCT owner FROM runtime_effect WHERE owner IS NOT NULL")
+_RECLAIM = text(
+    "UPDATE runtime_effect SET due = :now, owner = NULL, token = token + 1 WHERE owner IN :owners"
+).bindparams(bindparam("owners", expanding=True))
+_NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', :instance)")
+_DELIVERED = "meetme delivered"
 # PostgreSQL runs several transactions at a time; one instance takes one event at a time on either database.
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:machine || ' ' || :instance, 0))")
 
@@ -151,7 +159,14 @@ class Ledger:
         step = machine.step(before, event)
         machine.save(tx, before, step.state, event, now)
         self._owe(tx, machine.name, instance, step.effects, now)
+        tx.info.setdefault(_DELIVERED, set()).add(instance)
+        if tx.dialect.name == "postgresql":
+            tx.execute(_NOTIFY, {"instance": instance})
         return step.state
+
+    def delivered(self, tx: Connection) -> frozenset[str]:
+        """To which instances events were delivered on this connection since this was asked last."""
+        return frozenset(tx.info.pop(_DELIVERED, ()))
 
     def lease(
         self, tx: Connection, machine_name: str, owner: str, now: float, limit: int, seconds: float
@@ -186,6 +201,14 @@ class Ledger:
     def release(self, tx: Connection, lease: Lease, now: float) -> bool:
         """Give back what was not performed: due at once, not counted as an attempt. False: it is lost already."""
         return tx.execute(_RELEASE, {"id": lease.id, "token": lease.token, "now": now}).rowcount == 1
+
+    def owners(self, tx: Connection) -> list[str]:
+        """Who holds a lease, of any machine."""
+        return list(tx.scalars(_OWNERS))
+
+    def reclaim(self, tx: Connection, owners: Iterable[str], now: float) -> int:
+        """Take back whatever `owners`, who are dead, have leased: due at once, not counted as an attempt. How many."""
+        return tx.execute(_RECLAIM, {"owners": list(owners), "now": now}).rowcount
 
     def owed(self, tx: Connection, machine_name: str, instance: str) -> list[Debt]:
         """Everything one instance owes, oldest first."""

@@ -8,7 +8,7 @@ The rules of the ledger are in `meetme.runtime.ledger`, whose names are also imp
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from random import Random
 from typing import Any, Generic, TypeVar
@@ -80,9 +80,9 @@ class Loop(Generic[S, E]):
         concurrency: int = 32,
         lease_seconds: float = LEASE_SECONDS,
         random: Random | None = None,
-        committed: Callable[[], None] = lambda: None,
+        committed: Callable[[Collection[str]], None] = lambda _instances: None,
     ) -> None:
-        """`committed` is called after every transaction, for those who wait for what it may have written."""
+        """`committed` is told after a transaction to which instances it delivered events, for those who wait."""
         self._database = database
         self._ledger = ledger
         self._machine = machine
@@ -169,21 +169,23 @@ class Loop(Generic[S, E]):
         due: float | None = None
         name = self._machine.name
 
-        def transaction(tx: Connection) -> tuple[T, list[Lease], float | None]:
+        def transaction(tx: Connection) -> tuple[T, list[Lease], float | None, frozenset[str]]:
+            self._ledger.delivered(tx)  # what was undone is no news
             result = f(tx)
             now = self._clock.now()
             taken = self._ledger.lease(tx, name, self._owner, now, room, self._lease_seconds) if room else []
             due = self._ledger.next_due(tx, name, now)
             if room and not taken and due == now:
                 due += LOCKED_SECONDS
-            return result, taken, due
+            return result, taken, due, self._ledger.delivered(tx)
 
         try:
-            result, leases, due = await self._database.run(transaction)
+            result, leases, due, delivered = await self._database.run(transaction)
         finally:
             self._room += room
             self._changed.set()
-        self._committed()
+        if delivered:
+            self._committed(delivered)
         if due is not None:
             self._next_due = due if self._next_due is None else min(due, self._next_due)
         for lease in leases:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
+from weakref import WeakValueDictionary
 
 from fastapi import Header
 from fastapi.responses import StreamingResponse
@@ -38,16 +39,21 @@ class Bell:
     """Rung after a commit that others may be waiting for; whoever listens looks again. Loses no ring."""
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
+        # Those who wait hold the event; what nobody waits for is forgotten.
+        self._waiting: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
-    def ring(self) -> None:
-        """Wake everybody who waits."""
-        self._rung.set()
-        self._rung = asyncio.Event()
+    def ring(self, about: Iterable[str] = ()) -> None:
+        """Wake those who wait for news about one of these; without any, wake everybody who waits."""
+        for key in tuple(about) or tuple(self._waiting):
+            if (rung := self._waiting.pop(key, None)) is not None:
+                rung.set()
 
-    def listen(self) -> asyncio.Event:
-        """Set at the next ring. To be asked for before looking, so that no ring falls in between."""
-        return self._rung
+    def listen(self, about: str) -> asyncio.Event:
+        """Set at the next ring about it. To be asked for before looking, so that no ring falls in between."""
+        rung = self._waiting.get(about)
+        if rung is None:
+            rung = self._waiting[about] = asyncio.Event()
+        return rung
 
 
 def last_event_id(value: Annotated[str | None, Header(alias="Last-Event-ID")] = None) -> int:
@@ -64,15 +70,15 @@ def last_event_id(value: Annotated[str | None, Header(alias="Last-Event-ID")] = 
     return int(value)
 
 
-def event_stream(load: Callable[[int], Awaitable[Page]], bell: Bell, after: int) -> StreamingResponse:
-    """Everything `load(after)` knows, then what comes with each ring of `bell`, until a page says that it has ended."""
+def event_stream(load: Callable[[int], Awaitable[Page]], bell: Bell, about: str, after: int) -> StreamingResponse:
+    """Everything `load(after)` knows, then what comes with each ring about it, until a page says that it has ended."""
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_stream(load, bell, after), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_stream(load, bell, about, after), media_type="text/event-stream", headers=headers)
 
 
-async def _stream(load: Callable[[int], Awaitable[Page]], bell: Bell, after: int) -> AsyncIterator[bytes]:
+async def _stream(load: Callable[[int], Awaitable[Page]], bell: Bell, about: str, after: int) -> AsyncIterator[bytes]:
     while True:
-        rung = bell.listen()
+        rung = bell.listen(about)
         page = await load(after)
         for event in page.events:
             yield f"id: {event.id}\nevent: {event.name}\ndata: {json.dumps(event.data)}\n\n".encode()

@@ -114,17 +114,17 @@ class Talk:
     rounds: int
 
 
-def talk(a: Own, b: Own) -> Talk:
-    """Offer and counter until there is an agreement, a refusal, or nothing new to offer."""
+def talk(a: Own, b: Own, current: Agreement | None = None) -> Talk:
+    """Offer and counter until there is an agreement, a refusal, or nothing new to offer. `current`: a change of it."""
     counter: Counter | None = None
     before: Offer | None = None
     for rounds in range(1, 10):
-        offer = make_offer(a, counter)
+        offer = make_offer(a, counter, current)
         if isinstance(offer, Refusal):
             return Talk(before, offer, rounds)
         if counter and counter.lacking and offer == before:
             return Talk(before, Refusal((counter.lacking,)), rounds)
-        result = agree(offer, b, id=ID, circuit=CIRCUIT, initiator=a.member)
+        result = agree(offer, b, id=ID, circuit=CIRCUIT, initiator=a.member, current=current)
         if not isinstance(result, Counter):
             return Talk(offer, result, rounds)
         before, counter = offer, result

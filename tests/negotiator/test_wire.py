@@ -80,6 +80,7 @@ def test_the_agreement_has_the_documented_shape() -> None:
         "translation": "single",
         "initiator": {"member": "csp-a", **half},
         "responder": {"member": "csp-b", **half},
+        "revision": 1,
     }
 
 

@@ -115,7 +115,7 @@ def only_what_was_agreed_is_carried(world: World, member: Member) -> Iterator[st
             if not world.databases_lost:
                 yield f"{member.id}'s router carries {intent.agreement} on {circuit}, which nobody has agreed to"
             continue
-        wanted = link_intent(n.agreement, n.role, n.attachment, generation=intent.generation, revision=intent.revision)
+        wanted = link_intent(n.agreement, n.role, n.attachment, generation=intent.generation)
         if intent != wanted:
             yield f"{member.id}'s router carries something else on {circuit} than was agreed"
 

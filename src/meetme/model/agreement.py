@@ -93,6 +93,8 @@ class Agreement:
     initiator: AgreedSide
     responder: AgreedSide
     version: int = 1
+    revision: int = 1
+    """1 as first agreed; every change of it adds 1. Of two documents about one agreement the higher one is in force."""
 
     def side(self, role: Role) -> AgreedSide:
         """The half of `role`."""

@@ -56,6 +56,8 @@ class Can:
     each_own: bool = True
     ipv6: bool = True
     max_prefixes: int | None = None
+    change: bool = True
+    """Replace what it has configured by something else, and take it back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,23 +41,32 @@ from meetme.negotiator.addressing import (
     lowest_free,
     own_problems,
 )
+from meetme.negotiator.staying import beside, change_problems, fresh, mode_that_stays, staying
 
 LEAST_MTU = 576
 """Octets of IP packet: what every IPv4 host must be able to receive (RFC 1122, section 3.3.2)."""
 
 
-def make_offer(own: Own, counter: Counter | None) -> Offer | Refusal:
-    """The initiator's next offer, with candidates that are free in `own.usage` (the caller leases them)."""
-    problems = [*own_problems(own), *(_peer_problems(counter.prefixes, own, "counter.prefixes") if counter else ())]
+def make_offer(own: Own, counter: Counter | None, current: Agreement | None = None) -> Offer | Refusal:
+    """The initiator's next offer, with candidates that are free in `own.usage` (the caller leases them).
+
+    `current`: the agreement in force that this would change (see `staying`).
+    """
+    problems = [
+        *own_problems(own),
+        *change_problems(own, current, Role.INITIATOR),
+        *(_peer_problems(counter.prefixes, own, "counter.prefixes") if counter else ()),
+    ]
     if problems:
         return Refusal(tuple(problems))
+    own = beside(own, current, Role.INITIATOR)
     peer = counter.prefixes if counter else None
-    wants_link = counter is not None and own.link is not LinkWish.UNNUMBERED
+    wants_link = counter is not None and own.link is not LinkWish.UNNUMBERED and current is None
     return Offer(
         prefixes=own.prefixes,
         peer_prefixes=peer,
-        need_alias=tuple(p for p in peer or () if own.usage.clashes(p)),
-        aliases=_alias_candidates(own, counter) if counter else (),
+        need_alias=tuple(p for p in fresh(current, Role.RESPONDER, peer or ()) if own.usage.clashes(p)),
+        aliases=_alias_candidates(own, counter, current) if counter else (),
         links=_link_candidates(own, counter) if counter and wants_link else (),
         alias_pools=own.alias_pools,
         can=own.can,
@@ -68,7 +77,7 @@ def make_offer(own: Own, counter: Counter | None) -> Offer | Refusal:
     )
 
 
-def _alias_candidates(own: Own, counter: Counter) -> tuple[Prefix, ...]:
+def _alias_candidates(own: Own, counter: Counter, current: Agreement | None) -> tuple[Prefix, ...]:
     """Aliases free here, and for those that both sides must have free, at the peer too: enough of every length.
 
     Larger ones first: a smaller one gets a candidate beside them as well, since it is not known yet which are needed.
@@ -83,8 +92,9 @@ def _alias_candidates(own: Own, counter: Counter) -> tuple[Prefix, ...]:
         tuple(intersection(own.alias_pools, counter.free_aliases)),
         tuple(intersection(counter.alias_pools, counter.free_aliases)),
     )
+    new = (*fresh(current, Role.INITIATOR, own.prefixes), *fresh(current, Role.RESPONDER, counter.prefixes))
     found: dict[Prefix, None] = {}
-    for (version, length), count in sorted(Counted((p.version, p.prefixlen) for p in prefixes).items()):
+    for (version, length), count in sorted(Counted((p.version, p.prefixlen) for p in new).items()):
         larger = tuple(found)
         for pools in places:
             for clear in (busy, (*busy, *larger)):
@@ -99,26 +109,42 @@ def _link_candidates(own: Own, counter: Counter) -> tuple[Prefix, ...]:
 
 
 def agree(
-    offer: Offer, own: Own, *, id: UUID, circuit: str, initiator: MemberId, order: str | None = None
+    offer: Offer,
+    own: Own,
+    *,
+    id: UUID,
+    circuit: str,
+    initiator: MemberId,
+    order: str | None = None,
+    current: Agreement | None = None,
 ) -> Agreement | Counter | Refusal:
-    """The one agreement that offer and own usage allow; a counter if something is lacking, or every reason why not."""
-    problems = [*own_problems(own), *_offer_problems(offer, own)]
+    """The one agreement that offer and own usage allow; a counter if something is lacking, or every reason why not.
+
+    `current`: the agreement in force that this would change (see `staying`).
+    """
+    problems = [*own_problems(own), *change_problems(own, current, Role.RESPONDER), *_offer_problems(offer, own)]
     if problems:
         return Refusal(tuple(problems))
+    own = beside(own, current, Role.RESPONDER)
     if offer.peer_prefixes != own.prefixes:
         return make_counter(own, offer)
     needs = {
-        Role.RESPONDER: tuple(p for p in offer.prefixes if own.usage.clashes(p)),
-        Role.INITIATOR: tuple(p for p in offer.need_alias if p in own.prefixes),
+        Role.RESPONDER: tuple(p for p in fresh(current, Role.INITIATOR, offer.prefixes) if own.usage.clashes(p)),
+        Role.INITIATOR: tuple(p for p in offer.need_alias if p in fresh(current, Role.RESPONDER, own.prefixes)),
     }
-    mode = _choose_translation(offer, own, needs)
+    kept = {
+        Role.INITIATOR: staying(current, Role.INITIATOR, offer.prefixes),
+        Role.RESPONDER: staying(current, Role.RESPONDER, own.prefixes),
+    }
+    stays = mode_that_stays(current, (*kept[Role.INITIATOR].values(), *kept[Role.RESPONDER].values()))
+    mode = _keep_translation(offer, own, needs, stays) if stays else _choose_translation(offer, own, needs)
     if isinstance(mode, Problem):
         return Refusal((mode,))
     translation, single_translator = mode
-    link = _choose_link(offer, own)
+    link = current.link if current else _choose_link(offer, own)
     if isinstance(link, Problem):
         return Refusal((link,)) if link.code != "link_pool_exhausted" else make_counter(own, offer, link)
-    chosen = _choose_aliases(offer, own, needs, translation, single_translator)
+    chosen = _choose_aliases(offer, own, needs, translation, single_translator, kept)
     if isinstance(chosen, Problem):
         return make_counter(own, offer, chosen)
     theirs, mine = chosen
@@ -131,6 +157,7 @@ def agree(
         translation=translation,
         initiator=AgreedSide(initiator, theirs, offer.probe),
         responder=AgreedSide(own.member, mine, own.probe),
+        revision=current.revision + 1 if current else 1,
     )
 
 
@@ -235,6 +262,24 @@ def _choose_translation(
     )
 
 
+def _keep_translation(
+    offer: Offer, own: Own, needs: dict[Role, tuple[Prefix, ...]], stays: tuple[Translation, Role | None]
+) -> tuple[Translation, Role | None] | Problem:
+    """The mode of what is translated already, if the routers can do more of it."""
+    can = {Role.INITIATOR: offer.can, Role.RESPONDER: own.can}
+    translation, single = stays
+    more = [role for role in Role if needs[role.other]] if single is None else [single]
+    able = all(can[role].each_own if single is None else can[role].single for role in more)
+    if able or not (needs[Role.INITIATOR] or needs[Role.RESPONDER]):
+        return stays
+    return Problem(
+        "translation_impossible",
+        f"translation: is {translation} for what stays, and a router cannot translate more prefixes like that",
+        "terminate the agreement and start another one, or use other prefixes",
+        "translation",
+    )
+
+
 def _choose_link(offer: Offer, own: Own) -> AgreedLink | Problem:
     wishes = {offer.link, own.link} - {LinkWish.AUTO}
     if len(wishes) > 1:
@@ -283,7 +328,12 @@ def concerns(side: Role, owner: Role, translator: Role | None) -> bool:
 
 
 def _choose_aliases(
-    offer: Offer, own: Own, needs: dict[Role, tuple[Prefix, ...]], translation: Translation, single: Role | None
+    offer: Offer,
+    own: Own,
+    needs: dict[Role, tuple[Prefix, ...]],
+    translation: Translation,
+    single: Role | None,
+    kept: dict[Role, dict[Prefix, AgreedPrefix]],
 ) -> tuple[tuple[AgreedPrefix, ...], tuple[AgreedPrefix, ...]] | Problem:
     busy = [*own.prefixes, *offer.prefixes]
     share = translation is Translation.SINGLE and _shared_alias(offer.prefixes, own.prefixes, needs)
@@ -302,6 +352,7 @@ def _choose_aliases(
             )
         busy.append(alias)
         found[owner, real] = AgreedPrefix(real, alias, translator)
+    found |= {(owner, real): entry for owner, entries in kept.items() for real, entry in entries.items()}
     theirs = tuple(found.get((Role.INITIATOR, real), AgreedPrefix(real, real)) for real in offer.prefixes)
     return theirs, tuple(found.get((Role.RESPONDER, real), AgreedPrefix(real, real)) for real in own.prefixes)
 

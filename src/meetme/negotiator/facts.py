@@ -37,6 +37,7 @@ def can_of(capabilities: Capabilities) -> Can:
         each_own=capabilities.translate,
         ipv6=capabilities.ipv6,
         max_prefixes=capabilities.max_prefixes,
+        change=capabilities.removes,
     )
 
 

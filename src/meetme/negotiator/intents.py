@@ -13,15 +13,13 @@ SMALL_PROBE = 84
 """Octets of IP packet: what a plain `ping` sends."""
 
 
-def link_intent(
-    agreement: Agreement, role: Role, attachment: Attachment, *, generation: int, revision: int = 1
-) -> LinkIntent:
+def link_intent(agreement: Agreement, role: Role, attachment: Attachment, *, generation: int) -> LinkIntent:
     """The whole intent of `role`'s router. It translates exactly the prefixes whose translator it is."""
     own, peer = agreement.side(role), agreement.side(role.other)
     return LinkIntent(
         circuit=agreement.circuit,
         agreement=agreement.id,
-        revision=revision,
+        revision=agreement.revision,
         generation=generation,
         role=role,
         port=attachment.port,

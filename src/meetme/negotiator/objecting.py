@@ -14,6 +14,7 @@ from meetme.model.agreement import AgreedPrefix, Agreement, LinkKind, Role, Tran
 from meetme.model.errors import Fault, Problem
 from meetme.negotiator.addressing import Can, LinkWish, Offer, Own, TranslationWish
 from meetme.negotiator.agreeing import LEAST_MTU, concerns, numbered_link
+from meetme.negotiator.staying import beside, fresh, mode_that_stays, staying
 
 _WISHES = {
     TranslationWish.NONE: {Translation.NONE},
@@ -23,13 +24,18 @@ _WISHES = {
 }
 
 
-def objections(agreement: Agreement, offer: Offer, own: Own) -> tuple[Problem, ...]:
-    """Why the initiator cannot sign `agreement`, which claims to answer its `offer`. Empty: it can."""
+def objections(agreement: Agreement, offer: Offer, own: Own, current: Agreement | None = None) -> tuple[Problem, ...]:
+    """Why the initiator cannot sign `agreement`, which claims to answer its `offer`. Empty: it can.
+
+    `current`: the agreement in force that this would change (see `staying`).
+    """
+    own = beside(own, current, Role.INITIATOR)
     return (
         *_about_sides(agreement, offer, own),
-        *_about_prefixes(agreement, offer, own),
+        *_about_staying(agreement, current),
+        *_about_prefixes(agreement, offer, own, current),
         *_about_translation(agreement, own),
-        *_about_link(agreement, offer, own),
+        *(_about_link(agreement, offer, own) if current is None else ()),
     )
 
 
@@ -51,9 +57,31 @@ def _about_sides(agreement: Agreement, offer: Offer, own: Own) -> Iterator[Probl
         yield _object("agreement_probe", f"agreement.responder.probe: must lie in one of its prefixes ({theirs.probe})")
 
 
-def _about_prefixes(agreement: Agreement, offer: Offer, own: Own) -> Iterator[Problem]:
+def _about_staying(agreement: Agreement, current: Agreement | None) -> Iterator[Problem]:
+    revision = current.revision + 1 if current else 1
+    if agreement.revision != revision:
+        yield _object("agreement_revision", f"agreement.revision: must be {revision} ({agreement.revision})")
+    if current is None:
+        return
+    if agreement.link != current.link:
+        yield _object("agreement_link", "agreement.link: must stay as it is")
+    kept: list[AgreedPrefix] = []
+    for role, index, entry in _entries(agreement):
+        known = staying(current, role, (entry.real,))
+        kept += known.values()
+        if entry not in known.values() and known:
+            path = f"agreement.{role}.prefixes[{index}]"
+            yield _object("agreement_staying", f"{path}: must stay as it is agreed ({entry.real} as {entry.alias})")
+    stays = mode_that_stays(current, kept)
+    if stays is not None and agreement.translation is not stays[0]:
+        yield _object("agreement_translation", f"agreement.translation: must stay {stays[0]} ({agreement.translation})")
+
+
+def _about_prefixes(agreement: Agreement, offer: Offer, own: Own, current: Agreement | None) -> Iterator[Problem]:
     in_use_here: list[Prefix] = []
     for role, index, entry in _entries(agreement):
+        if not fresh(current, role, (entry.real,)):
+            continue
         path = f"agreement.{role}.prefixes[{index}]"
         translated = entry.real != entry.alias
         if translated != (entry.translator is not None):

@@ -268,9 +268,11 @@ def _keep_translation(
     """The mode of what is translated already, if the routers can do more of it."""
     can = {Role.INITIATOR: offer.can, Role.RESPONDER: own.can}
     translation, single = stays
-    more = [role for role in Role if needs[role.other]] if single is None else [single]
-    able = all(can[role].each_own if single is None else can[role].single for role in more)
-    if able or not (needs[Role.INITIATOR] or needs[Role.RESPONDER]):
+    if single is not None:
+        able = can[single].single  # the recipe of the three actions carries one pair of prefixes, and only as it began
+    else:
+        able = all(can[role].each_own or not needs[role.other] for role in Role)
+    if able:
         return stays
     return Problem(
         "translation_impossible",

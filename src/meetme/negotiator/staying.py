@@ -51,7 +51,7 @@ def in_force(current: Agreement, role: Role) -> tuple[Prefix, ...]:
 
 
 def mode_that_stays(current: Agreement | None, kept: Iterable[AgreedPrefix]) -> tuple[Translation, Role | None] | None:
-    """Mode and, in `single`, translator, where anything that stays is translated. None: as if it were the first time."""
+    """Mode and, in `single`, translator, where anything that stays is translated. None: it may be any."""
     translators = [entry.translator for entry in kept if entry.translator is not None]
     if current is None or not translators:
         return None

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -55,6 +55,42 @@ def negotiation(count: int, inside: bool, form: str) -> int:
     return _print(json.loads(done.stdout), form)
 
 
+@bench.command()
+@click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="How many agreements at a time.")
+@click.option("--inside", type=click.Choice(["attach", "measure"]), hidden=True)
+@format_option
+def links(count: int, inside: str | None, form: str) -> int:
+    """One border router with COUNT agreements at once: how many a second, in how much memory, healed how fast.
+
+    Builds the lab `thesis` with COUNT links more between its two routers, makes an agreement over each, has one router
+    lose everything but its configurator's database, waits until all of it is back, and takes the lab down.
+    """
+    import asyncio
+
+    from meetme.cli import bench_links
+    from meetme.cli.output import print_json
+
+    if inside:
+        work = bench_links.attach(count) if inside == "attach" else bench_links.measure(count)
+        print_json(asyncio.run(work))
+        return 0
+    figures = bench_links.run(count)
+    if form == "json":
+        print_json(figures)
+        return 0
+    _print_spreads(figures["milliseconds"])
+    memory = figures["memory_mib"]
+    for service in memory["empty"]:
+        empty, full = memory["empty"][service], memory["full"][service]
+        click.echo(f"{service}: {empty:.0f} MiB with no agreement, {full:.0f} MiB with {count}")
+    made, undone = figures["agreements_per_second"], figures["terminations_per_second"]
+    click.echo(f"{made:.1f} agreements a second made, {undone:.1f} taken back")
+    healed, crossing = figures["seconds_to_heal"], figures["seconds_until_packets_cross_again"]
+    click.echo(f"after a reboot of the router all are in force in {healed:.1f} s, packets cross in {crossing:.1f} s")
+    click.echo(figures["machine"])
+    return 0
+
+
 async def _agreements(count: int) -> dict[str, Any]:
     """Run in a border router of the lab: agreements with csp-b in turn, the baseline between them."""
     from contextlib import aclosing
@@ -77,7 +113,7 @@ async def _agreements(count: int) -> dict[str, Any]:
         "baseline": [],
     }
     async with NegotiatorClient(DEFAULT_URL, read_token(None)) as client:
-        for _ in range(count):
+        for number in range(count):
             started = await client.start(StartRequest(peer="csp-b"), idempotency_key=str(uuid4()))
             view = await until(client, started, "active")
             if view.state != "active":
@@ -89,8 +125,8 @@ async def _agreements(count: int) -> dict[str, Any]:
             await client.terminate(view.id)
             await until(client, view, "terminated")
             times["terminate"].append(time.monotonic() - began)
-            times["baseline"].append(_baseline())
-    milliseconds = {name: _spread(values) for name, values in times.items()}
+            times["baseline"].append(baseline(number))
+    milliseconds = {name: spread(values) for name, values in times.items()}
     return {
         "count": count,
         "milliseconds": milliseconds,
@@ -102,21 +138,25 @@ async def _agreements(count: int) -> dict[str, Any]:
 BASELINE_RULES = "add table ip t; add chain ip t c { type nat hook prerouting priority 0; }"
 
 
-def _baseline() -> float:
-    """Seconds for a namespace with a veth pair and a prefix translation, by the commands a person would type."""
+def baseline(number: int = 0) -> float:
+    """Seconds for a namespace with a veth pair and a prefix translation, by the commands a person would type.
+
+    `number` keeps one apart from the next: the kernel takes a namespace down in its own time.
+    """
+    name = f"base{number}"
     began = time.monotonic()
     for command in (
-        ("ip", "netns", "add", "baseline"),
-        ("ip", "link", "add", "baseline", "type", "veth", "peer", "name", "inside", "netns", "baseline"),
-        ("ip", "-n", "baseline", "link", "set", "inside", "up"),
-        ("ip", "netns", "exec", "baseline", "nft", BASELINE_RULES),
-        ("ip", "netns", "delete", "baseline"),
+        ("ip", "netns", "add", name),
+        ("ip", "link", "add", name, "type", "veth", "peer", "name", "inside", "netns", name),
+        ("ip", "-n", name, "link", "set", "inside", "up"),
+        ("ip", "netns", "exec", name, "nft", BASELINE_RULES),
+        ("ip", "netns", "delete", name),
     ):
         subprocess.run(command, check=True, capture_output=True)
     return time.monotonic() - began
 
 
-def _spread(seconds: Sequence[float]) -> dict[str, float]:
+def spread(seconds: Sequence[float]) -> dict[str, float]:
     """Median, 99th percentile, least and most, in milliseconds."""
     ordered = sorted(value * 1000 for value in seconds)
     p99 = ordered[min(len(ordered) - 1, round(0.99 * (len(ordered) - 1)))]
@@ -124,13 +164,19 @@ def _spread(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def _print(figures: dict[str, Any], form: str) -> int:
-    from meetme.cli.output import print_json, print_table
+    from meetme.cli.output import print_json
 
     if form == "json":
         print_json(figures)
         return 0
-    rows = [(name, *(f"{value:.1f}" for value in spread.values())) for name, spread in figures["milliseconds"].items()]
-    print_table(("milliseconds", "median", "p99", "least", "most"), rows, empty="nothing was measured")
+    _print_spreads(figures["milliseconds"])
     click.echo(f"{figures['count']} agreements; start to active takes {figures['ratio']:.1f} times the baseline")
     click.echo(figures["machine"])
     return 0
+
+
+def _print_spreads(milliseconds: Mapping[str, Mapping[str, float]]) -> None:
+    from meetme.cli.output import print_table
+
+    rows = [(name, *(f"{value:.1f}" for value in figures.values())) for name, figures in milliseconds.items()]
+    print_table(("milliseconds", "median", "p99", "least", "most"), rows, empty="nothing was measured")

@@ -1,0 +1,5 @@
+"""`python -m meetme` is `meetme`."""
+
+from meetme.cli.main import main
+
+main()

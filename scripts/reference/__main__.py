@@ -14,6 +14,7 @@ from pathlib import Path
 import commands_page
 import grpc_page
 import labs_page
+import messages_page
 import policy_page
 import problems_page
 import rest_page
@@ -28,6 +29,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "rest.md": rest_page.page,
     "grpc.md": lambda: grpc_page.page(SOURCE / "configurator" / "v1" / "configurator.proto"),
     "labs.md": labs_page.page,
+    "messages.md": messages_page.page,
     "policy.md": lambda: policy_page.page(SOURCE),
     "problems.md": lambda: problems_page.page(SOURCE),
 }

@@ -48,7 +48,7 @@ def page() -> str:
     described = local.openapi()
     lines = [_INTRODUCTION, _LOCAL, *_routes(described), _PEERS, *_routes(peers.openapi()), _TYPES]
     for name, schema in described["components"]["schemas"].items():
-        lines += _schema(name, schema)
+        lines += schema_lines(name, schema)
     return "\n".join(lines)
 
 
@@ -85,23 +85,24 @@ def _said(answer: dict[str, Any]) -> str:
 def _content(of: dict[str, Any]) -> str:
     for kind, content in of.get("content", {}).items():
         if schema := content.get("schema"):
-            return _type(schema) if kind == "application/json" else f"{kind}"
+            return type_text(schema) if kind == "application/json" else f"{kind}"
     return ""
 
 
-def _type(schema: dict[str, Any]) -> str:
+def type_text(schema: dict[str, Any]) -> str:
+    """A type in a JSON schema, in a person's words."""
     match schema:
         case {"$ref": str(reference)}:
             name = reference.rsplit("/", 1)[-1]
             return f"[{name}](#{name.lower()})"
         case {"anyOf": choices}:
-            return " or ".join(dict.fromkeys(_type(choice) for choice in choices))
+            return " or ".join(dict.fromkeys(type_text(choice) for choice in choices))
         case {"enum": values}:
             return ", ".join(f"`{value}`" for value in values)
         case {"type": "array", "items": items}:
-            return f"list of {_type(items)}"
+            return f"list of {type_text(items)}"
         case {"additionalProperties": dict(values)}:
-            return f"object, each value {_type(values)}"
+            return f"object, each value {type_text(values)}"
         case {"format": form}:
             return _FORMATS.get(form, form)
         case {"type": kind}:
@@ -110,11 +111,12 @@ def _type(schema: dict[str, Any]) -> str:
             return "any"
 
 
-def _schema(name: str, schema: dict[str, Any]) -> Iterator[str]:
+def schema_lines(name: str, schema: dict[str, Any]) -> Iterator[str]:
+    """The section of one named type."""
     yield from (f"### {name}", "", " ".join(schema.get("description", "").split()), "")
     if "properties" not in schema:
-        yield from (_type(schema), "")
+        yield from (type_text(schema), "")
         return
     required = schema.get("required", ())
-    rows = [(f"`{key}`{'' if key in required else '?'}", _type(of)) for key, of in schema["properties"].items()]
+    rows = [(f"`{key}`{'' if key in required else '?'}", type_text(of)) for key, of in schema["properties"].items()]
     yield from table(("field", "type"), rows)

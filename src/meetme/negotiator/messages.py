@@ -42,7 +42,7 @@ class Verified(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProposeBody:
-    """`seconds`: how long the initiator waits for an answer. A dry run holds nothing at either side."""
+    """The initiator's offer, and the order that it belongs to. A dry run holds nothing at either side."""
 
     offer: Offer
     order: str | None = None

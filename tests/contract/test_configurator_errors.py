@@ -92,6 +92,9 @@ class Call:
     status: grpc.StatusCode | None = None
     facts: Any = None
 
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
     def auth_context(self) -> dict[str, list[bytes]]:
         return self.connection
 

@@ -11,7 +11,8 @@ import sys
 import pytest
 import structlog
 
-from meetme.runtime.telemetry import LogFormat, Registry, configure_logging, correlated, correlation
+from meetme.runtime.correlation import correlated, correlation
+from meetme.runtime.telemetry import LogFormat, Registry, configure_logging
 
 
 @pytest.fixture(autouse=True)

@@ -119,7 +119,8 @@ def show_problem(problem: Problem) -> None:
 def explain(error: Exception) -> int:
     """Say what went wrong and give the exit status. What is not one of ours is our own defect, and says so."""
     if isinstance(error, MeetMeError):
-        show_problem(error.problem)
+        for problem in error.problems or (error.problem,):
+            show_problem(problem)
         return EXIT_STATUS.get(type(error), 1)
     import traceback
 
@@ -133,6 +134,16 @@ def explain(error: Exception) -> int:
         )
     )
     return 1
+
+
+def log_failure(error: MeetMeError) -> int:
+    """The same for a program that reads the log: one line each; gives the exit status."""
+    import structlog
+
+    for problem in error.problems or (error.problem,):
+        facts = {"code": problem.code, "hint": problem.hint, "field": problem.field, "fault": problem.fault.value}
+        structlog.get_logger().error("cannot go on", text=problem.text, **facts)
+    return EXIT_STATUS.get(type(error), 1)
 
 
 def asynchronous(command: Callable[P, Any]) -> Callable[P, Any]:

@@ -62,24 +62,38 @@ def serve(services: tuple[str, ...], config: Path | None, log_format: str | None
     A setting comes from its flag, else from the environment (MEETME_NEGOTIATOR_LOCAL_SUBNET), else from the settings
     file, else from its default. Agreements survive a stop: the routers keep forwarding.
     """
-    import asyncio
     import sys
+
+    from meetme.cli.output import log_failure
+    from meetme.model.errors import MeetMeError
+    from meetme.runtime.telemetry import LogFormat, configure_logging
+
+    form = LogFormat(log_format or ("console" if sys.stderr.isatty() else "json"))
+    configure_logging(form, level=log_level)
+    try:
+        return _serve(services, config, flags)
+    except MeetMeError as error:
+        if log_format != LogFormat.JSON:
+            raise
+        # Who asked for lines that a program can read gets no other, the last one neither.
+        return log_failure(error)
+
+
+def _serve(services: tuple[str, ...], config: Path | None, flags: dict[str, Any]) -> int:
+    import asyncio
 
     import uvloop
 
     from meetme.model.errors import InvalidInput
     from meetme.runtime.settings import SettingsFile, resolve
-    from meetme.runtime.telemetry import LogFormat, configure_logging
 
-    form = log_format or ("console" if sys.stderr.isatty() else "json")
-    configure_logging(LogFormat(form), level=log_level)
     known = ("member", *SERVICES)
     file = SettingsFile.read(config, services=known) if config else SettingsFile()
     member = resolve(MemberSettings, "member", file=file, environ=os.environ, flags={})
-    if len(set(services)) > 1 and (flags["listen"] or flags["database"]):
+    if len(set(services)) > 1 and (flags["listen"] or flags["database"] or flags["listen_metrics"]):
         raise InvalidInput(
             "flag_ambiguous",
-            "--listen, --database: belong to one service, but several are named",
+            "--listen, --listen-metrics, --database: belong to one service, but several are named",
             hint="write them into the settings file, one table a service",
             field="listen",
         )
@@ -93,26 +107,38 @@ async def _run(services: tuple[str, ...], file: SettingsFile, member: MemberSett
     import asyncio
     import gc
     import signal
-    from contextlib import AsyncExitStack
+    from contextlib import AsyncExitStack, suppress
 
+    import structlog
+
+    from meetme.runtime.notify import Manager
+
+    manager = Manager.of(os.environ)
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as running:
-        for service in ("configurator", "negotiator"):
-            if service in services:
-                await STARTERS[service](running, file, member, flags)
+        starters = [STARTERS[service] for service in ("configurator", "negotiator") if service in services]
+        alive = [await start(running, file, member, flags) for start in starters]
         # What is there now stays: without it among the objects to look through, a collection costs microseconds, not
         # the 50 ms that a negotiation takes.
         gc.collect()
         gc.freeze()
+        life = asyncio.create_task(manager.show_life(lambda: all(each() for each in alive)))
+        manager.tell(READY="1")
         await stopped.wait()
-        click.echo("stopping", err=True)
+        manager.tell(STOPPING="1")
+        structlog.get_logger().info("stopping")
+        life.cancel()
+        with suppress(asyncio.CancelledError):
+            await life
 
 
 async def _configurator(
     running: AsyncExitStack, file: SettingsFile, member: MemberSettings, flags: dict[str, Any]
-) -> None:
+) -> Callable[[], bool]:
+    import structlog
+
     from meetme.configurator.service import ConfiguratorService
     from meetme.configurator.settings import ConfiguratorSettings
     from meetme.drivers.registry import load_driver
@@ -125,10 +151,14 @@ async def _configurator(
     tls = None if clear else _configurator_tls(settings, member)
     database = Database.open(settings.database or _database("configurator"))
     running.push_async_callback(database.close)
-    service = ConfiguratorService(load_driver(settings.driver), database, SystemClock())
-    address = await service.start(settings.listen, tls)
+    driver = load_driver(settings.driver)
+    service = ConfiguratorService(driver, database, SystemClock(), stray_seconds=settings.stray_seconds)
+    address = await service.start(settings.listen, tls, metrics=settings.listen_metrics)
     running.push_async_callback(service.stop)
-    click.echo(f"configurator ({settings.driver}) listens on {address}", err=True)
+    structlog.get_logger().info(
+        "configurator listens", driver=settings.driver, address=address, metrics=service.metrics_url
+    )
+    return service.alive
 
 
 def _configurator_tls(settings: ConfiguratorSettings, member: MemberSettings) -> Callable[[], Tls]:
@@ -149,7 +179,9 @@ def _configurator_tls(settings: ConfiguratorSettings, member: MemberSettings) ->
 
 async def _negotiator(
     running: AsyncExitStack, file: SettingsFile, member: MemberSettings, flags: dict[str, Any]
-) -> None:
+) -> Callable[[], bool]:
+    import structlog
+
     from meetme.negotiator.service import NegotiatorService
     from meetme.negotiator.settings import NegotiatorSettings
     from meetme.runtime.clock import SystemClock
@@ -173,7 +205,14 @@ async def _negotiator(
     )
     await service.start()
     running.push_async_callback(service.close)
-    click.echo(f"negotiator of {identity.member}: local API {service.local_url}", err=True)
+    structlog.get_logger().info(
+        "negotiator listens",
+        member=identity.member,
+        local=service.local_url,
+        peers=service.peers_url,
+        metrics=service.metrics_url,
+    )
+    return service.alive
 
 
 def _identity(member: MemberSettings) -> Identity:

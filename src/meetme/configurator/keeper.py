@@ -8,7 +8,7 @@ so a process killed anywhere finds out on its next start what is left to do.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -16,8 +16,11 @@ from uuid import UUID
 
 import structlog
 
-from meetme.configurator import plan, store
+from meetme.configurator import plan
+from meetme.configurator.figures import DeviceFigures
 from meetme.configurator.plan import Kept
+from meetme.configurator.records import Records
+from meetme.configurator.strays import Strays
 from meetme.configurator.tender import POLL_SECONDS, Survey, Tender
 from meetme.configurator.watchers import Watchers
 from meetme.drivers.base import Change, ConfigT, Driver, RouterFacts
@@ -28,13 +31,14 @@ from meetme.model.intent import (
     LinkEvent,
     LinkEventKind,
     LinkIntent,
+    LinkState,
     Observation,
     ProbeReport,
     ProbeRequest,
     Removal,
 )
 from meetme.runtime.clock import Clock
-from meetme.runtime.database import Database, migrate
+from meetme.runtime.database import Database
 
 T = TypeVar("T")
 
@@ -61,13 +65,18 @@ class Keeper(Generic[ConfigT]):
         *,
         poll_seconds: float = POLL_SECONDS,
         device_seconds: float = DEVICE_SECONDS,
+        stray_seconds: float = 0.0,
+        figures: DeviceFigures | None = None,
     ) -> None:
+        """`stray_seconds`: how long what no record speaks of is left alone, once `strays.heard` was called."""
         self._driver = driver
-        self._database = database
         self._clock = clock
         self._device_seconds = device_seconds
-        self._kept: dict[str, Kept] = {}
-        self._seen: dict[str, int] = {}
+        self._figures = figures or DeviceFigures()
+        self.strays = Strays(clock, stray_seconds)
+        """What is on the device though nobody ordered it here."""
+        self._records = Records(database)
+        self._kept, self._seen = self._records.kept, self._records.seen
         self._health: defaultdict[str, Health] = defaultdict(Health)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._working: set[asyncio.Task[Any]] = set()
@@ -86,8 +95,7 @@ class Keeper(Generic[ConfigT]):
 
         Raises what the driver's `open` raises.
         """
-        await asyncio.to_thread(migrate, self._database, "meetme.configurator")
-        self._kept, self._seen = await self._database.run(store.load)
+        await self._records.load()
         await self._driver.open()
         await self._tender.look_around()
         self._tender.start()
@@ -222,12 +230,20 @@ class Keeper(Generic[ConfigT]):
             )
         )
 
+    def standing(self) -> dict[tuple[LinkState, bool], int]:
+        """How many links there are by state, and by whether the device has them as ordered."""
+        kept = tuple(self._kept.items())
+        return Counter(
+            (each.state, circuit in self._health and self._health[circuit].in_sync) for circuit, each in kept
+        )
+
     async def tend(self) -> None:
         """Look at the whole device now: roll back what is overdue, repair what drifted, clear what nobody ordered."""
         await self._tender.look_around()
 
     async def _survey(self) -> Survey:
         present = await self._touch(self._driver.circuits())
+        self.strays.found(present - self._seen.keys())
         return Survey(present | self._kept.keys(), await self._touch(self._driver.facts()))
 
     def _deadlines(self) -> Iterator[tuple[str, float]]:
@@ -237,7 +253,10 @@ class Keeper(Generic[ConfigT]):
         async def work() -> bool:
             kept = self._kept.get(circuit)
             if kept is None:
+                if circuit not in self._seen and not self.strays.over:
+                    return False
                 await self._clear(circuit)
+                self.strays.settled(circuit)
                 self._tender.forget(circuit)
                 return False
             due = plan.expire(kept, self._clock.now())
@@ -339,21 +358,11 @@ class Keeper(Generic[ConfigT]):
             task.exception()  # for whoever waits; nobody may be waiting any more
 
     async def _keep(self, kept: Kept) -> None:
-        circuit = kept.intent.circuit
-        before, seen = self._kept.get(circuit), self._seen.get(circuit)
-        self._kept[circuit] = kept  # at once: the port is taken from here on
-        self._seen[circuit] = kept.generation
-        try:
-            await self._database.run(lambda tx: store.save(tx, kept))
-        except Exception:
-            _restore(self._kept, circuit, before)
-            _restore(self._seen, circuit, seen)
-            raise
+        self.strays.settled(kept.intent.circuit)
+        await self._records.keep(kept)
 
     async def _forget(self, circuit: str, generation: int) -> None:
-        await self._database.run(lambda tx: store.forget(tx, circuit, generation))
-        self._kept.pop(circuit, None)
-        self._seen[circuit] = generation
+        await self._records.forget(circuit, generation)
         self._health.pop(circuit, None)
         self._tender.forget(circuit)
 
@@ -367,13 +376,19 @@ class Keeper(Generic[ConfigT]):
             problem, trace = error.problem, None
         else:
             problem, trace = Problem("internal_error", f"configurator: failed unexpectedly ({error!r})"), error
-        structlog.get_logger().warning("link not in force", circuit=circuit, problem=problem.text, exc_info=trace)
+        kept = self._kept.get(circuit)
+        about = str(kept.intent.agreement) if kept else None
+        structlog.get_logger().warning(
+            "link not in force", circuit=circuit, negotiation=about, problem=problem.text, exc_info=trace
+        )
         self._health[circuit] = Health(in_sync=False, problem=problem)
         self._tell(circuit, LinkEventKind.FAILED, problem.text)
 
     def _tell(self, circuit: str, kind: LinkEventKind, detail: str, *, agreement: UUID | None = None) -> None:
         event = self._event(circuit, kind, detail, agreement=agreement)
-        structlog.get_logger().info("link", circuit=circuit, agreement=event.agreement, event_kind=kind, detail=detail)
+        self._figures.happened(kind)
+        about = str(event.agreement) if event.agreement else None
+        structlog.get_logger().info("link", circuit=circuit, negotiation=about, event_kind=kind.value, detail=detail)
         self._watchers.tell(event)
 
     def _event(self, circuit: str, kind: LinkEventKind, detail: str, *, agreement: UUID | None = None) -> LinkEvent:
@@ -384,13 +399,6 @@ class Keeper(Generic[ConfigT]):
 
 async def _given(facts: RouterFacts) -> RouterFacts:
     return facts
-
-
-def _restore(table: dict[str, T], key: str, value: T | None) -> None:
-    if value is None:
-        table.pop(key, None)
-    else:
-        table[key] = value
 
 
 def _with(error: MeetMeError, outcome: str) -> MeetMeError:

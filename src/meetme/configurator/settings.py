@@ -22,5 +22,10 @@ class ConfiguratorSettings:
     """Private key, PEM. Left out: the member's."""
     certificate: Path | None = None
     """Of that key, PEM. Left out: the member's."""
+    listen_metrics: str | None = None
+    """/metrics alone, over HTTP, without a token. Left out: nowhere."""
+    stray_seconds: float = 60.0
+    """How long circuits of ours that stand on the device and in no record here are left alone, once a negotiator has
+    asked: what it orders again is taken over as it is, the rest is removed. 0: all are removed at once."""
     clients: tuple[Path, ...] = ()
     """Certificates of those who may call. Empty: whoever has the member's own; on loopback, everybody in the clear."""

@@ -24,6 +24,7 @@ from meetme.negotiator.circuits import land, port_in_use
 from meetme.negotiator.claims import port_claim
 from meetme.negotiator.events import Event
 from meetme.negotiator.facts import port_problems
+from meetme.negotiator.figures import PeerFigures, Way
 from meetme.negotiator.locks import lock_circuit, lock_claims
 from meetme.negotiator.machine import NegotiationMachine, envelope
 from meetme.negotiator.messages import (
@@ -45,6 +46,7 @@ from meetme.negotiator.side import Side, refused
 from meetme.negotiator.states import State
 from meetme.negotiator.views import Terms, raise_problems
 from meetme.runtime.clock import Clock
+from meetme.runtime.correlation import about
 from meetme.runtime.database import Database
 from meetme.runtime.ledger import Ledger
 from meetme.runtime.loop import Loop
@@ -69,6 +71,7 @@ class Inbox:
         routers: Routers,
         bell: Bell,
         clock: Clock,
+        figures: PeerFigures | None = None,
     ) -> None:
         self._database = database
         self._loop = loop
@@ -79,13 +82,25 @@ class Inbox:
         self._bell = bell
         self._clock = clock
         self._pace = Pace(clock)
+        self._figures = figures or PeerFigures()
 
     async def receive(self, raw: str, sender: MemberId) -> str | None:
         """Handle a message from `sender`, whose certificate was checked: the answer (JSON), or None: ask again.
 
         Raises InvalidInput, Forbidden `sender_mismatch`, `not_a_party`, Stale `message_expired`.
         """
-        message = wire.read_message(raw)
+        with self._figures.exchange(Way.RECEIVED) as exchange:
+            message = wire.read_message(raw)
+            exchange.type = message.type
+            with about(message.negotiation):
+                answer = await self._answer(message, raw, sender)
+                structlog.get_logger().info(
+                    "message received", type=message.type, message=str(message.message), peer=sender
+                )
+            exchange.pending = answer is None
+        return answer
+
+    async def _answer(self, message: wire.Message, raw: str, sender: MemberId) -> str | None:
         self._check(message, sender)
         if isinstance(message.body, ProposeBody):
             if (excess := await self._excess(message)) is not None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 from uuid import UUID, uuid5
 
+import structlog
 from sqlalchemy import Connection
 
 from meetme.negotiator import events as ev
@@ -23,6 +24,7 @@ from meetme.negotiator.negotiation import Answer, Health, Negotiation
 from meetme.negotiator.protocol import claims, step
 from meetme.negotiator.states import State
 from meetme.negotiator.views import Due, view
+from meetme.runtime.database import afterwards
 from meetme.runtime.ledger import Cancelled, Debt, Owed, Step
 
 ANSWER_SECONDS = 60.0
@@ -45,10 +47,10 @@ class NegotiationMachine:
 
     name = "negotiation"
 
-    def __init__(self, signer: Signer, active: Callable[[float], None] = lambda _seconds: None) -> None:
-        """`active` is told, of every negotiation that becomes active, how many seconds that took."""
+    def __init__(self, signer: Signer, entered: Callable[[State, float], None] = lambda _state, _seconds: None) -> None:
+        """`entered` is told of every change of state, and how many seconds after its start that was."""
         self._signer = signer
-        self._active = active
+        self._entered = entered
 
     def load(self, tx: Connection, instance: str) -> Negotiation | None:
         """The negotiation as it is stored."""
@@ -71,10 +73,21 @@ class NegotiationMachine:
                 store.keep_generation(tx, n.circuit, n.generation)
             _tell(tx, before, n)
             _audit(tx, before, n, event, now)
-            if before is not None and before.state is not n.state and n.state is State.ACTIVE:
-                self._active(now - n.started)
+            afterwards(tx, lambda: self._report(before, n, event, now))
         for answer in after.answers:
             store.put_answer(tx, n.peer, answer.to, wire.write_message(envelope(n, answer, now)))
+
+    def _report(self, before: Negotiation | None, after: Negotiation, event: Event, now: float) -> None:
+        """Log and count what has become of it. Only what is on disk is reported."""
+        log = structlog.get_logger().bind(negotiation=str(after.id), peer=after.peer, circuit=after.circuit)
+        for done in after.steps[len(before.steps) if before else 0 :]:
+            log.info("step", step=done.name, seconds=round(done.seconds, 4), ok=done.ok)
+        if before is None or before.state is not after.state:
+            problem = after.problem
+            why = {"problem": problem.code, "text": problem.text} if problem is not None else {}
+            was = before.state.value if before else None
+            log.info("state", before=was, after=after.state.value, event_kind=type(event).__name__, **why)
+            self._entered(after.state, now - after.started)
 
     def _document(self, before: Negotiation | None, after: Negotiation, event: Event) -> str | None:
         """The agreement with every signature there is by now: the own one is made when the state that needs it is."""

@@ -31,6 +31,8 @@ class Router:
         self._control: RouterControl | None = None
         self._view: RouterView | None = None
         self._seen = float("-inf")
+        self.reached_at: float | None = None
+        """When it last answered a look, in seconds since the epoch; None: never yet."""
         self._opening = asyncio.Lock()
 
     @property
@@ -58,7 +60,7 @@ class Router:
                 self._view = RouterView(capabilities, await control.observe())
             except Unsupported:
                 self._view = RouterView(capabilities, None)
-        self._seen = self._clock.monotonic()
+        self._seen, self.reached_at = self._clock.monotonic(), self._clock.now()
         return self._view
 
     async def watch(self) -> AsyncIterator[LinkEvent]:

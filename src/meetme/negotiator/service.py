@@ -20,7 +20,7 @@ from meetme.negotiator import events as ev
 from meetme.negotiator import host_probe, local_api, peers_api, store, wire
 from meetme.negotiator.desk import Desk
 from meetme.negotiator.events import Event
-from meetme.negotiator.figures import StandingFigures, start_to_active
+from meetme.negotiator.figures import CourseFigures, PeerFigures, RouterFigures, StandingFigures, TrustFigures
 from meetme.negotiator.host_probe import HostProbe
 from meetme.negotiator.inbox import Inbox
 from meetme.negotiator.machine import NegotiationMachine
@@ -33,6 +33,7 @@ from meetme.negotiator.side import Line, Side
 from meetme.negotiator.states import Device, State
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database, migrate
+from meetme.runtime.figures import DatabaseFigures, LoopFigures
 from meetme.runtime.grpc import Tls
 from meetme.runtime.http import Check, build_app, build_metrics_app, build_peer_app
 from meetme.runtime.identity import Identity
@@ -86,20 +87,31 @@ class NegotiatorService:
         self._side = Side(settings, trust, self._routers)
         self._bell = Bell()
         self._ledger = Ledger()
-        self._registry = Registry()
-        self._registry.register(StandingFigures(database, self._ledger))
-        self._machine = NegotiationMachine(self._side, start_to_active(self._registry))
+        self._registry = Registry("negotiator")
+        self._registry.register(StandingFigures(database, self._ledger, clock))
+        self._registry.register(TrustFigures(trust))
+        self._registry.register(RouterFigures(lambda: {router.name: router.reached_at for router in self._routers}))
+        database.count(DatabaseFigures(self._registry))
+        self._machine = NegotiationMachine(self._side, CourseFigures(self._registry).entered)
         self._client = PeerClient(trust)
-        line = Line(self._client)
+        messages = PeerFigures(self._registry)
+        line = Line(self._client, messages)
         performer = Performer(database, self._ledger, line, self._routers, self._side, clock, host)
         owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._loop: Loop[Negotiation, Event] = Loop(
-            database, self._ledger, self._machine, performer, owner=owner, clock=clock, committed=self._bell.ring
+            database,
+            self._ledger,
+            self._machine,
+            performer,
+            owner=owner,
+            clock=clock,
+            committed=self._bell.ring,
+            figures=LoopFigures(self._registry),
         )
         self._replicas = Replicas(database, self._ledger, owner=owner, clock=clock, changed=self._elsewhere)
         parts = (self._loop, self._ledger, self._machine, self._side, self._routers)
         self._desk = Desk(*parts, line, clock)
-        self._inbox = Inbox(database, *parts, self._bell, clock)
+        self._inbox = Inbox(database, *parts, self._bell, clock, messages)
         ready: dict[str, Check] = {"database": self._database_answers, "loop": self._loop_runs}
         ready |= {f"configurator {router.name}": router.look for router in self._routers}
         self._local = build_app(
@@ -163,6 +175,10 @@ class NegotiatorService:
             flag = "--listen-metrics"
             self._listeners.append(await open_listener(metrics, self._settings.listen_metrics, flag=flag))
             self.metrics_url = self._listeners[-1].url
+
+    def alive(self) -> bool:
+        """Whether what has to run all the time does. Not whether what it needs can be reached."""
+        return bool(self._tasks) and not self._tasks[0].done()
 
     async def close(self) -> None:
         """Answer no more, give back what is under way. Agreements stay in force."""
@@ -235,7 +251,7 @@ class NegotiatorService:
         await self._database.run(lambda tx: tx.execute(text("SELECT 1")))
 
     async def _loop_runs(self) -> None:
-        if not self._tasks or self._tasks[0].done():
+        if not self.alive():
             raise Unreachable("loop_stopped", "loop: must run", hint="restart the negotiator; its log says why")
 
 

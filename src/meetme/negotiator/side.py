@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection
 
 from meetme.model.addresses import Address
@@ -18,6 +19,7 @@ from meetme.model.members import MemberPolicy
 from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own
 from meetme.negotiator.facts import RouterView, control_plane, host_of, own_facts
+from meetme.negotiator.figures import PeerFigures, Way
 from meetme.negotiator.negotiation import Attachment, Negotiation
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.settings import NegotiatorSettings
@@ -154,13 +156,17 @@ def _addresses(host: str) -> tuple[Address, ...]:
 class Line:
     """The way to the other negotiators: HTTP with mutual TLS."""
 
-    def __init__(self, client: PeerClient) -> None:
+    def __init__(self, client: PeerClient, figures: PeerFigures | None = None) -> None:
         self._client = client
+        self._figures = figures or PeerFigures()
 
     async def send(self, peer: MemberId, message: wire.Message) -> object | None:
         """POST the message. Raises what `PeerClient.post` raises."""
-        answer = await self._client.post(peer, "negotiator", HANDLE_PATH, wire.message_json(message))
-        return None if answer.status == 202 else answer.document
+        with self._figures.exchange(Way.SENT, message.type, peer) as exchange:
+            answer = await self._client.post(peer, "negotiator", HANDLE_PATH, wire.message_json(message))
+            exchange.pending = answer.status == 202
+        structlog.get_logger().info("message sent", type=message.type, message=str(message.message), peer=peer)
+        return None if exchange.pending else answer.document
 
 
 INWARD = {

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from contextvars import copy_context
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
+    from meetme.runtime.figures import DatabaseFigures
+
 T = TypeVar("T")
 
 BUSY_SECONDS = 10.0
@@ -44,6 +48,7 @@ _PATIENCE = {
     "tcp_user_timeout": 10_000,
 }
 """How a connection to PostgreSQL finds out that its server is gone without a word; in a URL they count more."""
+_AFTERWARDS = "meetme afterwards"
 _IN_EACH_OTHERS_WAY = ("40001", "40P01", "23505")
 """SQLSTATE of a serialization failure, a deadlock, and a row that somebody else wrote at the same time."""
 
@@ -62,6 +67,11 @@ class Database:
         if self.shared:
             event.listen(engine, "connect", lambda raw, _record: self.backends.add(raw.info.backend_pid))
             event.listen(engine, "close", lambda raw, _record: self.backends.discard(raw.info.backend_pid))
+        self._figures: DatabaseFigures | None = None
+
+    def count(self, figures: DatabaseFigures) -> None:
+        """From now on tell `figures` of every transaction."""
+        self._figures = figures
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -81,7 +91,7 @@ class Database:
         shown = parsed.render_as_string(hide_password=True)
         try:
             database = cls(_sqlite(parsed.database, shown) if parsed.drivername == "sqlite" else _postgresql(parsed))
-            database._once(lambda tx: tx.execute(text("SELECT 1")))
+            database._once(lambda tx: tx.execute(text("SELECT 1")), 0.0)
         except (ModuleNotFoundError, NoSuchModuleError) as error:
             raise Unsupported(
                 "database_driver_missing",
@@ -125,26 +135,50 @@ class Database:
         Where two transactions stood in each other's way (PostgreSQL), `f` is called once more. Raises what `f` raises,
         and Unreachable `database_busy` or `database_unreachable`.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.run_now, f)
+        # What is logged in there belongs to what is logged out here.
+        context, asked = copy_context(), time.perf_counter()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, self._run, f, asked)
 
     def run_now(self, f: Callable[[Connection], T]) -> T:
         """Like `run`, in the calling thread."""
+        return self._run(f, time.perf_counter())
+
+    def _run(self, f: Callable[[Connection], T], asked: float) -> T:
         try:
-            return self._once(f)
+            return self._once(f, asked)
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) in _IN_EACH_OTHERS_WAY:
                 return self._again(f)
-            raise _failed(error) from error
+            raise self._failed(error) from error
 
     def _again(self, f: Callable[[Connection], T]) -> T:
         try:
-            return self._once(f)
+            return self._once(f, time.perf_counter())
         except DBAPIError as error:
-            raise _failed(error) from error
+            raise self._failed(error) from error
 
-    def _once(self, f: Callable[[Connection], T]) -> T:
-        with self._turn, self._engine.begin() as tx:
-            return f(tx)
+    def _once(self, f: Callable[[Connection], T], asked: float) -> T:
+        with self._turn:
+            begin = time.perf_counter()
+            try:
+                with self._engine.begin() as tx:
+                    tx.info[_AFTERWARDS] = []
+                    result = f(tx)
+                    afterwards = tx.info[_AFTERWARDS]
+            finally:
+                if self._figures is not None:
+                    self._figures.waited(begin - asked)
+                    self._figures.took(time.perf_counter() - begin)
+        for tell in afterwards:
+            tell()
+        return result
+
+    def _failed(self, error: DBAPIError) -> Exception:
+        said = _failed(error)
+        if self._figures is not None:
+            kind = said.code.removeprefix("database_") if isinstance(said, MeetMeError) else "other"
+            self._figures.failed(kind)
+        return said
 
     async def close(self) -> None:
         """Wait for the transactions that have begun, then let go."""
@@ -154,6 +188,13 @@ class Database:
         """Like `close`, in the calling thread."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._engine.dispose()
+
+
+def afterwards(tx: Connection, tell: Callable[[], None]) -> None:
+    """Call `tell` once the transaction is on disk: for logs and figures, which cannot be taken back. In its thread."""
+    waiting: list[Callable[[], None]] | None = tx.info.get(_AFTERWARDS)
+    if waiting is not None:
+        waiting.append(tell)
 
 
 def _failed(error: DBAPIError) -> Exception:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from uuid import uuid4
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meetme.model.errors import Fault, InvalidInput, MeetMeError, TooLarge, Unreachable
+from meetme.runtime.correlation import REQUEST_HEADER, TRACEPARENT, correlated, correlation, request_id
 from meetme.runtime.problems import MEDIA_TYPE, internal_error, problem_document
-from meetme.runtime.telemetry import Registry, correlated, correlation
+from meetme.runtime.telemetry import Registry
 
 BODY_LIMIT = 64 * 1024
 BODY_SECONDS = 10.0
@@ -22,7 +22,7 @@ _SWALLOWED = 16 * BODY_LIMIT
 
 
 class Requests:
-    """Gives every request a correlation id, a line in the log and its place in the metrics."""
+    """Gives every request an id (its `X-Request-Id`, if it has one), a line in the log and its place in the metrics."""
 
     def __init__(self, app: ASGIApp, registry: Registry | None = None) -> None:
         self._app = app
@@ -35,15 +35,17 @@ class Requests:
             await self._app(scope, receive, send)
             return
         begin, status = time.perf_counter(), 0
+        id, parent = request_id(scope["headers"])
 
         async def watch(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message.setdefault("headers", []).append((b"x-content-type-options", b"nosniff"))
+                message["headers"].append((REQUEST_HEADER.encode(), id.encode()))
             await send(message)
 
-        with correlated(uuid4().hex):
+        with correlated(id, **({TRACEPARENT: parent} if parent else {})):
             try:
                 await self._app(scope, receive, watch)
             finally:

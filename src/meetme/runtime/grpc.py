@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 
 from meetme.model import errors
 from meetme.model.errors import DeviceFailed, Fault, InvalidInput, MeetMeError, Unauthenticated, Unreachable
+from meetme.runtime.correlation import incoming, outgoing
 
 PROBLEM_KEY = "meetme-problem-bin"
 OUR_METHODS = "/meetme."
@@ -96,9 +97,12 @@ CALL_SECONDS = 15.0
 
 
 async def call(method: Callable[..., Awaitable[Any]], request: Any, *, part: str, target: str, seconds: float) -> Any:
-    """Call `method`; its reply, or the error that the other side raised, or Unreachable within `seconds`."""
+    """Call `method`; its reply, or the error that the other side raised, or Unreachable within `seconds`.
+
+    The other side is told what the call is for (`runtime.correlation`).
+    """
     try:
-        return await method(request, timeout=seconds)
+        return await method(request, timeout=seconds, metadata=outgoing())
     except grpc.aio.AioRpcError as error:
         raise from_status(error, part=part, target=target) from None
 
@@ -162,11 +166,12 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler.unary_unary is not None:
 
             async def unary(data: bytes, context: Any) -> Any:
-                try:
-                    self._admit(context)
-                    return await handler.unary_unary(_parse(read, data, method), context)
-                except Exception as error:
-                    await _abort(context, method, error)
+                with incoming(context.invocation_metadata() or ()):
+                    try:
+                        self._admit(context)
+                        return await handler.unary_unary(_parse(read, data, method), context)
+                    except Exception as error:
+                        await _abort(context, method, error)
 
             return handler._replace(request_deserializer=None, unary_unary=unary)
 

@@ -22,9 +22,10 @@ from starlette.exceptions import HTTPException
 from meetme.model.errors import Forbidden, InvalidInput, MeetMeError, NotFound, Unauthenticated
 from meetme.model.members import Member
 from meetme.runtime.apidocs import DOCS_POLICY, docs_page
+from meetme.runtime.correlation import correlation
 from meetme.runtime.gate import BodyLimit, ErrorGate, Requests
 from meetme.runtime.problems import MEDIA_TYPE, error_of_validation, problem_document
-from meetme.runtime.telemetry import Registry, correlation
+from meetme.runtime.telemetry import Registry
 from meetme.runtime.tls import Trust
 from meetme.runtime.tokens import Scope, Tokens
 

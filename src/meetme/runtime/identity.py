@@ -211,6 +211,11 @@ def _pin(spki: bytes) -> str:
     return "sha256:" + hashlib.sha256(spki).hexdigest()
 
 
+def valid_until(certificate: bytes) -> float:
+    """Until when a PEM certificate is good, in seconds since the epoch. Raises InvalidInput."""
+    return load_certificate(certificate).not_valid_after_utc.timestamp()
+
+
 def fingerprint(pin: str) -> str:
     """A pin to be read out over the telephone: its first 128 bits in groups of four."""
     digest = pin.removeprefix("sha256:").upper()[:32]

@@ -97,6 +97,17 @@ class Debt:
     """Why the last attempt was in vain."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the effects of one kind stand."""
+
+    owed: int
+    failing: int
+    """Of those: the last attempt was in vain."""
+    due: float | None
+    """When the first of those that nobody performs right now is to be performed; None: there is none."""
+
+
 _OWE = text(
     "INSERT INTO runtime_effect (machine, instance, key, kind, body, due, owner, token, attempts, note)"
     " VALUES (:machine, :instance, :key, :kind, :body, :due, NULL, 0, 0, '')"
@@ -129,7 +140,10 @@ _OWED = text(
     "SELECT key, kind, body, due, owner, attempts, note FROM runtime_effect"
     " WHERE machine = :machine AND instance = :instance ORDER BY id"
 )
-_COUNT = text("SELECT kind, count(*) AS number FROM runtime_effect WHERE machine = :machine GROUP BY kind")
+_STANDING = text(
+    "SELECT kind, count(*) AS owed, sum(CASE WHEN attempts > 0 THEN 1 ELSE 0 END) AS failing,"
+    " min(CASE WHEN owner IS NULL THEN due END) AS due FROM runtime_effect WHERE machine = :machine GROUP BY kind"
+)
 _NEXT_DUE = text("SELECT min(due) FROM runtime_effect WHERE machine = :machine")
 _OWNERS = text("SELECT DISTINCT owner FROM runtime_effect WHERE owner IS NOT NULL")
 _RECLAIM = text(
@@ -214,9 +228,10 @@ class Ledger:
         """Everything one instance owes, oldest first."""
         return [Debt(*row) for row in tx.execute(_OWED, {"machine": machine_name, "instance": instance})]
 
-    def count_by_kind(self, tx: Connection, machine_name: str) -> dict[str, int]:
-        """How many effects of each kind are owed."""
-        return {row.kind: row.number for row in tx.execute(_COUNT, {"machine": machine_name})}
+    def standing(self, tx: Connection, machine_name: str) -> dict[str, Standing]:
+        """How what is owed stands, by kind of effect."""
+        rows = tx.execute(_STANDING, {"machine": machine_name})
+        return {row.kind: Standing(row.owed, row.failing, row.due) for row in rows}
 
     def next_due(self, tx: Connection, machine_name: str, now: float) -> float | None:
         """When there is something to lease: `now` if there already is, None if nothing is owed at all."""

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from meetme.model.errors import MeetMeError
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
+from meetme.runtime.figures import Ending, LoopFigures
 from meetme.runtime.ledger import Cancelled, Debt, Lease, Ledger, Machine, Owed, Step
 
 __all__ = [
@@ -81,6 +82,7 @@ class Loop(Generic[S, E]):
         lease_seconds: float = LEASE_SECONDS,
         random: Random | None = None,
         committed: Callable[[Collection[str]], None] = lambda _instances: None,
+        figures: LoopFigures | None = None,
     ) -> None:
         """`committed` is told after a transaction to which instances it delivered events, for those who wait."""
         self._database = database
@@ -92,6 +94,7 @@ class Loop(Generic[S, E]):
         self._lease_seconds = lease_seconds
         self._random = random or Random()
         self._committed = committed
+        self._figures = figures or LoopFigures()
         self._log = structlog.get_logger().bind(machine=machine.name)
         self._room = concurrency
         """How many more effects may be taken right now."""
@@ -213,17 +216,23 @@ class Loop(Generic[S, E]):
             del self._newest[lease.instance, lease.key]
 
     async def _attempt(self, lease: Lease, older: asyncio.Task[None] | None) -> None:
-        with structlog.contextvars.bound_contextvars(instance=lease.instance, effect=lease.key):
+        # The machine's name is what people call its instances: `negotiation`.
+        bound = {lease.machine: lease.instance, "effect": lease.key}
+        with structlog.contextvars.bound_contextvars(**bound), self._figures.attempt(lease.kind) as attempt:
             try:
                 event = await self._performed(lease, older)
-                await self.commit(lambda tx: self._settle(tx, lease, event))
+                if await self.commit(lambda tx: self._settle(tx, lease, event)):
+                    attempt.ending = Ending.DONE
             except Retry as retry:
+                attempt.ending = Ending.RETRIED
                 await self._postpone(lease, retry.after, retry.note)
             except MeetMeError as error:
+                attempt.ending = Ending.FAILED
                 await self._postpone(
                     lease, backoff_seconds(lease.attempts, self._random), f"{error.code}: {error.text}"
                 )
             except Exception as error:
+                attempt.ending = Ending.FAILED
                 self._log.exception("an effect failed unexpectedly", kind=lease.kind)
                 note = f"internal_error: {type(error).__name__}"
                 await self._postpone(lease, backoff_seconds(lease.attempts, self._random), note)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from meetme.model.errors import InvalidInput, MeetMeError, NotFound
+from meetme.model.errors import InvalidInput, MeetMeError, NotFound, Problem
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -70,7 +70,7 @@ def resolve(
     """An instance of the dataclass `cls`: each field from its flag, else the environment, else the file, else default.
 
     A flag that is None or an empty list was not given. Raises InvalidInput `setting_unknown`, `setting_invalid` or
-    `setting_missing`; texts name the place (file and key, variable, or flag).
+    `setting_missing` (then with every one that is missing); texts name the place (file and key, variable, or flag).
     """
     table = file.tables.get(service, {})
     known = {declared.name: declared for declared in fields(cls)}
@@ -79,6 +79,7 @@ def resolve(
             raise _unknown(f"{file.path}: {service}.{key}", key, known)
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
+    missing: list[Problem] = []
     for name, declared in known.items():
         flag, variable = "--" + name.replace("_", "-"), f"MEETME_{service}_{name}".upper()
         value: Any
@@ -89,16 +90,16 @@ def resolve(
         elif (value := table.get(name)) is not None:
             where, base = f"{file.path}: {service}.{name}", file.path
         elif declared.default is MISSING and declared.default_factory is MISSING:
-            raise InvalidInput(
-                "setting_missing",
-                f"{flag}: must be given",
-                hint=f"as a flag, as {variable}, or as {name} in [{service}] of the settings file",
-                field=name,
-            )
+            hint = f"as a flag, as {variable}, or as {name} in [{service}] of the settings file"
+            missing.append(Problem("setting_missing", f"{flag}: must be given", hint, name))
+            continue
         else:
             continue
         reader = _Reader(where, name, declared.metadata.get(_PARSE), base)
         values[name] = reader.read(value, hints[name])
+    if missing:
+        first = missing[0]
+        raise InvalidInput(first.code, first.text, hint=first.hint, field=first.field, problems=tuple(missing))
     return cls(**values)
 
 

@@ -1,4 +1,4 @@
-"""What an operator sees of a running service: logs on stderr, one correlation id through them, and metrics.
+"""What an operator sees of a running service: logs on stderr, which `runtime.correlation` binds together, and metrics.
 
 Nothing here happens at import. A program calls `configure_logging` once; each service gets a registry of its own.
 """
@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from enum import StrEnum
 from typing import TextIO
-from uuid import uuid4
 
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, Histogram, PlatformCollector, ProcessCollector
-from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.typing import Processor
 
-CORRELATION = "request"
-"""The key under which every log line says what it belongs to."""
+from meetme.runtime.figures import tell_build
 
 
 class LogFormat(StrEnum):
@@ -62,26 +57,12 @@ def configure_logging(format: LogFormat, *, level: str = "info", stream: TextIO 
     root.setLevel(max(number, logging.WARNING))
 
 
-@contextmanager
-def correlated(id: str | None = None, **more: str) -> Iterator[str]:
-    """Let every log line inside carry one id (`id`, or a new one) and whatever else identifies the work."""
-    id = id or uuid4().hex
-    with bound_contextvars(**{CORRELATION: id}, **more):
-        yield id
-
-
-def correlation() -> str | None:
-    """The id of what is being done right now, if it has one."""
-    found: Mapping[str, object] = get_contextvars()
-    id = found.get(CORRELATION)
-    return id if isinstance(id, str) else None
-
-
 class Registry(CollectorRegistry):
     """The figures of one service: of its process, of its requests, and its own. Not the library's global one."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str = "meetme") -> None:
         super().__init__()
+        tell_build(self, service)
         ProcessCollector(registry=self)
         PlatformCollector(registry=self)
         GCCollector(registry=self)

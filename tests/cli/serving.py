@@ -79,9 +79,7 @@ class Member:
         done = subprocess.run(
             [*MEETME, *arguments], env=self.environment, capture_output=True, text=True, timeout=60, check=False
         )
-        assert status in (None, done.returncode), (
-            f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
-        )
+        assert status in (None, done.returncode), f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def json(self, *arguments: str, status: int | None = 0) -> Any:

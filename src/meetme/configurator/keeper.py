@@ -74,7 +74,6 @@ class Keeper(Generic[ConfigT]):
         self._device_seconds = device_seconds
         self._figures = figures or DeviceFigures()
         self.strays = Strays(clock, stray_seconds)
-        """What is on the device though nobody ordered it here."""
         self._records = Records(database)
         self._kept, self._seen = self._records.kept, self._records.seen
         self._health: defaultdict[str, Health] = defaultdict(Health)
@@ -317,7 +316,9 @@ class Keeper(Generic[ConfigT]):
         if wanted is None:
             return self._driver.plan(circuit, await self._touch(self._driver.read(circuit)), None)
         known, have = await self._touch(
-            asyncio.gather(self._driver.facts() if facts is None else _given(facts), self._driver.read(circuit))
+            asyncio.gather(
+                self._driver.facts() if facts is None else asyncio.sleep(0, facts), self._driver.read(circuit)
+            )
         )
         return self._driver.plan(circuit, have, self._driver.render(wanted, known))
 
@@ -376,11 +377,7 @@ class Keeper(Generic[ConfigT]):
             problem, trace = error.problem, None
         else:
             problem, trace = Problem("internal_error", f"configurator: failed unexpectedly ({error!r})"), error
-        kept = self._kept.get(circuit)
-        about = str(kept.intent.agreement) if kept else None
-        structlog.get_logger().warning(
-            "link not in force", circuit=circuit, negotiation=about, problem=problem.text, exc_info=trace
-        )
+        structlog.get_logger().warning("link not in force", circuit=circuit, problem=problem.text, exc_info=trace)
         self._health[circuit] = Health(in_sync=False, problem=problem)
         self._tell(circuit, LinkEventKind.FAILED, problem.text)
 
@@ -395,10 +392,6 @@ class Keeper(Generic[ConfigT]):
         kept = self._kept.get(circuit)
         in_sync = circuit in self._health and self._health[circuit].in_sync
         return LinkEvent(circuit, kept.intent.agreement if kept else agreement, kind, detail, in_sync)
-
-
-async def _given(facts: RouterFacts) -> RouterFacts:
-    return facts
 
 
 def _with(error: MeetMeError, outcome: str) -> MeetMeError:

@@ -280,6 +280,9 @@ def migrate(database: Database, room_package: str) -> None:
     table = f"{room}_version"
 
     def upgrade(tx: Connection) -> None:
+        if database.shared:
+            # Replicas that start together: the second one finds the tables as the first has left them.
+            tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('meetme migrate', 0))"))
         current = tx.scalar(text(f"SELECT version_num FROM {table}")) if inspect(tx).has_table(table) else None
         if current == head:
             return

@@ -27,6 +27,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "serve": ("meetme.cli.serve:serve", "Run services of this member: negotiator, configurator."),
         "identity": ("meetme.cli.identity:identity", "The member's key and certificate."),
         "peer": ("meetme.cli.peer:peer", "Who is who: add, list and remove other members."),
+        "database": ("meetme.cli.database:database", "What services keep: copy it, to move or as a backup."),
         "doctor": ("meetme.cli.doctor:doctor", "What this machine can do, what is missing, how to get it."),
     },
     "Try it": {

@@ -274,35 +274,48 @@ def migrate(database: Database, room_package: str) -> None:
     A room's history is its package `migrations`, files `NNNN_what.py` with revision `NNNN`, kept in the version table
     `<room>_version`. Raises Conflict `database_newer` when a newer MeetMe has been here.
     """
-    room = room_package.rpartition(".")[2]
+    database.run_now(lambda tx: upgrade(tx, room_package))
+
+
+def revision_of(tx: Connection, room_package: str) -> str | None:
+    """At which revision the tables of a room are; None: it has none here."""
+    table = _version_table(room_package)
+    found: str | None = tx.scalar(text(f"SELECT version_num FROM {table}")) if inspect(tx).has_table(table) else None
+    return found
+
+
+def upgrade(tx: Connection, room_package: str, to: str | None = None) -> None:
+    """`migrate` as part of a transaction; `to` an older revision than the newest, if need be."""
+    room, table = room_package.rpartition(".")[2], _version_table(room_package)
     folder = files(room_package) / "migrations"
     head = max(entry.name[:4] for entry in folder.iterdir() if entry.name[:4].isdigit())
-    table = f"{room}_version"
+    if tx.dialect.name == "postgresql":
+        # Replicas that start together: the second one finds the tables as the first has left them.
+        tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('meetme migrate', 0))"))
+    current = revision_of(tx, room_package)
+    newest = max(filter(None, (current, to)), default="")
+    if newest > head:
+        raise Conflict(
+            "database_newer",
+            f"database: tables of '{room}' must not be newer than this MeetMe (revision {newest}, known {head})",
+            hint="run the newer version, or restore the backup from before the upgrade",
+            field="database",
+        )
+    target = to or head
+    if current is not None and current >= target:
+        return
+    # Only now: importing Alembic takes longer than starting the rest of a service.
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+    from alembic.script import ScriptDirectory
 
-    def upgrade(tx: Connection) -> None:
-        if database.shared:
-            # Replicas that start together: the second one finds the tables as the first has left them.
-            tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('meetme migrate', 0))"))
-        current = tx.scalar(text(f"SELECT version_num FROM {table}")) if inspect(tx).has_table(table) else None
-        if current == head:
-            return
-        if current is not None and current > head:
-            raise Conflict(
-                "database_newer",
-                f"database: tables of '{room}' must not be newer than this MeetMe (revision {current}, known {head})",
-                hint="run the newer version, or restore the backup from before the upgrade",
-                field="database",
-            )
-        # Only now: importing Alembic takes longer than starting the rest of a service.
-        from alembic.migration import MigrationContext
-        from alembic.operations import Operations
-        from alembic.script import ScriptDirectory
+    script = ScriptDirectory(str(folder), version_locations=[str(folder)])
+    context = MigrationContext.configure(tx, opts={"version_table": table})
+    with Operations.context(context):
+        for revision in reversed(list(script.iterate_revisions(target, current or "base"))):
+            revision.module.upgrade()
+    context.stamp(script, target)
 
-        script = ScriptDirectory(str(folder), version_locations=[str(folder)])
-        context = MigrationContext.configure(tx, opts={"version_table": table})
-        with Operations.context(context):
-            for revision in reversed(list(script.iterate_revisions("head", current or "base"))):
-                revision.module.upgrade()
-        context.stamp(script, "head")
 
-    database.run_now(upgrade)
+def _version_table(room_package: str) -> str:
+    return f"{room_package.rpartition('.')[2]}_version"

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from sqlalchemy import text
 
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import CHANNEL, Database
@@ -186,6 +187,21 @@ class Replicas:
         number = await self._database.run(lambda tx: self._ledger.reclaim(tx, gone, self._clock.now()))
         self._log.warning("took over what dead processes had begun", effects=number, dead=gone)
         self._changed(())
+
+
+def anybody_alive(database: Database) -> bool:
+    """Whether a process works on the database at this moment, as far as it shows that (`join`)."""
+    if database.shared:
+        return bool(database.run_now(lambda tx: tx.execute(text(_ALIVE)).all()))
+    mark = Path(f"{database.file}-alive")
+    if database.file is None or not mark.exists():
+        return False
+    with mark.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def key_of(owner: str) -> int:

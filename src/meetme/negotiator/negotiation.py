@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID, uuid5
 
@@ -36,11 +37,15 @@ class HealthState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The last probe's outcome: round trip in milliseconds, loss as a share of 1."""
+    """How the data plane does, by the last probes: median round trip in milliseconds, loss as a share of 1."""
 
     state: HealthState
     rtt_ms: float | None
     loss: float
+    since: datetime | None = None
+    """When it came to this state, by the own clock."""
+    reason: Problem | None = None
+    """Why it is not up."""
 
 
 @dataclass(frozen=True, slots=True)

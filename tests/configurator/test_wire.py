@@ -127,9 +127,14 @@ def test_report_and_event_round_trip(report: ProbeReport, event: LinkEvent) -> N
     assert wire.read_event(over_the_wire(wire.event_message(event))) == event
 
 
-@given(addresses, st.lists(st.integers(48, 65535), min_size=1, max_size=3).map(tuple), st.floats(0, 60))
-def test_probe_round_trip(address, sizes: tuple[int, ...], within: float) -> None:
-    value = ProbeRequest("c1", address, address, sizes, within)
+@given(
+    addresses,
+    st.lists(st.integers(48, 65535), min_size=1, max_size=3).map(tuple),
+    st.floats(0, 60),
+    st.none() | st.floats(0.001, 60),
+)
+def test_probe_round_trip(address, sizes: tuple[int, ...], within: float, every: float | None) -> None:
+    value = ProbeRequest("c1", address, address, sizes, within, every)
     assert wire.read_probe(over_the_wire(wire.probe_message(value)), most=60) == value
 
 

@@ -266,6 +266,7 @@ def probe_message(request: ProbeRequest) -> pb.ProbeRequest:
         target=str(request.target),
         sizes=request.sizes,
         within=request.within,
+        every=request.every or 0.0,
     )
 
 
@@ -295,6 +296,7 @@ def read_probe(message: pb.ProbeRequest, *, most: float) -> ProbeRequest:
         target=target,
         sizes=tuple(message.sizes) or (84,),
         within=read_seconds(message.within, field="within", most=most),
+        every=read_seconds(message.every, field="every", most=most) or None,
     )
 
 

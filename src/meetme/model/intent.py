@@ -145,6 +145,7 @@ class ProbeRequest:
 
     `sizes` are octets of IP packet (the last is usually the link's MTU, sent with don't-fragment); `within` is seconds
     until giving up; a probe is repeated until answered, so it may start before the other side is configured.
+    `every` is seconds between repetitions (as long as `within`: none); None: quick at first, ever slower.
     """
 
     circuit: str
@@ -152,11 +153,15 @@ class ProbeRequest:
     target: Address
     sizes: tuple[int, ...] = (84,)
     within: float = 5.0
+    every: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What came back. `answered` are the sizes for which an answer with our nonce arrived."""
+    """What came back. `answered` are the sizes for which an answer with our nonce arrived.
+
+    `sent` counts the packets whose fate is known: what was on its way when the answer to another arrived is left out.
+    """
 
     answered: tuple[int, ...]
     lost: int

@@ -518,11 +518,14 @@ class ProbeRequest(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     SIZES_FIELD_NUMBER: _builtins.int
     WITHIN_FIELD_NUMBER: _builtins.int
+    EVERY_FIELD_NUMBER: _builtins.int
     circuit: _builtins.str
     source: _builtins.str
     target: _builtins.str
     within: _builtins.float
     """seconds"""
+    every: _builtins.float
+    """seconds between repetitions of what is unanswered; 0: quick at first, ever slower"""
     @_builtins.property
     def sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """octets of IP packet"""
@@ -535,10 +538,11 @@ class ProbeRequest(_message.Message):
         target: _builtins.str = ...,
         sizes: _abc.Iterable[_builtins.int] | None = ...,
         within: _builtins.float = ...,
+        every: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuit", b"circuit", "sizes", b"sizes", "source", b"source", "target", b"target", "within", b"within"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuit", b"circuit", "every", b"every", "sizes", b"sizes", "source", b"source", "target", b"target", "within", b"within"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import os
 import secrets
 import socket
@@ -51,6 +52,10 @@ class _Probing:
     returned: int = 0
     sent: int = 0
     rtt: float | None = None
+    """The shortest, in seconds."""
+    slowest: float = 0.0
+    newest: float = 0.0
+    """When the latest packet was sent that was answered."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     identifier: int = field(default_factory=lambda: secrets.randbelow(1 << 16))
 
@@ -60,19 +65,24 @@ class _Probing:
         deadline = time.monotonic() + self.request.within
         loop.add_reader(self.raw, self._receive)
         try:
-            for pause in _pauses():
+            for pause in _pauses(self.request.every):
                 for size in sorted(wanted - self.answered):
                     self._send(size)
                 if await self._wait(min(pause, deadline - time.monotonic()), wanted) or time.monotonic() >= deadline:
                     break
         finally:
             loop.remove_reader(self.raw)
+        lost = self._lost(time.monotonic())
         return ProbeReport(
             answered=tuple(size for size in self.request.sizes if size in self.answered),
-            lost=self.sent - self.returned,
-            sent=self.sent,
+            lost=lost,
+            sent=self.returned + lost,
             rtt_ms=None if self.rtt is None else self.rtt * 1000,
         )
+
+    def _lost(self, now: float) -> int:
+        """What is not on its way any more: later packets were answered, or it has had as long as the slowest answer."""
+        return sum(at < self.newest or now - at > self.slowest for _, at in self.pending.values())
 
     async def _wait(self, seconds: float, wanted: set[int]) -> bool:
         """Until every size was answered, for `seconds` at most; whether it was."""
@@ -119,13 +129,16 @@ class _Probing:
             return
         size, at = found
         elapsed = time.monotonic() - at
+        self.slowest, self.newest = max(self.slowest, elapsed), max(self.newest, at)
         self.rtt = elapsed if self.rtt is None else min(self.rtt, elapsed)
         self.returned += 1
         self.answered.add(size)
         self.changed.set()
 
 
-def _pauses() -> Iterator[float]:
+def _pauses(every: float | None) -> Iterator[float]:
+    if every is not None:
+        yield from itertools.repeat(max(every, _FIRST))
     pause = _FIRST
     while True:
         yield pause

@@ -56,6 +56,8 @@ class FakeRouter:
     links: dict[str, AppliedLink] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    carries: int = 65535
+    """Octets: the circuit loses larger packets. 0: it loses every one."""
     fail: Callable[[str], Any] = lambda _verb: None
     """Asked before each call: may raise, or give something to wait for."""
 
@@ -107,11 +109,17 @@ class FakeRouter:
     async def probe(self, request: ProbeRequest) -> ProbeReport:
         await self._called("probe")
         end = asyncio.get_running_loop().time() + request.within
-        while not any(other is not self and request.circuit in other.links for other in self.wire):
+        while not (crossing := self._crossing(request)) or max(request.sizes) > max(crossing):
             if asyncio.get_running_loop().time() > end:
-                return ProbeReport((), 1, 1, None)
+                lost = len(request.sizes) - len(crossing)
+                return ProbeReport(crossing, lost, len(request.sizes), 0.2 if crossing else None)
             await asyncio.sleep(0.002)
         return ProbeReport(request.sizes, 0, len(request.sizes), 0.2)
+
+    def _crossing(self, request: ProbeRequest) -> tuple[int, ...]:
+        if not any(other is not self and request.circuit in other.links for other in self.wire):
+            return ()
+        return tuple(size for size in request.sizes if size <= self.carries)
 
     async def capabilities(self) -> Capabilities:
         await self._called("capabilities")

@@ -173,10 +173,10 @@ async def test_a_probe_target_is_asked_as_this_side_reaches_it() -> None:
         assert host_target(bare, Role.INITIATOR, None) is None
 
 
-async def test_what_the_host_proved_once_is_the_health_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meetme.negotiator.reactions.COMPARE_SECONDS", 0.2)
+async def test_what_the_host_proved_once_is_the_health_later() -> None:
+    quick = {letter: {**changes, "probe_interval": 0.5} for letter, changes in PROBES.items()}
     hosts = {"a": Host(reaches=True), "b": Host(reaches=False)}
-    async with pair(hosts=hosts, **PROBES) as (a, b):
+    async with pair(hosts=hosts, **quick) as (a, b):
         mine = await negotiate(a, b)
         assert mine.health is not None
         assert mine.health.state is HealthState.UP

@@ -12,6 +12,7 @@ import pytest
 
 from meetme.model.addresses import Prefix
 from meetme.model.agreement import Role
+from meetme.model.errors import Fault, Problem
 from meetme.model.members import MemberPolicy
 from meetme.negotiator import events as ev
 from meetme.negotiator.addressing import Can, Usage
@@ -31,7 +32,7 @@ from meetme.negotiator.messages import (
     Verified,
     type_of,
 )
-from meetme.negotiator.negotiation import Claim, Negotiation
+from meetme.negotiator.negotiation import Claim, Health, HealthState, Negotiation
 from meetme.negotiator.protocol import ONLY, TRANSITIONS, allowed, step, stranger_answer
 from meetme.negotiator.reactions import (
     COMMIT_SECONDS,
@@ -49,6 +50,7 @@ from tests.negotiator.stages import AT, PROBED, TROUBLE, after
 
 S = State
 OTHER = UUID(int=5)
+SILENCE = Problem("probe_unanswered", "nothing came back", fault=Fault.REMOTE)
 Case = tuple[Callable[[], Negotiation] | None, Callable[[], Event], State]
 
 
@@ -102,6 +104,8 @@ CASES: list[Case] = [
     (lambda: after(at.committed(), ev.CommittedReceived(AT, None)), lambda: PROBED, S.CONFIRMING),
     (lambda: after(at.committed(), ev.CommittedReceived(AT, None)), lambda: ev.Probed(AT, None), S.FAILED),
     (at.committed, lambda: ev.ProbeFailed(AT, TROUBLE), S.FAILED),
+    (at.committed, lambda: ev.ProbeFailed(AT, SILENCE), S.COMMITTED),
+    (at.committed, lambda: ev.ProbeFailed(AT + COMMIT_SECONDS - 0.4, SILENCE), S.FAILED),
     (at.committed, lambda: ev.CommittedReceived(AT, Verified.PATH), S.COMMITTED),
     (lambda: after(at.committed(), PROBED), lambda: ev.CommittedReceived(AT, None), S.CONFIRMING),
     (lambda: after(at.committed(), PROBED), lambda: ev.CommittedReceived(AT + COMMIT_SECONDS, None), S.FAILED),
@@ -130,8 +134,7 @@ CASES: list[Case] = [
     (at.active, lambda: ev.DeviceAhead(AT, 99), S.ACTIVE),
     (at.active, lambda: ev.Applied(AT), S.ACTIVE),
     (at.active, lambda: ev.ApplyFailed(AT, TROUBLE), S.ACTIVE),
-    (at.active, lambda: PROBED, S.ACTIVE),
-    (at.active, lambda: ev.ProbeFailed(AT, TROUBLE), S.ACTIVE),
+    (at.active, lambda: ev.HealthTurned(AT, Health(HealthState.DOWN, None, 1.0)), S.ACTIVE),
     (at.active, lambda: ev.CompareDue(AT), S.ACTIVE),
     (at.active, lambda: at.state(None), S.ACTIVE),
     (at.active, lambda: at.state(S.FAILED), S.TERMINATING),
@@ -275,6 +278,24 @@ def test_committed_is_answered_only_after_the_probe() -> None:
     ready = after(waiting, PROBED)
     assert [a.body for a in ready.answers] == [CommittedBody(Verified.PATH)]
     assert ready.pending == ()
+
+
+def test_the_proof_is_asked_for_until_the_time_is_over() -> None:
+    n = after(at.committed(), ev.Applied(AT))
+    for passed, left in ((12.0, 12.0), (24.0, 11.0), (34.4, 0.6)):
+        outcome = step(n, ev.ProbeFailed(AT + passed, SILENCE))
+        assert outcome.negotiation.state is S.COMMITTED
+        (again,) = outcome.effects
+        assert isinstance(again, Probe)
+        assert again.within == pytest.approx(left)
+        n = outcome.negotiation
+    assert n.problem == SILENCE, "whoever looks sees what it waits for"
+    late = step(n, ev.Deadline(AT + COMMIT_SECONDS)).negotiation
+    assert (late.state, late.problem) == (S.FAILED, SILENCE)
+    cause = step(n, ev.Deadline(AT + COMMIT_SECONDS, TROUBLE)).negotiation
+    assert cause.problem == TROUBLE, "the last attempt counts"
+    proven = after(n, PROBED, ev.CommittedReceived(AT + 30, Verified.PATH))
+    assert (proven.state, proven.problem) == (S.CONFIRMING, None)
 
 
 def test_confirm_is_sent_only_after_both_probes() -> None:

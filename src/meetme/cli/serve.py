@@ -53,6 +53,7 @@ class MemberSettings:
 @click.option("--configurator", multiple=True, help="Negotiator: NAME=HOST:PORT of a border router; repeatable.")
 @click.option("--in-use", multiple=True, help="Negotiator: prefix in use that the router cannot tell; repeatable.")
 @click.option("--probe-address", help="Negotiator: what answers probes.  [default: the router's own address]")
+@click.option("--probe-interval", type=float, help="Negotiator: seconds between looks at each agreement; 0: none.")
 @click.option("--driver", help="Configurator: the device's driver.  [default: linux]")
 @click.option("--log-format", type=click.Choice(["json", "console"]), help="[default: console on a terminal]")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")

@@ -18,6 +18,7 @@ async def show(negotiation: str, url: str, token: str | None, form: str) -> int:
 
     What is owed says why something hangs: how often it was tried in vain, and why. It is tried again by itself.
     """
+    from meetme.cli.health import health_text
     from meetme.cli.output import print_json, print_table, show_problem
     from meetme.cli.picture import agreement_lines
     from meetme.negotiator.client import NegotiatorClient
@@ -29,9 +30,12 @@ async def show(negotiation: str, url: str, token: str | None, form: str) -> int:
         return 0
     click.secho(f"{view.id}  {view.state}", bold=True)
     click.echo(f"{view.role} with {view.peer} over {view.circuit}")
-    if view.health is not None:
-        rtt = f"{view.health.rtt_ms:.2f} ms" if view.health.rtt_ms is not None else "no answer"
-        click.echo(f"health {view.health.state}, {rtt}, loss {view.health.loss:.0%}; verified: {view.verified or 'no'}")
+    if view.state == "active":
+        since = f", since {view.health.since:%Y-%m-%d %H:%M:%S} UTC" if view.health and view.health.since else ""
+        click.echo(f"health {health_text(view.health)}{since}; verified: {view.verified or 'no'}")
+        if view.health and view.health.reason:
+            click.echo(f"  {view.health.reason.text}  [{view.health.reason.code}]")
+            click.echo(f"  {view.health.reason.hint}")
     if view.superseded_by:
         click.echo(f"superseded by {view.superseded_by}")
     if view.agreement is not None:

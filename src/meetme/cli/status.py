@@ -18,6 +18,7 @@ async def status(everything: bool, url: str, token: str | None, form: str) -> in
 
     Whatever has ended but is still on a device, or still quarantined, is shown too.
     """
+    from meetme.cli.health import health_text
     from meetme.cli.output import print_json, print_table
     from meetme.negotiator.client import NegotiatorClient
 
@@ -30,11 +31,8 @@ async def status(everything: bool, url: str, token: str | None, form: str) -> in
         return 0
     rows = []
     for view in shown:
-        health = "-"
-        if view.health is not None:
-            rtt = f" {view.health.rtt_ms:.2f} ms" if view.health.rtt_ms is not None else ""
-            health = f"{view.health.state}{rtt}"
         reach = ", ".join(str(p.alias) for p in view.peer_prefixes) or "-"
+        health = health_text(view.health) if view.state == "active" else "-"
         rows.append((str(view.id), view.peer, view.circuit, view.role, view.state, health, reach))
     columns = ("id", "peer", "circuit", "role", "state", "health", "reached as")
     print_table(columns, rows, empty="no negotiation; start one with: meetme negotiate PEER")

@@ -95,7 +95,7 @@ def on_deadline(n: Negotiation, event: ev.Deadline) -> Move:
         return n, (Cancel("send:terminate"),)
     if n.state is S.TERMINATING:
         return settle_end(replace(n, peer_ended=True), event.at, (Cancel("send:terminate"),))
-    return fail(n, event.cause or _LATE[n.state], event.at)
+    return fail(n, event.cause or n.problem or _LATE[n.state], event.at)
 
 
 def too_late(n: Negotiation, at: float) -> Problem | None:

@@ -15,7 +15,7 @@ from meetme.model.errors import Problem
 from meetme.model.members import MemberPolicy
 from meetme.negotiator.addressing import Counter, Offer, Own
 from meetme.negotiator.messages import Verified
-from meetme.negotiator.negotiation import Attachment
+from meetme.negotiator.negotiation import Attachment, Health
 from meetme.negotiator.states import State
 
 
@@ -260,7 +260,6 @@ class Probed:
     at: float
     verified: Verified | None
     rtt_ms: float | None = None
-    loss: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +268,14 @@ class ProbeFailed:
 
     at: float
     problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class HealthTurned:
+    """The data plane of an active agreement is up, degraded or down, as it was not before."""
+
+    at: float
+    health: Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +288,7 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class CompareDue:
-    """Time to compare with the peer, and to look at the data plane."""
+    """Time to compare with the peer."""
 
     at: float
 
@@ -313,6 +320,7 @@ Event = (
     | Removed
     | Probed
     | ProbeFailed
+    | HealthTurned
     | Deadline
     | CompareDue
 )

@@ -52,7 +52,7 @@ def _holding(side: AgreedSide, address: Address) -> AgreedPrefix | None:
 
 
 def probe_requests(
-    agreement: Agreement, role: Role, *, target: Address | None, within: float
+    agreement: Agreement, role: Role, *, target: Address | None, within: float, every: float | None = None
 ) -> tuple[ProbeRequest, ...]:
     """What to send so that packets are seen to cross, small and at full MTU. Empty: there is no address to do it with.
 
@@ -65,15 +65,15 @@ def probe_requests(
     source = own.probe
     addresses = _addresses(agreement, role)
     if source is not None and reached is not None and source.version == reached.version:
-        first = [ProbeRequest(agreement.circuit, source, reached, sizes, within)]
+        first = [ProbeRequest(agreement.circuit, source, reached, sizes, within, every)]
     elif addresses is not None:
         local, remote = ip_address(addresses.local.ip), ip_address(addresses.peer.ip)
-        first = [ProbeRequest(agreement.circuit, local, remote, sizes, within)]
+        first = [ProbeRequest(agreement.circuit, local, remote, sizes, within, every)]
     else:
         first = []
     if target is not None and source is not None:
         end = as_reached(peer, target) or target
-        first.append(ProbeRequest(agreement.circuit, source, end, sizes[:1], within))
+        first.append(ProbeRequest(agreement.circuit, source, end, sizes[:1], within, every))
     return tuple(first)
 
 

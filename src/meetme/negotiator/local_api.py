@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from enum import Enum
 from typing import Annotated, Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from meetme.negotiator.desk import Desk, negotiation_unknown
 from meetme.negotiator.events import Event
 from meetme.negotiator.facts import port_problems
 from meetme.negotiator.machine import NegotiationMachine, still_due
-from meetme.negotiator.negotiation import Attachment, Negotiation
+from meetme.negotiator.negotiation import Attachment, Health, Negotiation
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.states import ENDED
 from meetme.negotiator.views import (
@@ -60,8 +61,9 @@ def add_routes(
     routers: Routers,
     bell: Bell,
     clock: Clock,
+    present: Callable[[Negotiation], Health | None] = lambda n: n.health,
 ) -> None:
-    """Let `app` offer the local API."""
+    """Let `app` offer the local API. `present`: how the data plane of a negotiation does right now."""
     access = Access(tokens)
     read, write = [access.read], [access.write]
 
@@ -85,7 +87,7 @@ def add_routes(
 
     @app.get(NEGOTIATIONS, dependencies=read, tags=["negotiations"], summary="All negotiations, the newest first")
     async def list_negotiations() -> list[NegotiationView]:
-        return [view(n) for n in await database.run(store.negotiations)]
+        return [view(n, health=present(n)) for n in await database.run(store.negotiations)]
 
     @app.get(NEGOTIATIONS + "/{id}", dependencies=read, tags=["negotiations"], summary="One negotiation")
     async def get_negotiation(id: Id, response: Response) -> NegotiationView:
@@ -94,7 +96,7 @@ def add_routes(
 
         n, last, debts = await database.run(read)
         response.headers[LAST_EVENT] = str(last)
-        return view(n, still_due(debts, clock.now()))
+        return view(n, still_due(debts, clock.now()), health=present(n))
 
     @app.delete(
         NEGOTIATIONS + "/{id}",

@@ -19,8 +19,9 @@ from meetme.negotiator import events as ev
 from meetme.negotiator import logbook, store, wire
 from meetme.negotiator.effects import Cancel, Effect, Probe, Program, Send, Verb, Wake
 from meetme.negotiator.events import Event
+from meetme.negotiator.health import turned
 from meetme.negotiator.messages import MessageType
-from meetme.negotiator.negotiation import Answer, Health, Negotiation
+from meetme.negotiator.negotiation import Answer, Negotiation
 from meetme.negotiator.protocol import claims, step
 from meetme.negotiator.states import State
 from meetme.negotiator.views import Due, view
@@ -124,12 +125,8 @@ def _tell(tx: Connection, before: Negotiation | None, after: Negotiation) -> Non
         logbook.tell(tx, after.id, "step", {"name": done.name, "seconds": done.seconds, "ok": done.ok})
     if before is None or before.state is not after.state:
         logbook.tell(tx, after.id, "state", wire.view_json(view(after)))
-    elif after.state is State.ACTIVE and after.health is not None and _turned(before.health, after.health):
+    elif after.state is State.ACTIVE and after.health is not None and turned(before.health, after.health):
         logbook.tell(tx, after.id, "health", wire.view_json(view(after))["health"])
-
-
-def _turned(before: Health | None, after: Health) -> bool:
-    return before is None or before.state is not after.state
 
 
 def _audit(tx: Connection, before: Negotiation | None, after: Negotiation, event: Event, now: float) -> None:

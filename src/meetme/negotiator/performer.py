@@ -14,18 +14,16 @@ from typing import NoReturn, Protocol
 from sqlalchemy import Connection
 
 from meetme.configurator.client import RouterControl
-from meetme.model.addresses import Address
 from meetme.model.agreement import Agreement, MemberId
-from meetme.model.errors import Fault, InvalidInput, MeetMeError, NotFound, Problem, Unreachable, Unsupported
-from meetme.model.intent import ProbeReport, ProbeRequest
+from meetme.model.errors import Fault, InvalidInput, MeetMeError, NotFound, Problem, Unreachable
 from meetme.model.members import MemberPolicy
 from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own
 from meetme.negotiator.effects import Probe, Program, Send, Verb, Wake
 from meetme.negotiator.events import Event
-from meetme.negotiator.host_probe import HOST_SECONDS, HostProbe
-from meetme.negotiator.intents import along_the_path, host_target, link_intent, probe_requests
+from meetme.negotiator.host_probe import HostProbe
+from meetme.negotiator.intents import link_intent
 from meetme.negotiator.machine import NegotiationMachine, read_effect
 from meetme.negotiator.messages import (
     ANSWERS,
@@ -44,11 +42,10 @@ from meetme.negotiator.messages import (
     StateBody,
     TerminateBody,
     TerminatedBody,
-    Verified,
 )
 from meetme.negotiator.negotiation import Negotiation
-from meetme.negotiator.routers import CALL_SECONDS, Router, Routers, limited
-from meetme.negotiator.states import State
+from meetme.negotiator.probing import Probing
+from meetme.negotiator.routers import CALL_SECONDS, Routers, limited
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 from meetme.runtime.ledger import Lease, Ledger
@@ -101,7 +98,7 @@ class Performer:
         self._routers = routers
         self._side = side
         self._clock = clock
-        self._host = host
+        self._probing = Probing(routers, clock, host)
 
     async def __call__(self, lease: Lease) -> Made | None:
         """Perform one effect. Raises Retry or MeetMeError where it has to be tried again."""
@@ -245,51 +242,7 @@ class Performer:
     # --- probes -------------------------------------------------------------------------------------------------------
 
     async def _probe(self, n: Negotiation, within: float) -> Made | None:
-        if n.agreement is None:
-            return None
-        router: Router = self._routers.get(n.attachment.router)
-        requests = probe_requests(n.agreement, n.role, target=n.probe_target, within=within)
-        view = router.view or await router.look()
-        if not view.capabilities.probe:
-            return await self._ask_from_host(n, n.agreement, within)
-        if not requests:
-            return ev.Probed(self._clock.now(), None)
-        control = await router.control()
-        reports: list[ProbeReport] = []
-        for request in requests:
-            try:
-                async with limited(router.name, within + CALL_SECONDS):
-                    reports.append(await control.probe(request))
-            except Unreachable:
-                raise
-            except Unsupported:
-                return await self._ask_from_host(n, n.agreement, within)
-            except MeetMeError as error:
-                return ev.ProbeFailed(self._clock.now(), error.problem)
-            if missing := set(request.sizes) - set(reports[-1].answered):
-                return ev.ProbeFailed(self._clock.now(), _unanswered(request, missing))
-        path = all(along_the_path(request, n.agreement) for request in requests)
-        verified = Verified.PATH if path else Verified.LINK
-        sent, lost = sum(r.sent for r in reports), sum(r.lost for r in reports)
-        # The first probe begins before the other side is configured: what it lost then says nothing.
-        loss = lost / sent if sent and n.state is State.ACTIVE else 0.0
-        return ev.Probed(self._clock.now(), verified, reports[0].rtt_ms, loss)
-
-    async def _ask_from_host(self, n: Negotiation, agreement: Agreement, within: float) -> Made:
-        """What the own host can prove. That it cannot is no failure, unless it is what once proved it."""
-        target = host_target(agreement, n.role, n.probe_target)
-        if self._host is None or target is None:
-            return ev.Probed(self._clock.now(), None)
-        rtt = await self._host(
-            target,
-            source=agreement.side(n.role).probe,
-            tcp=n.probe_target is not None,
-            within=min(within, HOST_SECONDS),
-        )
-        at = self._clock.now()
-        if rtt is None and n.state is State.ACTIVE and n.verified is not None:
-            return ev.ProbeFailed(at, _no_answer_to_host(target))
-        return ev.Probed(at, None if rtt is None else Verified.PATH, rtt)
+        return await self._probing.prove(n, within)
 
 
 def _body(n: Negotiation, kind: MessageType) -> Body | None:
@@ -329,31 +282,5 @@ def _no_answer(field: str, rule: str, seen: str) -> NoReturn:
         f"{field}: {rule} ({seen})",
         hint="the other negotiator broke the protocol; report it to its operator",
         field=field,
-        fault=Fault.REMOTE,
-    )
-
-
-def _no_answer_to_host(target: Address) -> Problem:
-    return Problem(
-        "probe_unanswered",
-        f"probe: {target} must answer the negotiator's host, as it did before",
-        "see whether the circuit carries frames, and whether the host still has its route to the border router",
-        fault=Fault.REMOTE,
-    )
-
-
-def _unanswered(request: ProbeRequest, missing: set[int]) -> Problem:
-    sizes = ", ".join(str(size) for size in sorted(missing))
-    if request.sizes[0] in missing:
-        return Problem(
-            "probe_unanswered",
-            f"probe: {request.target} must answer {request.source} within {request.within:g} s",
-            "see whether the circuit carries frames, and whether the address answers inside its own network",
-            fault=Fault.REMOTE,
-        )
-    return Problem(
-        "mtu_not_carried",
-        f"probe: the circuit must carry packets of {sizes} octets, to {request.target}",
-        "ask for a smaller mtu, or have the circuit's raised",
         fault=Fault.REMOTE,
     )

@@ -48,7 +48,7 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.COMMITTED, ev.ApplyFailed): (S.FAILED,),
     (S.COMMITTED, ev.DeviceAhead): (S.COMMITTED,),
     (S.COMMITTED, ev.Probed): (S.COMMITTED, S.CONFIRMING, S.FAILED),
-    (S.COMMITTED, ev.ProbeFailed): (S.FAILED,),
+    (S.COMMITTED, ev.ProbeFailed): (S.COMMITTED, S.FAILED),
     (S.COMMITTED, ev.CommittedReceived): (S.COMMITTED, S.CONFIRMING, S.FAILED),
     (S.COMMITTED, ev.FailedReceived): (S.FAILED,),
     (S.COMMITTED, ev.ConfirmReceived): (S.ACTIVE, S.FAILED),
@@ -70,8 +70,7 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.ACTIVE, ev.DeviceAhead): (S.ACTIVE,),
     (S.ACTIVE, ev.Applied): (S.ACTIVE,),
     (S.ACTIVE, ev.ApplyFailed): (S.ACTIVE,),
-    (S.ACTIVE, ev.Probed): (S.ACTIVE,),
-    (S.ACTIVE, ev.ProbeFailed): (S.ACTIVE,),
+    (S.ACTIVE, ev.HealthTurned): (S.ACTIVE,),
     (S.ACTIVE, ev.CompareDue): (S.ACTIVE,),
     (S.ACTIVE, ev.StateReceived): (S.ACTIVE, S.TERMINATING),
     (S.ACTIVE, ev.QueryReceived): (S.ACTIVE, S.TERMINATING),
@@ -183,6 +182,8 @@ def _react(n: Negotiation | None, event: Event) -> endings.Move:
             return reactions.overtake(n, event)
         case ev.Probed() | ev.ProbeFailed():
             return reactions.on_probe(n, event)
+        case ev.HealthTurned(health=health):
+            return replace(n, health=health), ()
         case ev.TerminateAsked(at=at):
             return endings.terminate(n, at)
         case ev.TerminateReceived():

@@ -6,6 +6,7 @@ The rules named here are those of `protocol`.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from meetme.model.agreement import MemberId, Role
 from meetme.model.errors import Fault, Problem
@@ -52,6 +53,9 @@ COMMIT_SECONDS = 35.0
 DEVICE_CONFIRM_SECONDS = 45.0
 """The confirm timer on the device: longer than any decision, so it only ever fires for a negotiator that is gone."""
 PROBE_SECONDS = 12.0
+"""For one attempt at the proof; the next one begins afresh, as the time for the state allows."""
+LEAST_PROBE_SECONDS = 0.5
+"""What an answer may take in any case: it is not asked again for less."""
 OVERTAKE_SECONDS = 0.5
 """Until an order that the device found too old is given again."""
 MAX_ROUNDS = 4
@@ -230,9 +234,8 @@ def on_device(
     match event:
         case ev.Applied(at=at) if n.state is S.COMMITTED:
             return mark(replace(n, device=Device.APPLIED), "configure", at), (Probe(PROBE_SECONDS),)
-        case ev.Applied(at=at):
-            n = replace(n, device=Device.CONFIRMED, problem=None)
-            return n, (Probe(PROBE_SECONDS),) if n.state is S.ACTIVE else ()
+        case ev.Applied():
+            return replace(n, device=Device.CONFIRMED, problem=None), ()
         case ev.ApplyFailed(at=at, problem=problem) if n.state is S.COMMITTED:
             return fail(mark(n, "configure", at, ok=False), problem, at)
         case ev.ApplyFailed(problem=problem):
@@ -265,26 +268,30 @@ def overtake(n: Negotiation, event: ev.DeviceAhead) -> Move:
 
 
 def on_probe(n: Negotiation, event: ev.Probed | ev.ProbeFailed) -> Move:
-    """Whether packets crossed. Before the decision it is a proof, once active it is the health of the data plane."""
-    if n.state is S.ACTIVE:
-        return replace(n, health=_health(event)), ()
+    """Whether packets crossed: the proof that active stands on.
+
+    What was not answered is asked again until the time for this state is over: the other side may be about to be ready.
+    What could not be sent is not asked again.
+    """
     match event:
         case ev.ProbeFailed(at=at, problem=problem):
+            left = n.deadline - at if n.deadline is not None else 0.0
+            if problem.fault is Fault.REMOTE and left >= LEAST_PROBE_SECONDS:
+                return replace(n, problem=problem), (Probe(min(PROBE_SECONDS, left)),)
             return fail(mark(n, "probe", at, ok=False), problem, at)
         case ev.Probed(at=at, verified=verified):
-            n = mark(replace(n, probe_done=True, verified=verified, health=_health(event)), "probe", at)
+            health = _first_health(event)
+            n = mark(replace(n, probe_done=True, verified=verified, health=health, problem=None), "probe", at)
             if n.role is Role.INITIATOR:
                 return decide(n, at)
             answers = tuple(Answer(message, CommittedBody(verified)) for message in n.pending)
             return replace(n, pending=(), answers=answers), ()
 
 
-def _health(event: ev.Probed | ev.ProbeFailed) -> Health | None:
-    if isinstance(event, ev.ProbeFailed):
-        return Health(HealthState.DOWN, None, 1.0)
+def _first_health(event: ev.Probed) -> Health | None:
     if event.verified is None:
         return None
-    return Health(HealthState.UP if event.loss < 0.01 else HealthState.DEGRADED, event.rtt_ms, event.loss)
+    return Health(HealthState.UP, event.rtt_ms, 0.0, datetime.fromtimestamp(event.at, UTC))
 
 
 def decide(n: Negotiation, at: float) -> Move:
@@ -349,11 +356,10 @@ def restore(event: ev.Restored) -> Move:
 
 
 def compare(n: Negotiation) -> Move:
-    """Ask the peer where it stands, and look at the data plane."""
+    """Ask the peer where it stands."""
     n = replace(n, queries=n.queries + 1)
     ask = Send(MessageType.QUERY, n.message(MessageType.QUERY), "send:query")
-    again = Wake(ev.CompareDue, COMPARE_SECONDS)
-    return n, (ask, again, Probe(2.0)) if n.state is S.ACTIVE else (ask, again)
+    return n, (ask, Wake(ev.CompareDue, COMPARE_SECONDS))
 
 
 def on_peer_state(n: Negotiation, event: ev.StateReceived | ev.QueryReceived) -> Move:

@@ -21,11 +21,14 @@ from meetme.negotiator import host_probe, local_api, peers_api, store, wire
 from meetme.negotiator.desk import Desk
 from meetme.negotiator.events import Event
 from meetme.negotiator.figures import CourseFigures, PeerFigures, RouterFigures, StandingFigures, TrustFigures
+from meetme.negotiator.health_figures import HealthFigures, ProbeFigures
 from meetme.negotiator.host_probe import HostProbe
 from meetme.negotiator.inbox import Inbox
 from meetme.negotiator.machine import NegotiationMachine
-from meetme.negotiator.negotiation import Negotiation
+from meetme.negotiator.monitor import HealthMonitor
+from meetme.negotiator.negotiation import Health, Negotiation
 from meetme.negotiator.performer import Performer
+from meetme.negotiator.probing import Probing
 from meetme.negotiator.router_tls import router_tls
 from meetme.negotiator.routers import Opener, Router, Routers
 from meetme.negotiator.settings import Configurator, NegotiatorSettings
@@ -96,6 +99,7 @@ class NegotiatorService:
         self._client = PeerClient(trust)
         messages = PeerFigures(self._registry)
         line = Line(self._client, messages)
+        self._monitor: HealthMonitor | None = None
         performer = Performer(database, self._ledger, line, self._routers, self._side, clock, host)
         owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._loop: Loop[Negotiation, Event] = Loop(
@@ -109,6 +113,16 @@ class NegotiatorService:
             figures=LoopFigures(self._registry),
         )
         self._replicas = Replicas(database, self._ledger, owner=owner, clock=clock, changed=self._elsewhere)
+        if settings.probe_interval:
+            self._monitor = HealthMonitor(
+                database,
+                Probing(self._routers, clock, host),
+                self._loop.deliver,
+                clock,
+                every=settings.probe_interval,
+                seen=ProbeFigures(self._registry).seen,
+            )
+            self._registry.register(HealthFigures(self._monitor.states))
         parts = (self._loop, self._ledger, self._machine, self._side, self._routers)
         self._desk = Desk(*parts, line, clock)
         self._inbox = Inbox(database, *parts, self._bell, clock, messages)
@@ -121,7 +135,10 @@ class NegotiatorService:
             ready=ready,
             registry=self._registry,
         )
-        local_api.add_routes(self._local, tokens, self._desk, database, self._loop, self._routers, self._bell, clock)
+        present = self._monitor.present if self._monitor else _stored
+        local_api.add_routes(
+            self._local, tokens, self._desk, database, self._loop, self._routers, self._bell, clock, present
+        )
         self._peers = build_peer_app(
             title="MeetMe negotiator, for peers", version=__version__, trust=trust, registry=self._registry
         )
@@ -157,6 +174,8 @@ class NegotiatorService:
             *(asyncio.create_task(self._follow(router), name=f"watch {router.name}") for router in self._routers),
             *looks,
         ]
+        if self._monitor is not None:
+            self._tasks.append(asyncio.create_task(self._monitor.run(), name="negotiator health"))
         try:
             await self._listen(local or self._settings.listen, peers or self._settings.listen_peers)
         except BaseException:
@@ -253,6 +272,10 @@ class NegotiatorService:
     async def _loop_runs(self) -> None:
         if not self.alive():
             raise Unreachable("loop_stopped", "loop: must run", hint="restart the negotiator; its log says why")
+
+
+def _stored(n: Negotiation) -> Health | None:
+    return n.health
 
 
 def _settled(n: Negotiation) -> bool:

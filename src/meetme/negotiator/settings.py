@@ -14,6 +14,7 @@ from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.views import raise_problems
 from meetme.runtime.settings import setting
 
+LEAST_INTERVAL, MOST_INTERVAL = 0.5, 3600.0
 DEFAULT_LISTEN = "127.0.0.1:8471"
 MANDATORY = {
     "local_subnet": "what this member makes reachable, for example 10.0.0.0/24",
@@ -64,6 +65,8 @@ class NegotiatorSettings:
     """Prefixes in use that the routers cannot tell."""
     probe_address: Address | None = setting(parse_address, default=None)
     """What answers probes, in a local subnet. Left out: the router's own address there."""
+    probe_interval: float = 5.0
+    """Seconds between two looks at the data plane of each active agreement. 0: it is not watched."""
     database: str | None = None
     """`sqlite:///PATH` or `postgresql://...`. Left out: a file in the state folder."""
     listen: str = DEFAULT_LISTEN
@@ -108,6 +111,14 @@ class NegotiatorSettings:
         if self.local_subnet:
             own = Own(me, self.local_subnet, Usage(), self.private_networks, self.negotiated_networks, 1500)
             yield from own_problems(own)
+        if self.probe_interval and not LEAST_INTERVAL <= self.probe_interval <= MOST_INTERVAL:
+            yield Problem(
+                "probe_interval_invalid",
+                f"probe_interval: must be 0, or between {LEAST_INTERVAL:g} and {MOST_INTERVAL:g} seconds"
+                f" ({self.probe_interval:g})",
+                "0 switches it off",
+                "probe_interval",
+            )
         if self.probe_address and not any(self.probe_address in p for p in self.local_subnet):
             text = f"probe_address: must lie in a local subnet ({self.probe_address})"
             yield Problem(

@@ -110,6 +110,7 @@ _LIVE = [state.value for state in LIVE]
 # Built once: building a statement takes longer than running it.
 _BY_ID = select(NEGOTIATION.c.body).where(NEGOTIATION.c.id == bindparam("negotiation"))
 _STATE = select(NEGOTIATION.c.state).where(NEGOTIATION.c.id == bindparam("negotiation"))
+_ACTIVE = select(NEGOTIATION.c.id, NEGOTIATION.c.revision).where(NEGOTIATION.c.state == State.ACTIVE.value)
 _ADD = insert(NEGOTIATION)
 _CHANGE = update(NEGOTIATION).where(NEGOTIATION.c.id == bindparam("negotiation"))
 _TERMS = select(REQUEST.c.body).where(REQUEST.c.negotiation == bindparam("negotiation"))
@@ -199,6 +200,11 @@ def negotiations(tx: Connection) -> list[Negotiation]:
     """All of them, the newest first."""
     rows = tx.scalars(select(NEGOTIATION.c.body).order_by(NEGOTIATION.c.started.desc(), NEGOTIATION.c.id))
     return [wire.load_negotiation(body) for body in rows]
+
+
+def active(tx: Connection) -> dict[UUID, int]:
+    """Every active negotiation, and its revision."""
+    return {UUID(row.id): row.revision for row in tx.execute(_ACTIVE)}
 
 
 def count_by_state(tx: Connection) -> dict[State, int]:

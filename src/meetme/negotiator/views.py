@@ -183,15 +183,15 @@ class NegotiationView:
         return self.agreement.side(self.role.other).prefixes if self.agreement else ()
 
 
-def view(n: Negotiation, owed: tuple[Due, ...] = ()) -> NegotiationView:
-    """How `n` looks to people."""
+def view(n: Negotiation, owed: tuple[Due, ...] = (), *, health: Health | None = None) -> NegotiationView:
+    """How `n` looks to people. `health`: what is known of it by now, if not what is stored."""
     return NegotiationView(
         id=n.id,
         role=n.role,
         peer=n.peer,
         circuit=n.circuit,
         state=n.state,
-        health=n.health if n.state is State.ACTIVE else None,
+        health=(health or n.health) if n.state is State.ACTIVE else None,
         verified=n.verified or n.peer_verified,
         superseded_by=n.superseded_by,
         problem=n.problem,

@@ -66,6 +66,11 @@ class Figures:
     packets: Callable[[str, int, int], None] = field(default=lambda _peer, _sent, _lost: None)
 
 
+def moment(id: UUID) -> float:
+    """When in its interval an agreement is looked at, as a share of 1: another one for each, by its id."""
+    return (id.int % LOW_BITS) / LOW_BITS
+
+
 class HealthMonitor:
     """One task for each active agreement, spread over the interval."""
 
@@ -147,8 +152,7 @@ class HealthMonitor:
             watched.task.cancel()
 
     async def _watch(self, watched: _Watched) -> None:
-        # The same moment of every interval, another one for each agreement: its id is as good as chance.
-        await asyncio.sleep(self._every * (watched.n.id.int % LOW_BITS) / LOW_BITS)
+        await asyncio.sleep(self._every * moment(watched.n.id))
         rounds = 0
         while True:
             began = self._clock.monotonic()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
@@ -58,14 +58,6 @@ class _Watched:
     task: asyncio.Task[None] | None = None
 
 
-@dataclass(slots=True)
-class Figures:
-    """What the monitor counts, for whoever serves it: both are called once a round."""
-
-    answered: Callable[[float], None] = field(default=lambda _milliseconds: None)
-    packets: Callable[[str, int, int], None] = field(default=lambda _peer, _sent, _lost: None)
-
-
 def moment(id: UUID) -> float:
     """When in its interval an agreement is looked at, as a share of 1: another one for each, by its id."""
     return (id.int % LOW_BITS) / LOW_BITS
@@ -82,16 +74,16 @@ class HealthMonitor:
         clock: Clock,
         *,
         every: float,
-        figures: Figures | None = None,
+        seen: Callable[[str, Round], None] = lambda _peer, _round: None,
         take_up_seconds: float = TAKE_UP_SECONDS,
     ) -> None:
-        """`every`: seconds between two rounds of one agreement."""
+        """`every`: seconds between two rounds of one agreement. `seen` counts each, with the peer that it is about."""
         self._database = database
         self._eye = eye
         self._deliver = deliver
         self._clock = clock
         self._every = every
-        self._figures = figures or Figures()
+        self._seen = seen
         self._take_up_seconds = take_up_seconds
         self._watched: dict[UUID, _Watched] = {}
         self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
@@ -174,10 +166,7 @@ class HealthMonitor:
             seen = await self._eye.look(n, min(WITHIN_SECONDS, self._every))
         if seen is None:
             return
-        if seen.sent:
-            self._figures.packets(n.peer, seen.sent, seen.lost)
-        if seen.rtt_ms is not None:
-            self._figures.answered(seen.rtt_ms)
+        self._seen(n.peer, seen)
         watched.course = watched.course.see(seen)
         health = watched.course.health
         if health is not None and turned(watched.told, health):

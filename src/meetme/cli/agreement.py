@@ -6,10 +6,11 @@ import click
 
 from meetme.cli.member import api_options, read_token
 from meetme.cli.output import asynchronous, format_option
+from meetme.cli.which import negotiation_argument, which
 
 
 @click.command()
-@click.argument("negotiation")
+@negotiation_argument
 @api_options
 @format_option
 @asynchronous
@@ -23,7 +24,7 @@ async def agreement(negotiation: str, url: str, token: str | None, form: str) ->
     from meetme.negotiator.client import NegotiatorClient
 
     async with NegotiatorClient(url, read_token(token)) as client:
-        signed = await client.agreement(negotiation)
+        signed = await client.agreement(await which(client, negotiation))
     if form == "json":
         print_json(signed.document)
         return 0

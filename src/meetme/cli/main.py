@@ -26,7 +26,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Run a member": {
         "serve": ("meetme.cli.serve:serve", "Run services of this member: negotiator, configurator."),
         "identity": ("meetme.cli.identity:identity", "The member's key and certificate."),
-        "peer": ("meetme.cli.peer:peer", "Who is who: add, list and remove other members."),
+        "peer": ("meetme.cli.peer:peer", "Who is who, and what each may do here."),
+        "attachment": ("meetme.cli.attachment:attachment", "Where circuits land on the own border routers."),
         "database": ("meetme.cli.database:database", "What services keep: copy it, to move or as a backup."),
         "doctor": ("meetme.cli.doctor:doctor", "What this machine can do, what is missing, how to get it."),
     },

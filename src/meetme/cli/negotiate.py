@@ -8,6 +8,7 @@ import click
 
 from meetme.cli.member import api_options, read_token
 from meetme.cli.output import asynchronous, format_option
+from meetme.cli.which import peer_argument
 
 if TYPE_CHECKING:
     from meetme.negotiator.client import NegotiatorClient
@@ -29,7 +30,7 @@ STEP_WORDS = {
 
 
 @click.command(epilog="Example: meetme negotiate csp-b --dry-run")
-@click.argument("peer")
+@peer_argument
 @click.option("--circuit", help="The L2 circuit to use.  [default: the direct link to the peer]")
 @click.option("--port", help="Border router port.  [default: the negotiator's --border-router-port]")
 @click.option("--order", help="The catalogue order that this belongs to.")

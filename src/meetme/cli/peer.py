@@ -10,6 +10,7 @@ import click
 
 from meetme.cli.member import directory_option, member_directory
 from meetme.cli.output import format_option
+from meetme.cli.which import member_argument
 
 if TYPE_CHECKING:
     from meetme.model.members import MemberPolicy
@@ -166,7 +167,7 @@ async def _ask(url: str) -> bytes:
 
 
 @peer.command("policy", epilog="Example: meetme peer policy csp-b --announce 10.8.0.0/16 --max-agreements 2")
-@click.argument("member")
+@member_argument
 @policy_options
 @directory_option
 @format_option
@@ -283,7 +284,7 @@ def list_(directory: Path | None, form: str) -> int:
 
 
 @peer.command("remove")
-@click.argument("member")
+@member_argument
 @click.option("--pin", help="Only this key of it, at the end of a change of keys.")
 @directory_option
 def remove(member: str, pin: str | None, directory: Path | None) -> int:

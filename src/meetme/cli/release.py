@@ -6,10 +6,11 @@ import click
 
 from meetme.cli.member import api_options, read_token
 from meetme.cli.output import asynchronous, format_option
+from meetme.cli.which import negotiation_argument, which
 
 
 @click.command()
-@click.argument("negotiation")
+@negotiation_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @api_options
 @format_option
@@ -25,7 +26,7 @@ async def release(negotiation: str, yes: bool, url: str, token: str | None, form
     if not yes:
         click.confirm("Is everything of it gone from the devices?", abort=True, err=True)
     async with NegotiatorClient(url, read_token(token)) as client:
-        view = await client.release(negotiation)
+        view = await client.release(await which(client, negotiation))
     if form == "json":
         print_json(view.document)
     else:

@@ -6,10 +6,11 @@ import click
 
 from meetme.cli.member import api_options, read_token
 from meetme.cli.output import asynchronous, format_option
+from meetme.cli.which import negotiation_argument, which
 
 
 @click.command()
-@click.argument("negotiation")
+@negotiation_argument
 @api_options
 @format_option
 @asynchronous
@@ -24,7 +25,7 @@ async def show(negotiation: str, url: str, token: str | None, form: str) -> int:
     from meetme.negotiator.client import NegotiatorClient
 
     async with NegotiatorClient(url, read_token(token)) as client:
-        view = await client.negotiation(negotiation)
+        view = await client.negotiation(await which(client, negotiation))
     if form == "json":
         print_json(view.document)
         return 0

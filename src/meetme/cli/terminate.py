@@ -6,10 +6,11 @@ import click
 
 from meetme.cli.member import api_options, read_token
 from meetme.cli.output import asynchronous, format_option
+from meetme.cli.which import negotiation_argument, which
 
 
 @click.command()
-@click.argument("negotiation")
+@negotiation_argument
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until both sides have taken it back.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for the other side.")
 @api_options
@@ -27,7 +28,7 @@ async def terminate(negotiation: str, wait: bool, timeout: float, url: str, toke
     from meetme.negotiator.client import NegotiatorClient
 
     async with NegotiatorClient(url, read_token(token)) as client:
-        view = await client.terminate(negotiation)
+        view = await client.terminate(await which(client, negotiation))
         if wait and view.state == "terminating":
             try:
                 async with asyncio.timeout(timeout), aclosing(client.follow(view.id)) as states:

@@ -33,14 +33,14 @@ class Manager:
         return cls(address, seconds if address else None)
 
     def tell(self, **assignments: str) -> None:
-        """Send `READY="1"` and the like. That nobody takes it is no reason to fail."""
+        """Send `READY="1"` and the like. That nobody takes it is no reason to fail, nor to wait."""
         if self.address is None:
             return
         # A name that begins with @ is in the abstract namespace, where it begins with a zero octet.
         to = "\0" + self.address[1:] if self.address.startswith("@") else self.address
         text = "\n".join(f"{key}={value}" for key, value in assignments.items())
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as out:
                 out.sendto(text.encode(), to)
         except OSError as error:
             structlog.get_logger().warning("the service manager cannot be told", said=text, problem=str(error))

@@ -105,6 +105,45 @@ def test_errors_flows_wires_and_scans() -> None:
     )
 
 
+def test_streams_and_who_sees_what() -> None:
+    text = """
+        [[step]]
+        name = "starts"
+        from = "vm1"
+        to = "vm2"
+        proto = "udp"
+        source_port = 4000
+        stream = "one"
+        family = 6
+        [[step]]
+        name = "is seen"
+        from = "vm1"
+        to = "vm2"
+        seen_as = "FD00::2"
+        unseen_by = ["vm1"]
+        [[step]]
+        name = "ends"
+        from = "vm1"
+        to = "vm2"
+        proto = "udp"
+        stream = "one"
+        expect = "unbroken"
+        [[step]]
+        name = "starts anew"
+        from = "vm2"
+        to = "vm1"
+        proto = "udp"
+        stream = "one"
+    """
+    udp = Protocol.UDP
+    assert parse_checks(text, MACHINES) == (
+        Check("starts", "vm1", "vm2", protocol=udp, source_port=4000, stream="one", family=6),
+        Check("is seen", "vm1", "vm2", seen_as="fd00::2", unseen_by=("vm1",)),
+        Check("ends", "vm1", "vm2", protocol=udp, stream="one", expect=Expectation.UNBROKEN),
+        Check("starts anew", "vm2", "vm1", protocol=udp, stream="one"),
+    )
+
+
 @pytest.mark.parametrize("name", sorted(shipped_labs()))
 def test_the_labs_that_ship_are_in_order(name: str) -> None:
     directory = shipped_labs()[name]

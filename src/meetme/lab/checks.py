@@ -38,6 +38,8 @@ class Expectation(StrEnum):
     """The same, from the hop where `ttl` ends."""
     TOO_BIG = "too-big"
     """The same, from the hop after which `size` does not fit."""
+    UNBROKEN = "unbroken"
+    """A stream ends here, and none of its packets was lost."""
     CLOSED = "closed"
     """A scan of all the receiver's addresses finds nothing but the echo of the one that answers probes."""
 
@@ -66,7 +68,9 @@ class Check:
     in seconds: so long it may take to reach, or so long nothing may arrive.
 
     `own` is the sender's address, its own or not; `via` the port on which its packets are written as frames, past the
-    machine's own tables; `ttl` the hops that they live. Checks of one `flow` use the same sockets, which stay open.
+    machine's own tables; `ttl` the hops that they live. Checks of one `flow` use the same sockets, which stay open. The
+    numbered packets of a `stream` flow from the check that starts it to the one that expects them unbroken.
+    `seen_as` is the source that the receiver has to see, `unseen_by` are machines that may see nothing of it.
     """
 
     name: str
@@ -83,13 +87,24 @@ class Check:
     via: str | None = None
     ttl: int | None = None
     flow: str | None = None
+    source_port: int | None = None
+    family: int | None = None
+    """4 or 6: which of the addresses that the agreements tell. None: the first."""
+    stream: str | None = None
+    seen_as: str | None = None
+    unseen_by: tuple[str, ...] = ()
+    viewer: str | None = None
+    """Whose address for `to` is used; None: the sender's."""
+    own6: str | None = None
+    """Of a scan: the sender's address towards IPv6 addresses beyond the link; else it is the port's link-local one."""
 
 
 Step = Action | Check
 
 _ACTION_KEYS = frozenset(("name", "on", "run", "within"))
 _PLAIN_KEYS = ("name", "from", "to", "address", "proto", "port", "size", "ethertype", "expect", "within")
-_CHECK_KEYS = frozenset((*_PLAIN_KEYS, "source", "via", "ttl", "flow"))
+_SENDER_KEYS = ("source", "source_port", "via", "ttl", "flow", "stream")
+_CHECK_KEYS = frozenset((*_PLAIN_KEYS, *_SENDER_KEYS, "family", "seen_as", "unseen_by", "source6", "viewer"))
 _IN_VAIN_SECONDS = 0.25
 """So long a sender tries what must not arrive; the control packet that comes after it shows that it would have."""
 
@@ -112,6 +127,7 @@ def parse_checks(text: str, machines: tuple[str, ...], *, file: str = "checks.to
     steps: list[Step] = []
     names: set[str] = set()
     flows: dict[str, Check] = {}
+    streams: dict[str, Check] = {}
     for number, table in enumerate(tables, start=1):
         reader = _Reader(table, machines, [])
         step = reader.action() if "run" in table or "on" in table else reader.check()
@@ -121,6 +137,8 @@ def parse_checks(text: str, machines: tuple[str, ...], *, file: str = "checks.to
             names.add(step.name)
         if isinstance(step, Check) and step.flow is not None:
             reader.continues(flows.setdefault(step.flow, step), step)
+        if isinstance(step, Check) and step.stream is not None:
+            reader.streams(streams, step)
         mistakes += [Mistake(file, 0, f"step {number}: {text}") for text in reader.mistakes]
         steps.append(step)
     stop_at(mistakes)
@@ -167,7 +185,27 @@ class _Reader:
             via=self._text("via") if "via" in self.table else None,
             ttl=self._number("ttl", 1, 255, only=(Protocol.ICMP, Protocol.UDP), protocol=protocol),
             flow=self._text("flow") if "flow" in self.table else None,
+            source_port=self._number("source_port", 1, 65535, only=(Protocol.TCP, Protocol.UDP), protocol=protocol),
+            family=self._family(),
+            stream=self._text("stream") if "stream" in self.table else None,
+            seen_as=self._seen_as(protocol),
+            unseen_by=self._machines("unseen_by"),
+            viewer=self._machine("viewer") if "viewer" in self.table else None,
+            own6=self._ip("source6"),
         )
+
+    def streams(self, running: dict[str, Check], check: Check) -> None:
+        """A stream is started once and ended once, between the same two machines."""
+        assert check.stream is not None
+        started = running.pop(check.stream, None)
+        if check.expect is not Expectation.UNBROKEN:
+            running[check.stream] = check
+            if started is not None:
+                self.wrong("stream", "is started once, until it has ended", check.stream)
+        elif started is None:
+            self.wrong("stream", "has to be started before", check.stream)
+        elif (check.source, check.to) != (started.source, started.to):
+            self.wrong("stream", f"is from {started.source} to {started.to}", check.stream)
 
     def continues(self, first: Check, check: Check) -> None:
         """A flow has one pair of ends, told where it starts."""
@@ -192,11 +230,24 @@ class _Reader:
             self.wrong("via", "belongs to icmp and udp that reach or do not", self.table["via"])
         if "flow" in self.table and (protocol not in (Protocol.TCP, Protocol.UDP) or expect.is_error):
             self.wrong("flow", "belongs to tcp and udp that reach or do not", self.table["flow"])
+        self._stream_fits(protocol, expect)
         if "source" in self.table and protocol is Protocol.ETHERNET:
             self.wrong("source", "belongs to icmp, tcp and udp", self.table["source"])
+        if "source6" in self.table and expect is not Expectation.CLOSED:
+            self.wrong("source6", "belongs to closed", self.table["source6"])
         if expect is Expectation.CLOSED:
             for key in sorted(self.table.keys() & {"port", "proto", "size", "ttl", "flow"}):
                 self.wrong(key, "is not chosen, with closed", self.table[key])
+
+    def _stream_fits(self, protocol: Protocol, expect: Expectation) -> None:
+        """A stream is of udp, starts where it reaches and ends where it is unbroken."""
+        if (expect is Expectation.UNBROKEN) and "stream" not in self.table:
+            self.wrong("stream", f"has to be given, with {expect}", None)
+        if "stream" in self.table:
+            if protocol is not Protocol.UDP or expect not in (Expectation.REACHES, Expectation.UNBROKEN):
+                self.wrong("stream", "belongs to udp that reaches or is unbroken", self.table["stream"])
+            for key in sorted(self.table.keys() & {"flow", "ttl", "via", "size", "unseen_by"}):
+                self.wrong(key, "does not belong to a stream", self.table[key])
 
     def _no_others(self, keys: frozenset[str]) -> None:
         for key in sorted(self.table.keys() - keys):
@@ -215,6 +266,29 @@ class _Reader:
             self.wrong(key, f"is one of {', '.join(self.machines)}", value)
             return ""
         return str(value)
+
+    def _machines(self, key: str) -> tuple[str, ...]:
+        value = self.table.get(key, [])
+        if isinstance(value, list) and all(each in self.machines for each in value):
+            return tuple(value)
+        self.wrong(key, f"is a list of some of {', '.join(self.machines)}", value)
+        return ()
+
+    def _family(self) -> int | None:
+        value = self.table.get("family")
+        if value not in (None, 4, 6):
+            self.wrong("family", "is 4 or 6", value)
+        elif value is not None and "address" in self.table:
+            self.wrong("family", "is that of the address, where one is given", value)
+        if "viewer" in self.table and "address" in self.table:
+            self.wrong("viewer", "tells nothing, where an address is given", self.table["viewer"])
+        return value
+
+    def _seen_as(self, protocol: Protocol) -> str | None:
+        if "seen_as" in self.table and protocol is Protocol.ETHERNET:
+            self.wrong("seen_as", "belongs to icmp, tcp and udp", self.table["seen_as"])
+            return None
+        return self._ip("seen_as")
 
     def _choice(self, key: str, kind: Callable[[str], Any], default: StrEnum) -> Any:
         value = self.table.get(key, default)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from meetme.lab.agents import Agents
 from meetme.lab.agreements import AgreementResolver, Resolver
 from meetme.lab.checks import Action, Check, Expectation, Protocol, Step, parse_checks
 from meetme.lab.host import Lab
@@ -96,7 +93,7 @@ class Verifier:
 
     def __init__(self, lab: Lab, *, resolver: Resolver | None = None, progress: Progress = lambda text: None) -> None:
         self._lab, self._progress = lab, progress
-        self._agents = _Agents(lab)
+        self._agents = Agents(lab)
         self._resolver = resolver or AgreementResolver(lab.running.rows, lab.machines, self._agents.ask)
         self._results: list[CheckResult] = []
         self._broken = False
@@ -170,6 +167,8 @@ class Verifier:
             if address is None:
                 return _result(check, why="no active agreement joins the two, and no address is given")
             family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
+            if check.stream is not None:
+                return self._stream(check, address, family)
             return self._provoke(check, address) if check.expect.is_error else self._send(check, address, family)
         except DeviceFailed as wrong:
             return _result(check, why=wrong.text)
@@ -181,6 +180,8 @@ class Verifier:
         nonce, control = secrets.token_hex(16), secrets.token_hex(16)
         ear = {"proto": check.protocol.value, "family": int(family), "ethertype": check.ethertype, "flow": check.flow}
         listening = self._agents.ask(check.to, "listen", port=port, nonce=nonce, control=control, **ear)
+        watchers = (check.to, *check.unseen_by) if check.unseen_by else ()
+        self._agents.ask_all(watchers, "watch", nonce=nonce)
         if check.protocol is Protocol.ETHERNET:
             facts = {"interfaces": self._interfaces(check), "address": address, "ethertype": check.ethertype}
             within = check.within if blocked else 0.0
@@ -191,6 +192,7 @@ class Verifier:
             self._flows[check.flow] = address, listening["port"]
         listens = self._agents.ask(check.to, "control")["heard"]
         heard = self._agents.ask(check.to, "heard")
+        watched = self._agents.ask_all(watchers, "watched")
         arrived, answered = heard["received"] > 0, said["answered"] > 0 or check.protocol is Protocol.ETHERNET
         if not said["sent"]:
             why = f"nothing was sent ({said['trouble'] or 'no frame left'})"
@@ -200,6 +202,8 @@ class Verifier:
             why = "it arrived" if arrived else "it was answered" if said["answered"] else ""
         else:
             why = "" if arrived and answered else "it was not answered" if arrived else "it did not arrive"
+            why = why or _stranger(check, heard["seen_as"])
+        why = why or _watched(check, watched)
         return _result(check, why=why, address=address or None, sent=said["sent"], **heard)
 
     def _provoke(self, check: Check, address: str) -> CheckResult:
@@ -210,8 +214,37 @@ class Verifier:
             why = f"nothing was sent ({said['trouble'] or 'no frame left'})"
         elif not said["answered"]:
             why = f"the sender was not told{' but ' + said['trouble'] if said['trouble'] else ''}"
+        why = why or _stranger(check, said["heard_from"])
         facts = {"sent": said["sent"], "received": said["answered"], "seen_as": said["heard_from"]}
         return _result(check, why=why, address=address, **facts)
+
+    def _stream(self, check: Check, address: str, family: socket.AddressFamily) -> CheckResult:
+        """Start a stream of numbered packets, or end it: then each of them must have come, and its echo too."""
+        flow = f"stream {check.stream}"
+        if check.expect is Expectation.UNBROKEN:
+            said = self._agents.ask(check.source, "end_stream", stream=check.stream, within=check.within)
+            heard = self._agents.ask(check.to, "recall", flow=flow)
+            self._flows.pop(flow, None)
+            why = "" if said["sent"] else "nothing was sent"
+            if said["missing"]:
+                lost = said["missing"]
+                why = f"{len(lost)} of {said['sent']} packets were lost, from number {lost[0]} to {lost[-1]}"
+        else:
+            nonce, control = secrets.token_hex(16), secrets.token_hex(16)
+            ear = {"proto": "udp", "family": int(family), "ethertype": check.ethertype, "flow": flow}
+            port = self._agents.ask(check.to, "listen", port=check.port or 0, nonce=nonce, control=control, **ear)[
+                "port"
+            ]
+            self._flows[flow] = address, port
+            way = {"address": address, "port": port, "source": check.own, "source_port": check.source_port}
+            said = self._agents.ask(
+                check.source, "stream", stream=check.stream, nonce=nonce, within=check.within, **way
+            )
+            heard = self._agents.ask(check.to, "heard")
+            why = "" if said["answered"] else f"it was not answered {said['trouble']}".strip()
+        return _result(
+            check, why=why or _stranger(check, heard["seen_as"]), address=address, sent=said["sent"], **heard
+        )
 
     def _speak(self, check: Check, address: str, port: int, nonce: str) -> Mapping[str, Any]:
         family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
@@ -223,6 +256,7 @@ class Verifier:
             family=int(family),
             port=port,
             source=check.own,
+            source_port=check.source_port,
             ttl=check.ttl,
             nonce=nonce,
             size=check.size,
@@ -244,7 +278,13 @@ class Verifier:
         if not self._agents.ask(check.to, "serve", ports=_SCANNED_PORTS)["listens"]:
             return _result(check, why="the receiver did not even hear itself")
         addresses = list(dict.fromkeys(addresses))
-        facts = {"source": check.own, "addresses": addresses, "ports": _SCANNED_PORTS, "within": check.within}
+        facts = {
+            "source": check.own,
+            "source6": check.own6,
+            "addresses": addresses,
+            "ports": _SCANNED_PORTS,
+            "within": check.within,
+        }
         said = self._agents.ask(check.source, "scan", via=check.via, mac=self._mac(check), **facts)
         found = list(self._agents.ask(check.to, "visitors")["visitors"])
         probes = [words for address, proto, words in said["answered"] if (address, proto) == (probed, "echo")]
@@ -255,13 +295,14 @@ class Verifier:
 
     def _address(self, check: Check) -> str | None:
         """Where `to` is now, else where it was when it last could be reached: there it must be gone from."""
-        started = self._flows.get(check.flow or "")
+        started = self._flows.get(f"stream {check.stream}" if check.stream is not None else check.flow or "")
         if started is not None:
             return started[0]
-        return check.address or next(iter(self._aliases(check)), None)
+        aliases = (alias for alias in self._aliases(check) if check.family in (None, ip_address(alias).version))
+        return check.address or next(aliases, None)
 
     def _aliases(self, check: Check) -> Sequence[str]:
-        ends = check.source, check.to
+        ends = check.viewer or check.source, check.to
         found = self._reached.get(ends)
         if found is None:
             found = self._reached[ends] = self._resolver.resolve(*ends)
@@ -306,6 +347,22 @@ class Verifier:
         return [name for name, domain in own.items() if domain in theirs] or list(own)
 
 
+def _stranger(check: Check, seen_as: str | None) -> str:
+    """What is wrong with the address under which it came."""
+    if check.seen_as in (None, seen_as):
+        return ""
+    return f"it was seen as {seen_as}, not as {check.seen_as}"
+
+
+def _watched(check: Check, watched: Mapping[str, Mapping[str, Any]]) -> str:
+    """Who saw packets that are none of its business; or why that cannot be told."""
+    seen = [f"{name} saw {watched[name]['seen']} of its packets" for name in check.unseen_by if watched[name]["seen"]]
+    blind = [f"{name} lost sight of {each['lost']} packets" for name, each in watched.items() if each["lost"]]
+    if watched and check.expect is Expectation.REACHES and not watched[check.to]["seen"]:
+        blind.append(f"not even {check.to} saw its packets on a port")
+    return "; ".join([*seen, *blind])
+
+
 def _result(check: Check, *, why: str = "", **facts: Any) -> CheckResult:
     facts.setdefault("address", check.address)
     return CheckResult(check.name, not why, check.source, check.to, check.protocol.value, why=why, **facts)
@@ -316,44 +373,3 @@ def _acted(action: Action, why: str, *, sent: int = 1) -> CheckResult:
     first, *more = action.run.strip().splitlines()
     name = action.name or f"{action.on}: {first}{' ...' if more else ''}"
     return CheckResult(name, not why, action.on, action.on, "command", sent=sent, received=int(not why), why=why)
-
-
-class _Agents:
-    """The agents in the machines, all started and ended together."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-        self._running: dict[str, subprocess.Popen[str]] = {}
-
-    def start(self, machines: Sequence[str]) -> None:
-        """Start those of all these machines at the same time."""
-        command = [sys.executable, "-P", "-m", "meetme.lab.agent"]
-        for machine in machines:
-            self._running[machine] = self._lab.popen(machine, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def end(self) -> None:
-        """End them all."""
-        for agent in self._running.values():
-            assert agent.stdin is not None
-            with suppress(OSError):
-                agent.stdin.close()
-        for agent in self._running.values():
-            agent.wait()
-
-    def ask(self, machine: str, order: str, **arguments: object) -> Mapping[str, Any]:
-        """Give an order and wait for the answer. Raises DeviceFailed when it cannot be done."""
-        agent = self._running[machine]
-        assert agent.stdin is not None
-        assert agent.stdout is not None
-        try:
-            agent.stdin.write(json.dumps({"do": order, **arguments}) + "\n")
-            agent.stdin.flush()
-            line = agent.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise DeviceFailed("agent_gone", f"{machine}: the agent in it ended early", fault=Fault.LOCAL)
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise DeviceFailed("agent_failed", f"{machine}: {answer['error']}", fault=Fault.LOCAL)
-        return answer

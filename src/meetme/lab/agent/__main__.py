@@ -16,6 +16,8 @@ from contextlib import suppress
 from typing import Any
 
 from meetme.lab.agent.ears import BROADCAST, EARS, Ear, Service, Tap, speak_ethernet
+from meetme.lab.agent.streams import Stream
+from meetme.lab.agent.taps import Taps
 from meetme.lab.agent.voices import Target, Voice, voice
 from meetme.lab.agent.wire import NAMESPACES, Wire, WireVoice, namespaces, scan
 
@@ -46,6 +48,8 @@ class Agent:
         self._kept_ears: dict[str, Ear] = {}
         self._kept_voices: dict[str, Voice] = {}
         self._service: Service | None = None
+        self._streams: dict[str, Stream] = {}
+        self._taps: Taps | None = None
 
     def do_hello(self) -> Facts:
         """Is it there?"""
@@ -65,8 +69,12 @@ class Agent:
         self, proto: str, family: int, port: int, nonce: str, control: str, ethertype: int, flow: str | None
     ) -> Facts:
         """Start to listen for one check; the port that was taken."""
+        kind = EARS[proto]
         ear = self._kept_ears.get(flow) if flow is not None else None
-        self._ear = ear or EARS[proto](family, port, ethertype)
+        for kept in self._kept_ears.values():
+            if ear is None and port and (type(kept), kept.family, kept.port) == (kind, family, port):
+                ear = kept  # flows to one port share its socket
+        self._ear = ear or kind(family, port, ethertype)
         self._ear.expect(bytes.fromhex(nonce), bytes.fromhex(control))
         if flow is not None:
             self._kept_ears[flow] = self._ear
@@ -97,6 +105,7 @@ class Agent:
         family: int,
         port: int,
         source: str | None,
+        source_port: int | None,
         ttl: int | None,
         nonce: str,
         size: int | None,
@@ -112,7 +121,7 @@ class Agent:
         speaker = self._kept_voices.get(flow) if flow is not None else None
         try:
             if speaker is None:
-                target = Target(address, port, source, ttl)
+                target = Target(address, port, source, ttl, source_port or 0)
                 speaker = WireVoice(proto, target, Wire(via, mac)) if via is not None else voice(proto, target, error)
         except OSError as wrong:
             return {"sent": tap.count(), "answered": 0, "trouble": str(wrong), "heard_from": None}
@@ -135,6 +144,49 @@ class Agent:
         if flow is None:
             speaker.close()
         return {"sent": sent, "answered": answered, "trouble": trouble, "heard_from": speaker.heard_from}
+
+    def do_stream(
+        self,
+        stream: str,
+        address: str,
+        port: int,
+        source: str | None,
+        source_port: int | None,
+        nonce: str,
+        within: float,
+    ) -> Facts:
+        """Start a stream, and wait for the first echo; how many packets left and how many came back."""
+        try:
+            started = Stream(Target(address, port, source, None, source_port or 0), bytes.fromhex(nonce))
+        except OSError as wrong:
+            return {"sent": 0, "answered": 0, "trouble": str(wrong)}
+        self._streams[stream] = started
+        started.await_first(within)
+        return {"sent": started.sent, "answered": started.answered, "trouble": started.trouble}
+
+    def do_end_stream(self, stream: str, within: float) -> Facts:
+        """Stop sending and wait for the last echoes; how many packets left, and the numbers of the missing ones."""
+        ended = self._streams.pop(stream)
+        missing = ended.end(within)
+        return {"sent": ended.sent, "missing": missing}
+
+    def do_recall(self, flow: str) -> Facts:
+        """Stop listening for a flow; how often its nonce came, and from where."""
+        ear = self._kept_ears.pop(flow)
+        ear.close()
+        return {"received": ear.count(), "seen_as": ear.seen_as}
+
+    def do_watch(self, nonce: str) -> Facts:
+        """Look at every port, in every namespace, for packets with a nonce."""
+        self._taps = Taps(bytes.fromhex(nonce))
+        return {}
+
+    def do_watched(self) -> Facts:
+        """Stop that; how many were seen, and how many packets went by unlooked at."""
+        assert self._taps is not None
+        taps, self._taps = self._taps, None
+        seen, lost = taps.end()
+        return {"seen": seen, "lost": lost}
 
     def do_ethernet(
         self, interfaces: list[str], address: str, ethertype: int, nonce: str, size: int | None, within: float
@@ -162,11 +214,20 @@ class Agent:
         service.close()
         return {"visitors": visitors}
 
-    def do_scan(self, via: str, mac: str, source: str, addresses: list[str], ports: list[int], within: float) -> Facts:
+    def do_scan(
+        self,
+        via: str,
+        mac: str,
+        source: str,
+        source6: str | None,
+        addresses: list[str],
+        ports: list[int],
+        within: float,
+    ) -> Facts:
         """Knock at all of them through one port; what answered, as (address, protocol, words)."""
         wire = Wire(via, mac)
         try:
-            sent, answered = scan(wire, source, addresses, ports, within)
+            sent, answered = scan(wire, source, source6, addresses, ports, within)
         finally:
             wire.close()
         return {"sent": sent, "answered": [[k.address, k.proto, f"{k}: {what}"] for k, what in answered.items()]}

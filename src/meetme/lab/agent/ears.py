@@ -7,7 +7,6 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 
 from meetme.lab.agent import packets
@@ -214,7 +213,7 @@ class EthernetEar(Ear):
         speak_ethernet(["lo"], BROADCAST, self.ethertype, self.control, 0)
 
 
-EARS: dict[str, Callable[[int, int, int], Ear]] = {
+EARS: dict[str, type[Ear]] = {
     "udp": UdpEar,
     "tcp": TcpEar,
     "icmp": IcmpEar,

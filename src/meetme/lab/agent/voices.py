@@ -23,12 +23,16 @@ _TCP_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to, and how: `source` is the sender's address, its own or not; `ttl` the hops a packet lives."""
+    """Where to, and how: `source` is the sender's address, its own or not; `ttl` the hops a packet lives.
+
+    `source_port` may be shared by several senders at a time; 0: any free one.
+    """
 
     address: str
     port: int = 0
     source: str | None = None
     ttl: int | None = None
+    source_port: int = 0
 
     @property
     def six(self) -> bool:
@@ -48,7 +52,10 @@ class Target:
             self.set(made, socket.IP_TTL, socket.IPV6_UNICAST_HOPS, self.ttl)
         if self.source is not None:
             self.set(made, _TRANSPARENT, _TRANSPARENT6, 1)
-            made.bind((self.source, 0))
+        if self.source_port:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self.source is not None or self.source_port:
+            made.bind((self.source or "", self.source_port))
         return made
 
     def set(self, made: socket.socket, option4: int, option6: int, value: int) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from meetme.lab.agent import packets
@@ -115,19 +116,20 @@ class Knock:
 
 
 def scan(
-    wire: Wire, source: str, addresses: list[str], ports: list[int], within: float
+    wire: Wire, source: str, source6: str | None, addresses: list[str], ports: list[int], within: float
 ) -> tuple[int, dict[Knock, str]]:
     """Knock at every port of every address by every protocol; how often, and what answered what within seconds.
 
-    IPv4 packets come from `source`, IPv6 ones from the port's own link-local address.
+    IPv4 packets come from `source`, IPv6 ones beyond the link from `source6`, others from the port's own link-local.
     """
     knocks = [Knock(address, "echo") for address in addresses]
     knocks += [Knock(address, proto, port) for address in addresses for proto in ("tcp", "udp") for port in ports]
-    sources = {False: source, True: wire.link_local()}
+    near = wire.link_local()
     sent = 0
     for token, knock in enumerate(knocks, start=_FIRST_TOKEN):
-        six = ":" in knock.address
-        own = sources[six]
+        to = ip_address(knock.address)
+        six = to.version == 6
+        own = source if not six else near if to.is_link_local or to.is_multicast else source6 or near
         if own is None:
             continue
         wire.write(_knocking(knock, own, token, six=six))
@@ -153,17 +155,26 @@ def _port(interface: str) -> socket.socket:
     """A packet socket on the port, wherever it is. Raises OSError."""
     trouble: list[OSError] = []
     for namespace in (None, *namespaces()):
-        found: list[socket.socket] = []
-        thread = threading.Thread(target=_open, args=(namespace, interface, found, trouble))
-        thread.start()
-        thread.join()
-        if found:
-            return found[0]
+        try:
+            return packet_socket(namespace, interface)
+        except OSError as wrong:
+            trouble.append(wrong)
     raise trouble[0]
 
 
-def _open(namespace: str | None, interface: str, found: list[socket.socket], trouble: list[OSError]) -> None:
-    """In a thread of its own, which dies with whatever namespace it went into."""
+def packet_socket(namespace: str | None, interface: str | None) -> socket.socket:
+    """A socket for the frames of an interface, or of all, in a namespace or the machine's own. Raises OSError."""
+    result: list[socket.socket | OSError] = []
+    # In a thread of its own, which dies with whatever namespace it went into.
+    thread = threading.Thread(target=_open, args=(namespace, interface, result))
+    thread.start()
+    thread.join()
+    if isinstance(result[0], OSError):
+        raise result[0]
+    return result[0]
+
+
+def _open(namespace: str | None, interface: str | None, result: list[socket.socket | OSError]) -> None:
     made = None
     try:
         if namespace is not None:
@@ -171,9 +182,10 @@ def _open(namespace: str | None, interface: str, found: list[socket.socket], tro
                 if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _NEWNET) != 0:
                     raise OSError(ctypes.get_errno(), f"setns {namespace}")
         made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL_PROTOCOLS))
-        made.bind((interface, _ALL_PROTOCOLS))
-        found.append(made)
+        if interface is not None:
+            made.bind((interface, _ALL_PROTOCOLS))
+        result.append(made)
     except OSError as wrong:
-        trouble.append(wrong)
+        result.append(wrong)
         if made is not None:
             made.close()

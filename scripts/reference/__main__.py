@@ -15,6 +15,7 @@ import commands_page
 import grpc_page
 import labs_page
 import messages_page
+import metrics_page
 import policy_page
 import problems_page
 import rest_page
@@ -31,6 +32,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "labs.md": labs_page.page,
     "messages.md": messages_page.page,
     "policy.md": lambda: policy_page.page(SOURCE),
+    "metrics.md": lambda: metrics_page.page(ROOT / "packaging" / "prometheus" / "alerts.yml"),
     "problems.md": lambda: problems_page.page(SOURCE),
 }
 

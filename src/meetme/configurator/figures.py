@@ -94,9 +94,15 @@ class LinkFigures(Collector):
         self._links = links
         self._strays = strays
 
+    def describe(self) -> Iterator[Metric]:
+        """The same without the device's numbers."""
+        yield from self._families({}, 0)
+
     def collect(self) -> Iterator[Metric]:
         """Reads what is in memory."""
-        seen = self._links()
+        yield from self._families(self._links(), self._strays())
+
+    def _families(self, seen: Mapping[tuple[LinkState, bool], int], strays_seen: int) -> Iterator[Metric]:
         links = GaugeMetricFamily(
             "meetme_configurator_links",
             "Links by state (tentative, confirmed, removing), and whether the device has them as ordered.",
@@ -110,5 +116,5 @@ class LinkFigures(Collector):
             "meetme_configurator_stray_circuits",
             "Circuits with our tag on the device that nobody ordered here, and that wait for a negotiator's word.",
         )
-        strays.add_metric((), self._strays())
+        strays.add_metric((), strays_seen)
         yield strays

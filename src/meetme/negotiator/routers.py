@@ -15,6 +15,8 @@ from meetme.runtime.clock import Clock
 CALL_SECONDS = 10.0
 """For one order to a configurator that hangs: longer than any router takes, shorter than a decision."""
 LOOK_SECONDS = 5.0
+CONNECTED_SECONDS = 30.0
+"""Longer than a connection that cannot be made, or is dead, goes unnoticed."""
 FRESH_SECONDS = 2.0
 """How old a look at a router may be before a new negotiation takes another."""
 
@@ -31,14 +33,20 @@ class Router:
         self._control: RouterControl | None = None
         self._view: RouterView | None = None
         self._seen = float("-inf")
-        self.reached_at: float | None = None
-        """When it last answered a look, in seconds since the epoch; None: never yet."""
+        self._reached_at: float | None = None
+        self._watched_since: float | None = None
         self._opening = asyncio.Lock()
 
     @property
     def view(self) -> RouterView | None:
         """What it was last seen to have; None: it was never reached."""
         return self._view
+
+    @property
+    def reached_at(self) -> float | None:
+        """When it was last known to answer, in seconds since the epoch: now, while it is watched. None: never yet."""
+        now, since = self._clock.now(), self._watched_since
+        return now if since is not None and now - since > CONNECTED_SECONDS else self._reached_at
 
     async def control(self) -> RouterControl:
         """The client to give orders through. Raises Unreachable."""
@@ -60,14 +68,19 @@ class Router:
                 self._view = RouterView(capabilities, await control.observe())
             except Unsupported:
                 self._view = RouterView(capabilities, None)
-        self._seen, self.reached_at = self._clock.monotonic(), self._clock.now()
+        self._seen, self._reached_at = self._clock.monotonic(), self._clock.now()
         return self._view
 
     async def watch(self) -> AsyncIterator[LinkEvent]:
         """The state of every link, then every change. Ends with an error when the connection does."""
         control = await self.control()
-        async for event in control.watch():
-            yield event
+        self._watched_since = self._clock.now()
+        try:
+            async for event in control.watch():
+                self._reached_at = self._clock.now()
+                yield event
+        finally:
+            self._watched_since = None
 
     async def close(self) -> None:
         """Let go of the connection."""

@@ -90,14 +90,15 @@ class NegotiatorService:
         self._side = Side(settings, trust, self._routers)
         self._bell = Bell()
         self._ledger = Ledger()
-        self._registry = Registry("negotiator")
-        self._registry.register(StandingFigures(database, self._ledger, clock))
-        self._registry.register(TrustFigures(trust))
-        self._registry.register(RouterFigures(lambda: {router.name: router.reached_at for router in self._routers}))
-        database.count(DatabaseFigures(self._registry))
-        self._machine = NegotiationMachine(self._side, CourseFigures(self._registry).entered)
+        self.registry = Registry("negotiator")
+        """What Prometheus is told."""
+        self.registry.register(StandingFigures(database, self._ledger, clock))
+        self.registry.register(TrustFigures(trust))
+        self.registry.register(RouterFigures(lambda: {router.name: router.reached_at for router in self._routers}))
+        database.count(DatabaseFigures(self.registry))
+        self._machine = NegotiationMachine(self._side, CourseFigures(self.registry).entered)
         self._client = PeerClient(trust)
-        messages = PeerFigures(self._registry)
+        messages = PeerFigures(self.registry)
         line = Line(self._client, messages)
         self._monitor: HealthMonitor | None = None
         performer = Performer(database, self._ledger, line, self._routers, self._side, clock, host)
@@ -110,7 +111,7 @@ class NegotiatorService:
             owner=owner,
             clock=clock,
             committed=self._bell.ring,
-            figures=LoopFigures(self._registry),
+            figures=LoopFigures(self.registry),
         )
         self._replicas = Replicas(database, self._ledger, owner=owner, clock=clock, changed=self._elsewhere)
         if settings.probe_interval:
@@ -120,9 +121,9 @@ class NegotiatorService:
                 self._loop.deliver,
                 clock,
                 every=settings.probe_interval,
-                seen=ProbeFigures(self._registry).seen,
+                seen=ProbeFigures(self.registry).seen,
             )
-            self._registry.register(HealthFigures(self._monitor.states))
+            self.registry.register(HealthFigures(self._monitor.states))
         parts = (self._loop, self._ledger, self._machine, self._side, self._routers)
         self._desk = Desk(*parts, line, clock)
         self._inbox = Inbox(database, *parts, self._bell, clock, messages)
@@ -133,14 +134,14 @@ class NegotiatorService:
             version=__version__,
             description="Layer 3 between two members: start, watch and take back negotiations.",
             ready=ready,
-            registry=self._registry,
+            registry=self.registry,
         )
         present = self._monitor.present if self._monitor else _stored
         local_api.add_routes(
             self._local, tokens, self._desk, database, self._loop, self._routers, self._bell, clock, present
         )
         self._peers = build_peer_app(
-            title="MeetMe negotiator, for peers", version=__version__, trust=trust, registry=self._registry
+            title="MeetMe negotiator, for peers", version=__version__, trust=trust, registry=self.registry
         )
         peers_api.add_routes(self._peers, self._inbox)
         self._trust = trust
@@ -190,7 +191,7 @@ class NegotiatorService:
             self._listeners.append(await open_listener(self._peers, peers, flag="--listen-peers", tls=tls))
             self.peers_url = self._listeners[-1].url
         if self._settings.listen_metrics is not None:
-            metrics = build_metrics_app(self._registry)
+            metrics = build_metrics_app(self.registry)
             flag = "--listen-metrics"
             self._listeners.append(await open_listener(metrics, self._settings.listen_metrics, flag=flag))
             self.metrics_url = self._listeners[-1].url

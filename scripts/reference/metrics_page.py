@@ -1,0 +1,79 @@
+"""Every figure of negotiator and configurator for Prometheus, from the services themselves, and example alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+
+from markdown import table
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+
+from meetme.configurator.service import ConfiguratorService
+from meetme.drivers.memory import MemoryDriver
+from meetme.model.members import Roster
+from meetme.negotiator.service import NegotiatorService
+from meetme.negotiator.settings import Configurator, NegotiatorSettings
+from meetme.runtime.clock import SystemClock
+from meetme.runtime.database import Database
+from meetme.runtime.identity import create_identity
+from meetme.runtime.tokens import Tokens
+
+_INTRODUCTION = """# Metrics
+
+For Prometheus, at `/metrics` of a negotiator's local API, and without a token at `--listen-metrics` of either service.
+No label has a value that a stranger chooses: `peer` and `member` are those of the roster, `router` those of the
+settings, all others are words that stand here. Times are in seconds. A counter is also told with the time of its first
+count (`_created`), a histogram has `_bucket`, `_sum` and `_count`.
+"""
+_ALERTS = """## Alerts
+
+An example, `packaging/prometheus/alerts.yml`, for `rule_files` of a Prometheus whose jobs are named `meetme-...`:
+"""
+_OTHERS = "Beside them, of every service, the figures of its process (`process_...`) and of Python (`python_...`)."
+_OWN = "meetme_"
+_SUFFIX = {"counter": "_total"}
+
+
+def page(alerts: Path) -> str:
+    """The page of the metrics."""
+    database = Database.open("sqlite://")
+    try:
+        negotiator = NegotiatorService(
+            NegotiatorSettings(
+                "eth1",
+                (ip_network("10.0.0.0/24"),),
+                (ip_network("172.16.0.0/12"),),
+                (ip_network("169.254.100.0/24"),),
+                (Configurator("router1", "127.0.0.1:8475"),),
+            ),
+            identity=create_identity("csp-a"),
+            roster=Roster,
+            tokens=Tokens({}),
+            database=database,
+            clock=SystemClock(),
+        )
+        configurator = ConfiguratorService(MemoryDriver(), database, SystemClock())
+        lines = [_INTRODUCTION]
+        for name, registry in (("negotiator", negotiator.registry), ("configurator", configurator.registry)):
+            lines += [f"## Of a {name}", "", *table(("metric", "type", "labels", "meaning"), _rows(registry))]
+    finally:
+        database.close_now()
+    return "\n".join([*lines, _OTHERS, "", _ALERTS, "```yaml", alerts.read_text(encoding="utf-8").rstrip(), "```", ""])
+
+
+def _rows(registry: CollectorRegistry) -> Iterator[tuple[str, str, str, str]]:
+    for name, (metric, labels) in sorted(_metrics(registry).items()):
+        full = name + _SUFFIX.get(metric.type, "")
+        yield f"`{full}`", metric.type, ", ".join(f"`{label}`" for label in labels), metric.documentation
+
+
+def _metrics(registry: CollectorRegistry) -> dict[str, tuple[Metric, tuple[str, ...]]]:
+    found = {}
+    for collector in list(registry._collector_to_names):  # the library shows its collectors to nobody
+        for metric in collector.describe() if hasattr(collector, "describe") else ():
+            labels = getattr(metric, "_labelnames", None) or getattr(collector, "_labelnames", ())
+            if metric.name.startswith(_OWN):
+                found[metric.name] = (metric, tuple(labels))
+    return found

@@ -88,6 +88,19 @@ def test_what_a_peer_may_do_is_shown_and_changed(tmp_path: Path, capsys: pytest.
     assert policy("--any-prefix", "--no-count-summaries", "--proposals-per-minute", "any") == ANYTHING
 
 
+def test_a_peer_that_cannot_be_reached_is_known_by_its_certificate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init(tmp_path / "a", "csp-a")
+    init(tmp_path / "b", "csp-b")
+    add_it = ["peer", "add", "csp-b", "--dir", str(tmp_path / "a")]
+    assert run(add_it) == 2
+    assert "certificate: must be given for a member that cannot be asked for it" in capsys.readouterr().err
+    assert run([*add_it, "--certificate", str(tmp_path / "b/certificate.pem"), "--yes"]) == 0
+    (entry,) = peers(tmp_path / "a", capsys)
+    assert entry["negotiator"] is None
+
+
 def test_two_keys_while_a_peer_changes_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine, old, new, third = (tmp_path / name for name in ("a", "old", "new", "third"))
     init(mine, "csp-a")

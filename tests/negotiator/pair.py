@@ -196,6 +196,7 @@ async def pair(
     urls: dict[str, str] | None = None,
     hosts: dict[str, HostProbe] | None = None,
     policies: dict[str, MemberPolicy] | None = None,
+    behind_nat: str = "",
     **changes: dict[str, Any],
 ) -> AsyncIterator[tuple[Side, Side]]:
     """csp-a and csp-b, which know each other. `changes` by letter: settings that differ.
@@ -203,6 +204,7 @@ async def pair(
     `real`: with the configurators that the settings name, not with fakes. `urls` by letter: databases to use.
     `hosts` by letter: how the negotiators' own hosts ask for an answer; without it nothing is ever asked from them.
     `policies` by letter: what the other side lets this one do.
+    `behind_nat`: letters of those that nobody can reach.
     """
     names = {"a": "csp-a", "b": "csp-b"}
     identities = {letter: create_identity(name) for letter, name in names.items()}
@@ -252,8 +254,8 @@ async def pair(
                 MemberKind.CSP,
                 (identities[letter].pin,),
                 (identities[letter].certificate,),
-                urls=ServiceUrls(negotiator=sides[letter].service.peers_url),
                 policy=(policies or {}).get(letter, MemberPolicy()),
+                urls=ServiceUrls(negotiator=None if letter in behind_nat else sides[letter].service.peers_url),
             )
             for letter in names
         ]

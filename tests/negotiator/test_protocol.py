@@ -406,6 +406,23 @@ def test_a_query_is_answered_with_the_state_after_it() -> None:
     assert n.answers[0].body == StateBody(S.TERMINATING, n.revision)
 
 
+@pytest.mark.parametrize("heard", [at.query, at.state])
+def test_a_peer_that_takes_it_back_hears_that_it_is_gone_here_too(heard: Callable[[State], Event]) -> None:
+    outcome = step(at.active(), heard(S.TERMINATING))
+    assert outcome.negotiation.state is S.TERMINATING
+    assert any(isinstance(e, Send) and e.type is MessageType.TERMINATE for e in outcome.effects)
+    gone = after(outcome.negotiation, ev.Removed(AT))
+    assert gone.state is S.TERMINATING, "until the peer has heard it"
+    assert after(gone, ev.TerminatedReceived(AT)).state is S.TERMINATED
+
+
+@pytest.mark.parametrize("ended", [S.TERMINATED, S.FAILED])
+def test_a_peer_that_has_ended_is_not_told(ended: State) -> None:
+    outcome = step(at.active(), at.state(ended))
+    assert not any(isinstance(e, Send) and e.type is MessageType.TERMINATE for e in outcome.effects)
+    assert after(outcome.negotiation, ev.Removed(AT)).state is S.TERMINATED
+
+
 def test_a_peer_that_has_lost_it_gets_the_agreement() -> None:
     outcome = step(at.active(), at.state(None))
     assert outcome.negotiation.peer_lost

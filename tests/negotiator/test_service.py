@@ -47,7 +47,7 @@ TRACES = (
 
 
 async def connect(a: Side, b: Side, **request):
-    started = await a.client.start(StartRequest("csp-b", **request))
+    started = await a.client.start(StartRequest(b.name, **request))
     mine = await a.until(started.id, State.ACTIVE)
     assert mine.state is State.ACTIVE, mine.problem
     theirs = await b.until(started.id, State.ACTIVE)
@@ -110,6 +110,23 @@ async def test_either_side_may_take_it_back() -> None:
         assert (await b.until(mine.id)).state is State.TERMINATED
         again, _ = await connect(a, b)
         assert again.id != mine.id
+
+
+@pytest.mark.parametrize("who", ["a", "b"])
+async def test_either_side_may_take_it_back_where_one_cannot_be_reached(
+    who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meetme.negotiator.reactions.COMPARE_SECONDS", 0.1)
+    async with pair(behind_nat="b") as (a, b):
+        before = [side.contents(*TRACES) for side in (a, b)]
+        mine, _ = await connect(b, a)
+        with pytest.raises(NotFound) as refused:
+            await a.client.start(StartRequest("csp-b"))
+        assert refused.value.code == "peer_url_missing"
+        await {"a": a, "b": b}[who].client.terminate(mine.id)
+        assert (await b.until(mine.id)).state is State.TERMINATED
+        assert (await a.until(mine.id)).state is State.TERMINATED
+        assert [side.contents(*TRACES) for side in (a, b)] == before
 
 
 async def test_what_does_not_overlap_is_not_translated() -> None:

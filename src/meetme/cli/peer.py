@@ -59,7 +59,11 @@ def peer() -> None:
 
 @peer.command("add", epilog="Example: meetme peer add csp-b --negotiator https://negotiator.csp-b.example:8470")
 @click.argument("member")
-@click.option("--negotiator", "url", required=True, help="Where its negotiator listens for peers, https://HOST:PORT.")
+@click.option(
+    "--negotiator",
+    "url",
+    help="Where its negotiator listens for peers, https://HOST:PORT.  [default: it cannot be reached]",
+)
 @click.option("--certificate", type=click.Path(path_type=Path), help="Its certificate.  [default: ask its negotiator]")
 @click.option("--pin", help="Its pin, when it was told by a way you trust: then nobody is asked to confirm.")
 @click.option("--kind", type=click.Choice(["csp", "ixp"]), default="csp", show_default=True)
@@ -69,7 +73,7 @@ def peer() -> None:
 @directory_option
 def add(
     member: str,
-    url: str,
+    url: str | None,
     certificate: Path | None,
     pin: str | None,
     kind: str,
@@ -97,6 +101,13 @@ def add(
     roster_path = (directory or member_directory()) / "roster.toml"
     roster = read_roster(roster_path)
     if certificate is None:
+        if url is None:
+            raise InvalidInput(
+                "certificate_missing",
+                "certificate: must be given for a member that cannot be asked for it",
+                hint="give its --certificate, or where it is reached: --negotiator https://HOST:PORT",
+                field="certificate",
+            )
         pem = asyncio.run(_ask(url))
     else:
         try:

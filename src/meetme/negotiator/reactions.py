@@ -384,7 +384,8 @@ def _follow(n: Negotiation, theirs: State | None, at: float) -> Move:
             return settle_end(replace(n, peer_ended=True), at, (Cancel("send:terminate"),))
         return n, ()
     if ended:
-        return terminate(replace(n, peer_ended=True), at)
+        # Still at it, the peer waits for our word. Where it cannot reach us (we are behind NAT), this is how it comes.
+        return terminate(replace(n, peer_ended=theirs is not S.TERMINATING), at)
     if theirs is None and n.state is S.ACTIVE and not n.peer_lost:
         n = replace(n, queries=n.queries + 1, peer_lost=True)
         return n, (Send(MessageType.QUERY, n.message(MessageType.QUERY), "send:query"),)

@@ -151,3 +151,41 @@ async def test_a_peer_that_hangs_or_hangs_up_is_unreachable(tmp_path: Path) -> N
         assert (await error_of(client)).code in ("peer_unreachable", "peer_speaks_no_tls")
     assert (await error_of(client)).code == "peer_unreachable"
     await client.close()
+
+
+async def test_an_answer_that_was_altered_on_the_way_is_not_believed(tmp_path: Path) -> None:
+    federation = Federation(tmp_path)
+    listener = await open_listener(answers(200, b"{}"), "127.0.0.1:0", tls=federation.trust.server_context())
+    host, _, port = listener.address.rpartition(":")
+    carriers: set[asyncio.Task[None]] = set()
+
+    async def carry(source: asyncio.StreamReader, to: asyncio.StreamWriter, altered: int) -> None:
+        """TLS records on their way; of the `altered` one of those that are encrypted, one bit is another one."""
+        seen = 0
+        try:
+            while True:
+                head = await source.readexactly(5)
+                body = bytearray(await source.readexactly(int.from_bytes(head[3:])))
+                seen += head[0] == 23
+                if head[0] == 23 and seen == altered:
+                    body[0] ^= 1
+                to.write(head + body)
+        except asyncio.IncompleteReadError:
+            to.close()
+
+    async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward = await asyncio.open_connection(host, int(port))
+        # Five carry the rest of the server's handshake; the sixth is its answer.
+        for source, to, altered in ((reader, onward[1], 0), (onward[0], writer, 6)):
+            carriers.add(asyncio.create_task(carry(source, to, altered)))
+
+    async with listening(listener), await asyncio.start_server(between, "127.0.0.1", 0) as proxy:
+        federation.url = f"https://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        client = PeerClient(federation.trust_of(federation.b), answer_seconds=0.5)
+        error = await error_of(client)
+        assert (type(error), error.code) == (Unreachable, "peer_connection_disturbed")
+        assert "MAC" in error.text
+        await client.close()
+    for carrier in carriers:
+        carrier.cancel()
+    await asyncio.gather(*carriers, return_exceptions=True)

@@ -128,4 +128,15 @@ def _result(view: NegotiationView, form: str) -> int:
     return 0
 
 
-UNREACHABLE = ("peer_unreachable", "peer_timeout", "negotiation_timeout")
+UNREACHABLE = (
+    "negotiation_timeout",
+    "peer_answer_malformed",
+    "peer_answer_too_large",
+    "peer_certificate_unknown",
+    "peer_connection_disturbed",
+    "peer_hung_up",
+    "peer_refuses_certificate",
+    "peer_speaks_no_tls",
+    "peer_timeout",
+    "peer_unreachable",
+)

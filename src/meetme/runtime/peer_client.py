@@ -94,7 +94,7 @@ class PeerClient:
             raise Unreachable(
                 "peer_timeout", f"peer '{name}': must answer in time ('{url}', {type(error).__name__})"
             ) from error
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, ssl.SSLError) as error:  # after the handshake, what TLS finds comes as it is
             raise await _unreachable(name, httpx2.URL(url), known.context, error) from error
 
     async def _connections(self, member: Member) -> _Connections:
@@ -148,7 +148,7 @@ def _read(name: str, response: httpx2.Response, body: bytes) -> Answer:
     return Answer(response.status_code, document)
 
 
-async def _unreachable(name: str, url: httpx2.URL, context: ssl.SSLContext, error: httpx2.HTTPError) -> MeetMeError:
+async def _unreachable(name: str, url: httpx2.URL, context: ssl.SSLContext, error: Exception) -> MeetMeError:
     cause = _tls_cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return Unreachable(
@@ -162,6 +162,12 @@ async def _unreachable(name: str, url: httpx2.URL, context: ssl.SSLContext, erro
             "peer_refuses_certificate",
             f"peer '{name}': must know our key ('{url}' refuses it)",
             hint="its operator has to run meetme peer add for us",
+        )
+    if isinstance(error, ssl.SSLError):
+        return Unreachable(
+            "peer_connection_disturbed",
+            f"peer '{name}': what it says must arrive as it was said ('{url}': {error.reason or error})",
+            hint="something on the way alters what passes; none of it is believed",
         )
     if cause is not None:
         return Unreachable(

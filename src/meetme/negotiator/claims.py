@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meetme.model.agreement import AgreedPrefix, Role
+from meetme.model.agreement import AgreedPrefix, Agreement, Role
 from meetme.negotiator.negotiation import Attachment, Claim, Negotiation
 from meetme.negotiator.states import ENDED, Device
+from meetme.negotiator.staying import fresh
 
 
 def claims(n: Negotiation) -> frozenset[Claim]:
@@ -15,19 +16,28 @@ def claims(n: Negotiation) -> frozenset[Claim]:
     if n.released or (n.state in ENDED and undone):
         return frozenset()
     held = {Claim("port", port_claim(n.attachment)), Claim("circuit", n.circuit), *_announced(n)}
+    for left in n.leaving:
+        held |= _agreed(left, n.role)
+    if n.change is not None and n.change.state not in ENDED:
+        held |= claims(n.change)
     if n.agreement is not None:
-        sides = ((Role.INITIATOR, n.agreement.initiator), (Role.RESPONDER, n.agreement.responder))
-        mine = {_prefix(e) for owner, side in sides for e in side.prefixes if n.role in (owner.other, e.translator)}
-        own_link = n.agreement.link.initiator
-        link = {Claim("prefix", str(own_link.network), own_link.network)} if own_link else set()
-        return frozenset(held | mine | link)
+        return frozenset(held | _agreed(n.agreement, n.role))
     if n.role is Role.INITIATOR and n.offer is not None:
         # What the peer announces and this side can have as it is, is as good as used from the offer on: the next peer
         # that announces the very same gets an alias.
-        untranslated = (p for p in n.offer.peer_prefixes or () if p not in n.offer.need_alias)
+        new = fresh(n.base, Role.RESPONDER, n.offer.peer_prefixes or ())
+        untranslated = (p for p in new if p not in n.offer.need_alias)
         candidates = (*n.offer.aliases, *n.offer.links, *untranslated)
         return frozenset(held | {Claim("prefix", str(p), p) for p in candidates})
     return frozenset()
+
+
+def _agreed(agreement: Agreement, role: Role) -> set[Claim]:
+    """What an agreement puts into the routing of `role`'s side."""
+    sides = ((Role.INITIATOR, agreement.initiator), (Role.RESPONDER, agreement.responder))
+    mine = {_prefix(e) for owner, side in sides for e in side.prefixes if role in (owner.other, e.translator)}
+    own_link = agreement.link.initiator
+    return mine | ({Claim("prefix", str(own_link.network), own_link.network)} if own_link else set())
 
 
 def _announced(n: Negotiation) -> Iterator[Claim]:

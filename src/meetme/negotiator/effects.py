@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
-from meetme.negotiator.events import CompareDue, Deadline
+from meetme.negotiator.events import ChangeDue, CompareDue, Deadline
 from meetme.negotiator.messages import MessageType
 from meetme.negotiator.negotiation import Negotiation
 
@@ -49,9 +49,9 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Deliver `Deadline` or `CompareDue` after so many seconds, unless replaced or cancelled by its key."""
+    """Deliver the event after so many seconds, unless replaced or cancelled by its key."""
 
-    event: type[Deadline] | type[CompareDue]
+    event: type[Deadline] | type[CompareDue] | type[ChangeDue]
     after: float
 
     @property
@@ -67,7 +67,20 @@ class Cancel:
     key: str
 
 
-Effect = Send | Program | Probe | Wake | Cancel
+@dataclass(frozen=True, slots=True)
+class ForChange:
+    """An effect of the change that is under way, with a key of its own beside the negotiation's."""
+
+    effect: Send | Program | Probe | Wake | Cancel
+
+    @property
+    def key(self) -> str:
+        """The key of the effect, as one of a change."""
+        return f"{CHANGE_KEY}{self.effect.key}"
+
+
+CHANGE_KEY = "change:"
+Effect = Send | Program | Probe | Wake | Cancel | ForChange
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from meetme.model.errors import Problem
 from meetme.model.members import MemberPolicy
 from meetme.negotiator.addressing import Counter, Offer, Own
 from meetme.negotiator.messages import Verified
-from meetme.negotiator.negotiation import Attachment, Health
+from meetme.negotiator.negotiation import Attachment, Health, Wish
 from meetme.negotiator.states import State
 
 
@@ -61,6 +61,8 @@ class ProposeReceived:
     agreements: int = 0
     """How many live agreements the peer has with us already."""
     rival: Rival | None = None
+    base: int = 0
+    """Of a change: the revision of the agreement that the peer starts from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,15 @@ class TerminatedReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class Handed:
+    """An agreement of a higher revision than ours that the peer has in force; both signatures were verified."""
+
+    agreement: Agreement
+    document: str
+    policy: MemberPolicy
+
+
+@dataclass(frozen=True, slots=True)
 class QueryReceived:
     """The peer tells where it stands and asks the same."""
 
@@ -161,6 +172,10 @@ class QueryReceived:
     message: UUID
     state: State
     revision: int
+    agreed: int = 0
+    """The revision of the agreement in force there; 0: there is none, or it does not tell."""
+    changes: int = 0
+    handed: Handed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +185,9 @@ class StateReceived:
     at: float
     state: State | None
     revision: int
+    agreed: int = 0
+    changes: int = 0
+    handed: Handed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +311,56 @@ class CompareDue:
     at: float
 
 
+# --- changing an active agreement -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeAsked:
+    """A person or a catalogue wants the agreement changed. `own` has the wish in it."""
+
+    at: float
+    wish: Wish
+    own: Own
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeWanted:
+    """The responder's side wants it changed, and asks the initiator to begin."""
+
+    at: float
+    message: UUID
+    own: Own
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRefused:
+    """The initiator will not begin."""
+
+    at: float
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeDue:
+    """Time to begin what the responder's side has asked for, if nothing else is under way."""
+
+    at: float
+    own: Own
+
+
+@dataclass(frozen=True, slots=True)
+class OfChange:
+    """An event that is about a change, and not about the negotiation itself."""
+
+    number: int
+    event: Event
+
+    @property
+    def at(self) -> float:
+        """When it happened."""
+        return self.event.at
+
+
 Event = (
     Start
     | ProposeReceived
@@ -323,4 +391,9 @@ Event = (
     | HealthTurned
     | Deadline
     | CompareDue
+    | ChangeAsked
+    | ChangeWanted
+    | ChangeRefused
+    | ChangeDue
+    | OfChange
 )

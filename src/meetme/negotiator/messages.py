@@ -16,13 +16,14 @@ from meetme.negotiator.states import State
 
 
 class MessageType(StrEnum):
-    """Every type on the wire. The first five ask, the others answer."""
+    """Every type on the wire. The first six ask, the others answer."""
 
     PROPOSE = "propose"
     COMMIT = "commit"
     CONFIRM = "confirm"
     TERMINATE = "terminate"
     QUERY = "query"
+    CHANGE = "change"
     HOLD = "hold"
     COUNTER = "counter"
     REFUSE = "refuse"
@@ -47,6 +48,8 @@ class ProposeBody:
     offer: Offer
     order: str | None = None
     dry_run: bool = False
+    base: int = 0
+    """Of a change: the revision of the agreement that it starts from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +124,31 @@ class TerminatedBody:
 
 @dataclass(frozen=True, slots=True)
 class QueryBody:
-    """Where the asking side stands. `agreement` is sent along to a side that has lost it."""
+    """Where the asking side stands. `agreement` is sent along to a side that has lost it, or an older one."""
 
     state: State
     revision: int
     agreement: Agreement | None = None
+    agreed: int = 0
+    """The revision of the agreement in force; 0: there is none, or this side does not tell."""
+    changes: int = 0
+    """The number of the last change that was tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateBody:
-    """Where the answering side stands; None where it does not know the negotiation."""
+    """Where the answering side stands; None where it does not know the negotiation. The rest is as in `QueryBody`."""
 
     state: State | None
     revision: int
+    agreement: Agreement | None = None
+    agreed: int = 0
+    changes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBody:
+    """The responder's side wants the agreement changed; what it wants shows when the initiator proposes."""
 
 
 Body = (
@@ -150,6 +165,7 @@ Body = (
     | TerminatedBody
     | QueryBody
     | StateBody
+    | ChangeBody
 )
 
 BODIES: dict[MessageType, type[Body]] = {
@@ -166,6 +182,7 @@ BODIES: dict[MessageType, type[Body]] = {
     MessageType.TERMINATED: TerminatedBody,
     MessageType.QUERY: QueryBody,
     MessageType.STATE: StateBody,
+    MessageType.CHANGE: ChangeBody,
 }
 
 ANSWERS: dict[MessageType, frozenset[MessageType]] = {
@@ -174,6 +191,7 @@ ANSWERS: dict[MessageType, frozenset[MessageType]] = {
     MessageType.CONFIRM: frozenset({MessageType.ACTIVE, MessageType.FAILED}),
     MessageType.TERMINATE: frozenset({MessageType.TERMINATED}),
     MessageType.QUERY: frozenset({MessageType.STATE}),
+    MessageType.CHANGE: frozenset({MessageType.STATE, MessageType.REFUSE}),
 }
 """Which answers each request may get; any other is the peer's fault."""
 

@@ -63,6 +63,17 @@ class Answer:
 
     to: UUID
     body: Body
+    change: int = 0
+    """Which change of the agreement it is about; 0: the negotiation itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a side wants of an agreement that is in force; None: as it is."""
+
+    local_subnets: tuple[Prefix, ...] | None = None
+    private_networks: tuple[Prefix, ...] | None = None
+    mtu: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +120,35 @@ class Negotiation:
     probe_target: Address | None = None
     answers: tuple[Answer, ...] = ()
     """What the last event made this side answer. Not part of the standing state."""
+    wish: Wish = Wish()
+    """What this side wants other than its request said when the negotiation began."""
+
+    # changing an active agreement (rules in `changing`)
+    change: Negotiation | None = None
+    """The change that is under way, or what became of the last one that failed: a negotiation inside this one."""
+    changes: int = 0
+    """The number of the last change that was tried."""
+    adopted: int = 0
+    """The number of the change that led to the agreement in force; 0: none."""
+    wanted: Wish | None = None
+    """Responder: what its own side wants. It asks the initiator, who drives."""
+    wishes: int = 0
+    """Responder: how often it has asked."""
+    peer_wants: bool = False
+    """Initiator: the peer has asked for a change that is to begin once the present one is over."""
+    leaving: tuple[Agreement, ...] = ()
+    """Agreements that are not in force, of which something may be on the device until the one in force is confirmed."""
+    number: int = 0
+    """Of a change: which one it is. 0: this is the negotiation itself."""
+    base: Agreement | None = None
+    """Of a change: the agreement in force that it starts from."""
 
     def message(self, kind: MessageType) -> UUID:
         """The id of an own message: the same for every repetition, so that the peer can tell them."""
-        count = {MessageType.PROPOSE: self.round, MessageType.QUERY: self.queries}.get(kind, 0)
-        return uuid5(self.id, f"{self.role}/{kind}/{count}")
+        counts = {MessageType.PROPOSE: self.round, MessageType.QUERY: self.queries, MessageType.CHANGE: self.wishes}
+        # A store that was restored from a backup may count a change twice, but not at the same time.
+        about = uuid5(self.id, f"change {self.number} {self.started}") if self.number else self.id
+        return uuid5(about, f"{self.role}/{kind}/{counts.get(kind, 0)}")
 
 
 @dataclass(frozen=True, slots=True)

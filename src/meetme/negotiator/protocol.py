@@ -11,6 +11,7 @@ Rules of this file:
 5. Nothing is active before packets crossed: the responder answers `committed` only after its probe, the initiator sends
    `confirm` only after its own probe and that answer.
 6. Whatever was put on the device is owed a removal until the removal is verified, and keeps what it claimed until then.
+7. A change of an active agreement is a negotiation inside it, which `step` moves by this same table (see `changing`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import replace
 
 from meetme.model.agreement import Role
 from meetme.model.errors import Fault, Problem
-from meetme.negotiator import endings, reactions
+from meetme.negotiator import changing, comparing, endings, reactions
 from meetme.negotiator import events as ev
 from meetme.negotiator.claims import claims
 from meetme.negotiator.effects import Cancel, Outcome
@@ -75,6 +76,12 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.ACTIVE, ev.StateReceived): (S.ACTIVE, S.TERMINATING),
     (S.ACTIVE, ev.QueryReceived): (S.ACTIVE, S.TERMINATING),
     (None, ev.Restored): (S.ACTIVE,),
+    # active: a change is a negotiation inside, in a state of its own
+    (S.ACTIVE, ev.ChangeAsked): (S.ACTIVE,),
+    (S.ACTIVE, ev.ChangeWanted): (S.ACTIVE,),
+    (S.ACTIVE, ev.ChangeRefused): (S.ACTIVE,),
+    (S.ACTIVE, ev.ChangeDue): (S.ACTIVE,),
+    (S.ACTIVE, ev.OfChange): (S.ACTIVE,),
     # taking it back
     (S.PROPOSED, ev.TerminateAsked): (S.TERMINATING,),
     (S.HELD, ev.TerminateAsked): (S.TERMINATING,),
@@ -113,9 +120,12 @@ ONLY: dict[type[Event], Role] = {
     ev.ActiveReceived: Role.INITIATOR,
     ev.FailedReceived: Role.INITIATOR,
     ev.Superseded: Role.INITIATOR,
+    ev.ChangeWanted: Role.INITIATOR,
+    ev.ChangeDue: Role.INITIATOR,
     ev.ProposeReceived: Role.RESPONDER,
     ev.CommitReceived: Role.RESPONDER,
     ev.ConfirmReceived: Role.RESPONDER,
+    ev.ChangeRefused: Role.RESPONDER,
 }
 """Events that only one role can take."""
 
@@ -136,6 +146,9 @@ def step(now: Negotiation | None, event: Event) -> Outcome:
     before = replace(now, answers=()) if now else None
     after, effects = _react(before, event)
     old = now.state if now else None
+    if old is S.ACTIVE is not after.state:
+        after, more = changing.ended_around(after, event.at)
+        effects += more
     if after.state not in TRANSITIONS[old, type(event)]:
         raise AssertionError(f"{type(event).__name__} may not lead from {old} to {after.state}")
     if after.state is not old:
@@ -154,6 +167,8 @@ def _react(n: Negotiation | None, event: Event) -> endings.Move:
                 return reactions.restore(event)
             case _:
                 raise LookupError(type(event).__name__)
+    if changing.on_device_already(n, event) and n.change is not None:
+        event = ev.OfChange(n.change.number, event)
     match event:
         case ev.ProposeReceived():
             return reactions.on_propose(n, event)
@@ -177,7 +192,9 @@ def _react(n: Negotiation | None, event: Event) -> endings.Move:
         case ev.FailedReceived(at=at, problem=problem):
             return endings.fail(n, problem, at, tell_peer=False)
         case ev.Applied() | ev.ApplyFailed() | ev.DeviceConfirmed() | ev.DeviceLost() | ev.Removed():
-            return reactions.on_device(n, event)
+            after, effects = reactions.on_device(n, event)
+            after, more = changing.after_device(n, after, event.at, step)
+            return after, (*effects, *more)
         case ev.DeviceAhead():
             return reactions.overtake(n, event)
         case ev.Probed() | ev.ProbeFailed():
@@ -191,13 +208,27 @@ def _react(n: Negotiation | None, event: Event) -> endings.Move:
         case ev.TerminatedReceived(at=at):
             return endings.settle_end(replace(n, peer_ended=True), at, (Cancel("send:terminate"),))
         case ev.StateReceived() | ev.QueryReceived():
-            return reactions.on_peer_state(n, event)
+            compared, effects = changing.compare(n, event, step) if n.state is S.ACTIVE else (n, ())
+            after, more = comparing.on_peer_state(compared, event)
+            return after, (*effects, *more)
         case ev.ReleaseAsked(at=at):
             return endings.settle_end(replace(n, released=True, left_on_device=()), at)
         case ev.Deadline():
             return endings.on_deadline(n, event)
         case ev.CompareDue():
-            return reactions.compare(n)
+            compared, effects = comparing.compare(n)
+            after, more = changing.remind(compared)
+            return after, (*effects, *more)
+        case ev.ChangeAsked():
+            return changing.ask(n, event)
+        case ev.ChangeWanted():
+            return changing.on_wanted(n, event)
+        case ev.ChangeRefused():
+            return changing.on_refused(n, event)
+        case ev.ChangeDue():
+            return changing.on_due(n, event)
+        case ev.OfChange():
+            return changing.relay(n, event, step)
         case ev.Start() | ev.Restored():
             raise LookupError(type(event).__name__)
 
@@ -214,8 +245,10 @@ def _standing_answer(n: Negotiation, event: Event) -> tuple[Answer, ...]:
             return (Answer(message, ActiveBody(n.verified) if n.state is S.ACTIVE else FailedBody(gone)),)
         case ev.TerminateReceived(message=message):
             return (Answer(message, TerminatedBody()),)
-        case ev.QueryReceived(message=message) | ev.Restored(message=message):
-            return (Answer(message, StateBody(n.state, n.revision)),)
+        case ev.QueryReceived(message=message) | ev.Restored(message=message) | ev.ChangeWanted(message=message):
+            return (Answer(message, comparing.standing(n)),)
+        case ev.OfChange():
+            return tuple(changing.stale_answer(n, event))
         case _:
             return ()
 

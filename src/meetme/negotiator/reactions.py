@@ -23,7 +23,6 @@ from meetme.negotiator.endings import (
     mark,
     order_device,
     settle_end,
-    terminate,
     too_late,
     wait,
 )
@@ -40,7 +39,7 @@ from meetme.negotiator.messages import (
 from meetme.negotiator.negotiation import Answer, Health, HealthState, Negotiation
 from meetme.negotiator.objecting import objections
 from meetme.negotiator.policy import policy_problems
-from meetme.negotiator.states import ENDED, Device, State
+from meetme.negotiator.states import Device
 
 PROPOSE_SECONDS = 15.0
 """How long the initiator tries to get an agreement held."""
@@ -78,12 +77,17 @@ def start(event: ev.Start) -> Move:
         started=event.at,
         probe_target=event.probe_target,
     )
-    n, deadline = wait(n, PROPOSE_SECONDS, event.at)
-    return _propose(n, event.own, None, event.at, (deadline,))
+    return open_talk(n, event.own, event.at)
+
+
+def open_talk(n: Negotiation, own: Own, at: float) -> Move:
+    """The first offer."""
+    n, deadline = wait(n, PROPOSE_SECONDS, at)
+    return _propose(n, own, None, at, (deadline,))
 
 
 def _propose(n: Negotiation, own: Own, counter: Counter | None, at: float, more: tuple[Effect, ...] = ()) -> Move:
-    offer = make_offer(own, counter)
+    offer = make_offer(own, counter, n.base)
     if isinstance(offer, Refusal):
         return fail(n, offer.problems[0], at)
     if counter and counter.lacking and offer == n.offer:
@@ -120,9 +124,10 @@ def on_propose(n: Negotiation | None, event: ev.ProposeReceived) -> Move:
         )
     if event.rival is not None and not yields(event.rival, me=n.me, peer=n.peer):
         return _refuse(n, event, (_rival_problem(event.rival),), event.rival)
+    policy = event.policy if n.base is None else replace(event.policy, max_agreements=None)
     problems = tuple(
         policy_problems(
-            event.policy,
+            policy,
             prefixes=event.offer.prefixes,
             order=event.order,
             agreements=event.agreements,
@@ -131,17 +136,26 @@ def on_propose(n: Negotiation | None, event: ev.ProposeReceived) -> Move:
     )
     if problems:
         return _refuse(n, event, problems)
-    result = agree(event.offer, event.own, id=n.id, circuit=n.circuit, initiator=n.peer, order=n.order)
+    result = agree(event.offer, event.own, id=n.id, circuit=n.circuit, initiator=n.peer, order=n.order, current=n.base)
     if isinstance(result, Refusal):
         return _refuse(n, event, result.problems)
     if isinstance(result, Counter):
         answer = Answer(event.message, CounterBody(result))
         n, deadline = wait(n, HOLD_SECONDS, event.at)
         return replace(n, offer=event.offer, round=n.round + 1, answers=(answer,)), (deadline,)
+    if n.base is not None and replace(result, revision=n.base.revision) == n.base:
+        return _refuse(n, event, (_NOTHING,))
     answer = Answer(event.message, HoldBody(result, HOLD_SECONDS))
     n = replace(n, state=S.HELD, offer=event.offer, agreement=result, round=n.round + 1, answers=(answer,))
     n, deadline = wait(n, HOLD_SECONDS, event.at)
     return mark(n, "held", event.at), (deadline,)
+
+
+_NOTHING = Problem(
+    "change_nothing",
+    "change: would leave the agreement as it is",
+    "see it with meetme show; what the two sides can carry may allow no more",
+)
 
 
 def yields(rival: ev.Rival, *, me: MemberId, peer: MemberId) -> bool:
@@ -184,7 +198,7 @@ def on_hold(n: Negotiation, event: ev.HoldReceived) -> Move:
     offer, agreement = n.offer, event.agreement
     if offer is None:
         raise AssertionError("an initiator has an offer")
-    problems = objections(agreement, offer, event.own)
+    problems = objections(agreement, offer, event.own, n.base)
     if (agreement.id, agreement.circuit, agreement.order, agreement.responder.member) != (
         n.id,
         n.circuit,
@@ -349,44 +363,7 @@ def restore(event: ev.Restored) -> Move:
         started=event.at,
         state=S.ACTIVE,
         agreement=event.agreement,
-        answers=(Answer(event.message, StateBody(S.ACTIVE, 1)),),
+        answers=(Answer(event.message, StateBody(S.ACTIVE, 1, None, event.agreement.revision)),),
     )
     n, program = order_device(n, Verb.APPLY)
     return mark(n, "restored", event.at), (program, Wake(ev.CompareDue, COMPARE_SECONDS))
-
-
-def compare(n: Negotiation) -> Move:
-    """Ask the peer where it stands."""
-    n = replace(n, queries=n.queries + 1)
-    ask = Send(MessageType.QUERY, n.message(MessageType.QUERY), "send:query")
-    return n, (ask, Wake(ev.CompareDue, COMPARE_SECONDS))
-
-
-def on_peer_state(n: Negotiation, event: ev.StateReceived | ev.QueryReceived) -> Move:
-    """What the peer says of itself, asked or not. Ended there is ended here."""
-    if isinstance(event, ev.QueryReceived):
-        moved, effects = _follow(n, event.state, event.at)
-        answer = Answer(event.message, StateBody(moved.state, moved.revision + (moved.state is not n.state)))
-        return replace(moved, answers=(*moved.answers, answer)), effects
-    return _follow(n, event.state, event.at)
-
-
-def _follow(n: Negotiation, theirs: State | None, at: float) -> Move:
-    ended = theirs in ENDED or theirs is S.TERMINATING
-    if n.state is S.CONFIRMING:
-        if theirs is S.ACTIVE:
-            return activate(n, at)
-        if theirs is None or theirs in (S.FAILED, S.REFUSED, S.SUPERSEDED):
-            problem = Problem("peer_rolled_back", "confirm: the peer had already given up", fault=Fault.REMOTE)
-            return fail(n, problem, at, tell_peer=False)
-    if n.state is S.TERMINATING:
-        if theirs is None or theirs in ENDED:
-            return settle_end(replace(n, peer_ended=True), at, (Cancel("send:terminate"),))
-        return n, ()
-    if ended:
-        # Still at it, the peer waits for our word. Where it cannot reach us (we are behind NAT), this is how it comes.
-        return terminate(replace(n, peer_ended=theirs is not S.TERMINATING), at)
-    if theirs is None and n.state is S.ACTIVE and not n.peer_lost:
-        n = replace(n, queries=n.queries + 1, peer_lost=True)
-        return n, (Send(MessageType.QUERY, n.message(MessageType.QUERY), "send:query"),)
-    return replace(n, peer_lost=theirs is None), ()

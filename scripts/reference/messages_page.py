@@ -49,7 +49,9 @@ _MEANINGS = {
 def page() -> str:
     """The page of the messages. Raises LookupError for a field of the envelope whose meaning is nowhere said."""
     envelope = wire.message_json(
-        wire.Message(_ID, _ID, "c1", MemberId("csp-a"), MemberId("csp-b"), 1767225600.0, ProposeBody(_offer(None)))
+        wire.Message(
+            _ID, _ID, "c1", MemberId("csp-a"), MemberId("csp-b"), 1767225600.0, ProposeBody(_offer(None)), change=1
+        )
     )
     if strange := envelope.keys() - _MEANINGS.keys():
         raise LookupError(f"say what it means: {', '.join(sorted(strange))}")

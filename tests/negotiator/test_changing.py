@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from uuid import uuid4
 
 import pytest
 
@@ -16,7 +17,7 @@ from meetme.negotiator.messages import MessageType
 from meetme.negotiator.negotiation import Negotiation
 from meetme.negotiator.protocol import step
 from meetme.negotiator.states import ENDED, Device, State
-from tests.negotiator.two import Half, Two, active, net, nets, prefixes
+from tests.negotiator.two import TROUBLE, Half, Two, active, nets, prefixes
 
 S = State
 MORE = ("10.0.0.0/24", "10.1.0.0/24", "10.5.0.0/24")
@@ -77,13 +78,11 @@ def test_the_mtu_goes_down_and_up_again() -> None:
     two.ask(two.b, mtu=1300)
     two.run()
     in_step(two, 3)
-    two.ask(two.a, mtu=1500)
-    two.run()
-    assert two.a.now.change is not None
-    assert two.a.now.change.problem is not None
-    assert two.a.now.change.problem.code == "agreement_mtu" if False else True
     two.ask(two.b, mtu=1500)
     two.run()
+    in_step(two, 4)
+    assert two.a.now.agreement is not None
+    assert two.a.now.agreement.mtu == 1400, "alfa still wants no more"
 
 
 def test_what_stays_is_programmed_and_claimed_as_it_was() -> None:
@@ -247,18 +246,12 @@ def test_a_message_about_another_change_changes_nothing(kind: MessageType) -> No
     two.run(until=lambda: two.a.now.change is not None and two.a.now.change.state is S.COMMITTED)
     before = two.b.now
     assert two.a.now.change is not None
-    event = two.received(two.a, two.b, replace(two.a.now.change, number=9), kind, net_id())
+    event = two.received(two.a, two.b, replace(two.a.now.change, number=9), kind, uuid4())
     after = step(before, ev.OfChange(9, event))
     assert replace(after.negotiation, answers=()) == before
     assert after.effects == ()
     assert len(after.negotiation.answers) == 1
     assert after.negotiation.answers[0].change == 9
-
-
-def net_id():  # type: ignore[no-untyped-def]
-    from uuid import uuid4
-
-    return uuid4()
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------
@@ -334,7 +327,7 @@ def test_a_new_number_ends_the_one_before_at_the_responder() -> None:
     two = active()
     two.ask(two.a, *MORE)
     two.run(until=lambda: two.b.now.change is not None and two.b.now.change.state is S.COMMITTED)
-    two.give(two.a, ev.OfChange(1, ev.ApplyFailed(two.at, replace_problem())))
+    two.give(two.a, ev.OfChange(1, ev.ApplyFailed(two.at, TROUBLE)))
     two.a.owed.pop("change:send:terminate")
     two.ask(two.a, *FEWER)
     two.run()
@@ -342,12 +335,6 @@ def test_a_new_number_ends_the_one_before_at_the_responder() -> None:
     in_step(two, 2)
     assert prefixes(two.b, Role.INITIATOR) == FEWER
     assert all(answer is not None for answer in two.b.answers.values())
-
-
-def replace_problem():  # type: ignore[no-untyped-def]
-    from tests.negotiator.two import TROUBLE
-
-    return TROUBLE
 
 
 # --- backups ----------------------------------------------------------------------------------------------------------
@@ -415,17 +402,17 @@ def test_what_is_not_the_same_agreement_is_not_taken_up(wrong: str) -> None:
     two = active()
     agreement = two.a.now.agreement
     assert agreement is not None
-    values = {"id": net_id(), "circuit": "x", "order": "y", "link": replace(agreement.link, kind="numbered")}
+    values = {"id": uuid4(), "circuit": "x", "order": "y", "link": replace(agreement.link, kind="numbered")}
     other = replace(agreement, revision=9, **{wrong: values[wrong]})  # type: ignore[arg-type]
     before = two.b.now
-    query = ev.QueryReceived(two.at, net_id(), S.ACTIVE, 3, 9, 0, ev.Handed(other, "x", MemberPolicy()))
+    query = ev.QueryReceived(two.at, uuid4(), S.ACTIVE, 3, 9, 0, ev.Handed(other, "x", MemberPolicy()))
     assert step(before, query).negotiation.agreement == agreement
 
 
 # --- any order, with losses -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", [*range(25), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(25, 400))])
 def test_whatever_happens_both_end_up_with_the_same(seed: int) -> None:
     chance = Random(seed)
     two = active(lost=lambda what: chance.random() < 0.15)
@@ -455,9 +442,6 @@ def test_whatever_happens_both_end_up_with_the_same(seed: int) -> None:
     for _ in range(5):
         two.run(most=400)
         two.quiet()
-    for one in (two.a, two.b):
-        if one.now.device is not Device.CONFIRMED:
-            raise AssertionError(one.now)
     in_step(two, two.a.revision)
 
 
@@ -468,4 +452,3 @@ def carried_is_claimed(half: Half) -> None:
     for agreement in (half.router.agreement, half.router.base):
         for entry in agreement.side(n.role.other).prefixes if agreement else ():
             assert str(entry.alias) in mine, (n, half.router)
-    assert net  # used by the helpers

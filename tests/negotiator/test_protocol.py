@@ -32,7 +32,7 @@ from meetme.negotiator.messages import (
     Verified,
     type_of,
 )
-from meetme.negotiator.negotiation import Claim, Health, HealthState, Negotiation
+from meetme.negotiator.negotiation import Claim, Health, HealthState, Negotiation, Wish
 from meetme.negotiator.protocol import ONLY, TRANSITIONS, allowed, step, stranger_answer
 from meetme.negotiator.reactions import (
     COMMIT_SECONDS,
@@ -170,6 +170,11 @@ CASES: list[Case] = [
     (at.failed, lambda: ev.ReleaseAsked(AT), S.FAILED),
     (at.terminated, lambda: ev.TerminatedReceived(AT), S.TERMINATED),
     (at.terminated, lambda: ev.ReleaseAsked(AT), S.TERMINATED),
+    (at.active, lambda: ev.ChangeAsked(AT, Wish(mtu=1400), replace(at.own("alfa"), mtu=1400)), S.ACTIVE),
+    (at.active, lambda: ev.ChangeWanted(AT, at.message(), at.own("alfa")), S.ACTIVE),
+    (at.active, lambda: ev.ChangeDue(AT, at.own("alfa")), S.ACTIVE),
+    (at.active_there, lambda: ev.ChangeRefused(AT, (TROUBLE,)), S.ACTIVE),
+    (at.active, lambda: ev.OfChange(1, at.terminate()), S.ACTIVE),
 ]
 
 
@@ -214,7 +219,8 @@ def test_what_the_table_does_not_allow_changes_nothing(stage: Callable[[], Negot
             assert replace(outcome.negotiation, answers=()) == n
             assert outcome.effects == ()
             answers = outcome.negotiation.answers
-            assert [a.to for a in answers] == ([event.message] if hasattr(event, "message") else [])
+            inner = event.event if isinstance(event, ev.OfChange) else event
+            assert [a.to for a in answers] == ([inner.message] if hasattr(inner, "message") else [])
 
 
 @pytest.mark.parametrize("event", [e for e in EVENTS.values() if (None, type(e)) not in TRANSITIONS])
@@ -403,7 +409,7 @@ def test_every_order_to_the_device_has_a_higher_generation() -> None:
 def test_a_query_is_answered_with_the_state_after_it() -> None:
     event = at.query(S.TERMINATED)
     n = step(at.active(), event).negotiation
-    assert n.answers[0].body == StateBody(S.TERMINATING, n.revision)
+    assert n.answers[0].body == StateBody(S.TERMINATING, n.revision, None, 1)
 
 
 @pytest.mark.parametrize("heard", [at.query, at.state])
@@ -434,7 +440,7 @@ def test_what_is_restored_is_put_on_the_device_again() -> None:
     event = at.restored()
     outcome = step(None, event)
     assert Program(Verb.APPLY, 100) in outcome.effects
-    assert outcome.negotiation.answers[0].body == StateBody(S.ACTIVE, 1)
+    assert outcome.negotiation.answers[0].body == StateBody(S.ACTIVE, 1, None, 1)
     assert outcome.negotiation.revision == 1
 
 

@@ -70,9 +70,9 @@ class Half:
     router: Carried = Carried()
     broken: str = ""
     """`apply`: the router refuses; `probe`: nothing crosses."""
-    policy: MemberPolicy = MemberPolicy()
+    policy: MemberPolicy = field(default_factory=MemberPolicy)
     mtu: int = 1500
-    can: Can = Can()
+    can: Can = field(default_factory=Can)
     in_use: tuple[Prefix, ...] = ()
 
     @property

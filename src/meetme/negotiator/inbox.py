@@ -30,6 +30,7 @@ from meetme.negotiator.machine import NegotiationMachine, envelope
 from meetme.negotiator.messages import (
     ANSWERS,
     Body,
+    ChangeBody,
     CommitBody,
     ConfirmBody,
     ProposeBody,
@@ -218,13 +219,24 @@ class Inbox:
     def _event(self, tx: Connection, message: wire.Message, n: Negotiation | None) -> Event | Body:
         """What the message means to the rules; or the answer right away, where it changes nothing."""
         at, id = self._clock.now(), message.message
+        if message.change and n is not None:
+            return self._of_change(tx, message, n)
         match message.body:
-            case ProposeBody() as body:
+            case ProposeBody() as body if not message.change:
                 return self._proposed(tx, message, body)
             case QueryBody(agreement=Agreement() as agreement, state=State.ACTIVE) if n is None:
                 return self._restored(tx, message, agreement)
             case _ if n is None:
                 return stranger_answer(message.type)
+            case ChangeBody():
+                return ev.ChangeWanted(at, id, self._side.wished(tx, n, n.wish))
+            case _:
+                return self._asked(message, n)
+
+    def _asked(self, message: wire.Message, n: Negotiation) -> Event:
+        """What a message means that needs nothing of this side's facts."""
+        at, id = self._clock.now(), message.message
+        match message.body:
             case CommitBody(agreement=agreement):
                 document = message.document or ""
                 self._side.verify(document, agreement, frozenset({n.peer, n.me}))
@@ -233,10 +245,17 @@ class Inbox:
                 return ev.ConfirmReceived(at, id, verified)
             case TerminateBody(reason=reason):
                 return ev.TerminateReceived(at, id, reason)
-            case QueryBody(state=state, revision=revision):
-                return ev.QueryReceived(at, id, state, revision)
+            case QueryBody() as body:
+                handed = self._handed(n, body, message.document or "")
+                return ev.QueryReceived(at, id, body.state, body.revision, body.agreed, body.changes, handed)
             case _:
                 raise AssertionError(message.type)
+
+    def _handed(self, n: Negotiation, body: QueryBody, document: str) -> ev.Handed | None:
+        if body.agreement is None or n.agreement is None or body.agreement.revision <= n.agreement.revision:
+            return None
+        self._side.verify(document, body.agreement, frozenset({n.me, n.peer}))
+        return ev.Handed(body.agreement, document, self._side.policy(n.peer))
 
     def _direct(self, message: wire.Message, body: Body) -> str:
         about = Negotiation(
@@ -250,7 +269,7 @@ class Inbox:
             generation=0,
             started=0.0,
         )
-        return wire.write_message(envelope(about, Answer(message.message, body), self._clock.now()))
+        return wire.write_message(envelope(about, Answer(message.message, body, message.change), self._clock.now()))
 
     # --- offers -------------------------------------------------------------------------------------------------------
 
@@ -304,6 +323,40 @@ class Inbox:
             (answer,) = step(None, event).negotiation.answers
             return answer.body
         return event
+
+    # --- changes ------------------------------------------------------------------------------------------------------
+
+    def _of_change(self, tx: Connection, message: wire.Message, n: Negotiation) -> Event | Body:
+        """A message about a change of the agreement."""
+        number, body = message.change, message.body
+        if not isinstance(body, ProposeBody):
+            return ev.OfChange(number, self._asked(message, n))
+        lock_claims(tx)
+        c = n.change
+        wish = c.wish if c is not None and c.number == number else n.wanted or n.wish
+        try:
+            own = self._side.wished(tx, n, wish)
+        except MeetMeError as error:
+            structlog.get_logger().warning("a change is refused", peer=n.peer, circuit=n.circuit, problem=error.text)
+            return RefuseBody((refused(error.problem),))
+        proposed = ev.ProposeReceived(
+            at=self._clock.now(),
+            message=message.message,
+            id=n.id,
+            peer=n.peer,
+            circuit=n.circuit,
+            order=n.order,
+            attachment=n.attachment,
+            own=own,
+            generation=n.generation,
+            offer=body.offer,
+            policy=self._side.policy(n.peer),
+            base=body.base,
+        )
+        event = ev.OfChange(number, proposed)
+        if not body.dry_run:
+            return event
+        return next(a.body for a in step(n, event).negotiation.answers if a.to == message.message)
 
     # --- a lost database ----------------------------------------------------------------------------------------------
 

@@ -17,20 +17,22 @@ from sqlalchemy import Connection
 
 from meetme.negotiator import events as ev
 from meetme.negotiator import logbook, store, wire
-from meetme.negotiator.effects import Cancel, Effect, Probe, Program, Send, Verb, Wake
+from meetme.negotiator.effects import CHANGE_KEY, Cancel, Effect, ForChange, Probe, Program, Send, Verb, Wake
 from meetme.negotiator.events import Event
 from meetme.negotiator.health import turned
 from meetme.negotiator.messages import MessageType
-from meetme.negotiator.negotiation import Answer, Negotiation
+from meetme.negotiator.negotiation import Answer, Negotiation, StepTime
 from meetme.negotiator.protocol import claims, step
 from meetme.negotiator.states import State
-from meetme.negotiator.views import Due, view
+from meetme.negotiator.views import Due, change_view, view
 from meetme.runtime.database import afterwards
 from meetme.runtime.ledger import Cancelled, Debt, Owed, Step
 
 ANSWER_SECONDS = 60.0
 """How long an answer says that it is good."""
-WAKES: dict[str, type[ev.Deadline] | type[ev.CompareDue]] = {"Deadline": ev.Deadline, "CompareDue": ev.CompareDue}
+WAKES: dict[str, type[ev.Deadline] | type[ev.CompareDue] | type[ev.ChangeDue]] = {
+    kind.__name__: kind for kind in (ev.Deadline, ev.CompareDue, ev.ChangeDue)
+}
 
 
 class Signer(Protocol):
@@ -64,7 +66,7 @@ class NegotiationMachine:
 
     def save(self, tx: Connection, before: Negotiation | None, after: Negotiation, event: Event, now: float) -> None:
         """Write the state and everything that goes with it. Raises Conflict `claim_conflict`."""
-        n = replace(after, answers=(), document=self._document(before, after, event))
+        n = replace(self._signed(before, after, event), answers=())
         if n != before:
             store.save(tx, n, new=before is None)
             held = claims(n)
@@ -78,10 +80,20 @@ class NegotiationMachine:
         for answer in after.answers:
             store.put_answer(tx, n.peer, answer.to, wire.write_message(envelope(n, answer, now)))
 
+    def _signed(self, before: Negotiation | None, after: Negotiation, event: Event) -> Negotiation:
+        """The same with its documents: that of the negotiation, and that of a change that is under way."""
+        change = after.change
+        if change is not None:
+            same = before is not None and before.change is not None and before.change.number == change.number
+            inside = event.event if isinstance(event, ev.OfChange) else event
+            document = self._document(before.change if same and before else None, change, inside)
+            change = replace(change, document=document)
+        return replace(after, document=self._document(before, after, event), change=change)
+
     def _report(self, before: Negotiation | None, after: Negotiation, event: Event, now: float) -> None:
         """Log and count what has become of it. Only what is on disk is reported."""
         log = structlog.get_logger().bind(negotiation=str(after.id), peer=after.peer, circuit=after.circuit)
-        for done in after.steps[len(before.steps) if before else 0 :]:
+        for done in _new_steps(before, after):
             log.info("step", step=done.name, seconds=round(done.seconds, 4), ok=done.ok)
         if before is None or before.state is not after.state:
             problem = after.problem
@@ -89,6 +101,8 @@ class NegotiationMachine:
             was = before.state.value if before else None
             log.info("state", before=was, after=after.state.value, event_kind=type(event).__name__, **why)
             self._entered(after.state, now - after.started)
+        elif _of_change(before) != _of_change(after):
+            log.info("change", event_kind=_kind(event), **_of_change(after))
 
     def _document(self, before: Negotiation | None, after: Negotiation, event: Event) -> str | None:
         """The agreement with every signature there is by now: the own one is made when the state that needs it is."""
@@ -116,26 +130,59 @@ def envelope(n: Negotiation, answer: Answer, now: float) -> wire.Message:
         to=n.peer,
         expires=now + ANSWER_SECONDS,
         body=answer.body,
-        document=n.document,
+        document=n.change.document if n.change is not None and n.change.number == answer.change else n.document,
+        change=answer.change,
     )
 
 
+def _new_steps(before: Negotiation | None, after: Negotiation) -> tuple[StepTime, ...]:
+    """What was finished since: of the negotiation, and of a change, which counts from its own beginning."""
+    found = after.steps[len(before.steps) if before else 0 :]
+    c = after.change
+    if c is None:
+        return found
+    old = before.change if before is not None and before.change is not None else None
+    known = len(old.steps) if old is not None and old.number == c.number else 0
+    return (*found, *(replace(done, name=f"change {c.number}: {done.name}") for done in c.steps[known:]))
+
+
+def _of_change(n: Negotiation) -> dict[str, object]:
+    """What people are to know of changes."""
+    c = change_view(n)
+    problem = c.problem if c else None
+    return {
+        "change": c.number if c else n.adopted,
+        "stands": c.state.value if c else None,
+        "agreed": n.agreement.revision if n.agreement else None,
+        "refused": problem.code if problem else None,
+    }
+
+
+def _kind(event: Event) -> str:
+    return type(event.event if isinstance(event, ev.OfChange) else event).__name__
+
+
 def _tell(tx: Connection, before: Negotiation | None, after: Negotiation) -> None:
-    for done in after.steps[len(before.steps) if before else 0 :]:
+    for done in _new_steps(before, after):
         logbook.tell(tx, after.id, "step", {"name": done.name, "seconds": done.seconds, "ok": done.ok})
-    if before is None or before.state is not after.state:
+    if before is None or before.state is not after.state or _of_change(before) != _of_change(after):
         logbook.tell(tx, after.id, "state", wire.view_json(view(after)))
     elif after.state is State.ACTIVE and after.health is not None and turned(before.health, after.health):
         logbook.tell(tx, after.id, "health", wire.view_json(view(after))["health"])
 
 
+def _for_audit(n: Negotiation) -> tuple[object, ...]:
+    """What is not changed without an entry."""
+    return (n.state, n.released, _of_change(n))
+
+
 def _audit(tx: Connection, before: Negotiation | None, after: Negotiation, event: Event, now: float) -> None:
-    if before is not None and before.state is after.state and before.released == after.released:
+    if before is not None and _for_audit(before) == _for_audit(after):
         return
     logbook.audit(
         tx,
         now,
-        type(event).__name__,
+        _kind(event),
         negotiation=str(after.id),
         peer=after.peer,
         circuit=after.circuit,
@@ -143,6 +190,7 @@ def _audit(tx: Connection, before: Negotiation | None, after: Negotiation, event
         after=after.state.value,
         revision=after.revision,
         problem=after.problem.code if after.problem else None,
+        **(_of_change(after) if after.changes or after.wanted else {}),
     )
 
 
@@ -152,6 +200,8 @@ def _audit(tx: Connection, before: Negotiation | None, after: Negotiation, event
 def write_effect(effect: Effect) -> Owed | Cancelled:
     """An effect of the rules as the ledger keeps it."""
     match effect:
+        case ForChange(effect=inner):
+            return replace(write_effect(inner), key=effect.key)
         case Cancel(key=key):
             return Cancelled(key)
         case Send(type=kind, message=message, key=key):
@@ -167,6 +217,11 @@ def write_effect(effect: Effect) -> Owed | Cancelled:
 
 def read_effect(kind: str, key: str, body: str) -> Effect:
     """The effect that `write_effect` wrote, from a lease or a debt."""
+    if key.startswith(CHANGE_KEY):
+        inner = read_effect(kind, key.removeprefix(CHANGE_KEY), body)
+        if isinstance(inner, ForChange):
+            raise LookupError(key)
+        return ForChange(inner)
     facts = json.loads(body)
     match kind:
         case "send":
@@ -190,10 +245,12 @@ def still_due(debts: Iterable[Debt], now: float) -> tuple[Due, ...]:
 
 
 def _named(debt: Debt) -> str:
-    match read_effect(debt.kind, debt.key, debt.body):
+    effect = read_effect(debt.kind, debt.key, debt.body)
+    match effect.effect if isinstance(effect, ForChange) else effect:
         case Send(type=kind):
-            return f"send {kind}"
+            what = f"send {kind}"
         case Program(verb=verb):
-            return f"router {verb}"
+            what = f"router {verb}"
         case _:
-            return debt.kind
+            what = debt.kind
+    return f"change: {what}" if isinstance(effect, ForChange) else what

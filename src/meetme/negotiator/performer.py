@@ -20,7 +20,7 @@ from meetme.model.members import MemberPolicy
 from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own
-from meetme.negotiator.effects import Probe, Program, Send, Verb, Wake
+from meetme.negotiator.effects import CHANGE_KEY, Effect, ForChange, Probe, Program, Send, Verb, Wake
 from meetme.negotiator.events import Event
 from meetme.negotiator.host_probe import HostProbe
 from meetme.negotiator.intents import link_intent
@@ -29,6 +29,7 @@ from meetme.negotiator.messages import (
     ANSWERS,
     ActiveBody,
     Body,
+    ChangeBody,
     CommitBody,
     CommittedBody,
     ConfirmBody,
@@ -43,9 +44,10 @@ from meetme.negotiator.messages import (
     TerminateBody,
     TerminatedBody,
 )
-from meetme.negotiator.negotiation import Negotiation
+from meetme.negotiator.negotiation import Negotiation, Wish
 from meetme.negotiator.probing import Probing
 from meetme.negotiator.routers import CALL_SECONDS, Routers, limited
+from meetme.negotiator.states import State
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 from meetme.runtime.ledger import Lease, Ledger
@@ -70,6 +72,9 @@ class OwnSide(Protocol):
 
     def own(self, tx: Connection, n: Negotiation) -> Own:
         """The own half of the facts for one negotiation, in the transaction that uses them."""
+
+    def wished(self, tx: Connection, n: Negotiation, wish: Wish) -> Own:
+        """The same for a change of an active one."""
 
     def policy(self, peer: MemberId) -> MemberPolicy:
         """What this peer may do."""
@@ -103,12 +108,20 @@ class Performer:
     async def __call__(self, lease: Lease) -> Made | None:
         """Perform one effect. Raises Retry or MeetMeError where it has to be tried again."""
         effect = read_effect(lease.kind, lease.key, lease.body)
-        if isinstance(effect, Wake):
-            return self._wake(effect, lease.instance)
         n = await self._database.run(lambda tx: store.load(tx, lease.instance))
         if n is None:
             return None
+        if not isinstance(effect, ForChange):
+            return await self._perform(n, effect)
+        if n.change is None:
+            return None
+        return _of_change(n.change.number, await self._perform(n.change, effect.effect))
+
+    async def _perform(self, n: Negotiation, effect: Effect) -> Made | None:
+        """Perform an effect of a negotiation, or of the change inside one."""
         match effect:
+            case Wake():
+                return self._wake(effect, n)
             case Send():
                 return await self._send(n, effect)
             case Program():
@@ -120,16 +133,20 @@ class Performer:
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
-    def _wake(self, effect: Wake, instance: str) -> Made:
+    def _wake(self, effect: Wake, n: Negotiation) -> Made:
         if effect.event is ev.CompareDue:
             return ev.CompareDue(self._clock.now())
-        return lambda tx: ev.Deadline(self._clock.now(), self._cause(tx, instance))
+        if effect.event is ev.ChangeDue:
+            return lambda tx: ev.ChangeDue(self._clock.now(), self._side.wished(tx, store.load(tx, n.id) or n, n.wish))
+        return lambda tx: ev.Deadline(self._clock.now(), self._cause(tx, n))
 
-    def _cause(self, tx: Connection, instance: str) -> Problem | None:
+    def _cause(self, tx: Connection, n: Negotiation) -> Problem | None:
         """Why what is still owed was in vain so far: the device first, because that is what people can mend."""
-        notes = {debt.key: debt.note for debt in self._ledger.owed(tx, NegotiationMachine.name, instance) if debt.note}
+        owed = self._ledger.owed(tx, NegotiationMachine.name, str(n.id))
+        notes = {debt.key: debt.note for debt in owed if debt.note}
+        inside = CHANGE_KEY if n.number else ""
         for key, fault in (("device", Fault.DEVICE), ("probe", Fault.DEVICE), ("send", Fault.REMOTE)):
-            code, _, said = notes.get(key, "").partition(": ")
+            code, _, said = notes.get(inside + key, "").partition(": ")
             if said and code != STILL_AT_IT:
                 return Problem(code, said, "it was tried again until the time was over", None, fault)
         return None
@@ -141,13 +158,13 @@ class Performer:
         if body is None:
             return None
         expires = self._clock.now() + MESSAGE_SECONDS
-        message = wire.Message(n.id, effect.message, n.circuit, n.me, n.peer, expires, body, n.document)
+        message = wire.Message(n.id, effect.message, n.circuit, n.me, n.peer, expires, body, n.document, n.number)
         try:
             answer = await self._peers.send(n.peer, message)
             if answer is None:
                 raise Retry(0.0, f"{STILL_AT_IT}: {n.peer} has no answer yet")
             reply = answer_to(n, effect.type, answer)
-            return self._received(n, reply)
+            return self._asked(reply) if effect.type is MessageType.CHANGE else self._received(n, reply)
         except Unreachable:
             raise
         except MeetMeError as error:
@@ -160,7 +177,24 @@ class Performer:
             return ev.RefuseReceived(self._clock.now(), (problem,))
         if kind is MessageType.COMMIT:
             return ev.FailedReceived(self._clock.now(), problem)
+        if kind is MessageType.CHANGE:
+            return ev.ChangeRefused(self._clock.now(), (problem,))
         raise error
+
+    def _asked(self, reply: wire.Message) -> Made | None:
+        """What the initiator says to the wish for a change. None: it has heard it."""
+        at = self._clock.now()
+        match reply.body:
+            case RefuseBody(problems=problems):
+                return ev.ChangeRefused(at, problems)
+            case StateBody(state=State.CONFIRMING):
+                raise Retry(1.0, f"{STILL_AT_IT}: {reply.sender} is not active yet")
+            case StateBody(state=State.ACTIVE):
+                return None
+            case StateBody(state=state, revision=revision):
+                return ev.StateReceived(at, state, revision)
+            case _:
+                raise AssertionError(reply.type)
 
     def _received(self, n: Negotiation, reply: wire.Message) -> Made:
         at = self._clock.now()
@@ -182,10 +216,17 @@ class Performer:
                 return ev.FailedReceived(at, problem)
             case TerminatedBody():
                 return ev.TerminatedReceived(at)
-            case StateBody(state=state, revision=revision):
-                return ev.StateReceived(at, state, revision)
+            case StateBody() as body:
+                handed = self._handed(n, body, reply.document or "")
+                return ev.StateReceived(at, body.state, body.revision, body.agreed, body.changes, handed)
             case _:
                 raise AssertionError(reply.type)
+
+    def _handed(self, n: Negotiation, body: StateBody, document: str) -> ev.Handed | None:
+        if body.agreement is None or n.number:
+            return None
+        self._side.verify(document, body.agreement, frozenset({n.me, n.peer}))
+        return ev.Handed(body.agreement, document, self._side.policy(n.peer))
 
     # --- the device ---------------------------------------------------------------------------------------------------
 
@@ -249,7 +290,7 @@ def _body(n: Negotiation, kind: MessageType) -> Body | None:
     """What the message says, by the present state. None: there is nothing left to say."""
     match kind:
         case MessageType.PROPOSE:
-            return ProposeBody(n.offer, n.order) if n.offer else None
+            return ProposeBody(n.offer, n.order, base=n.base.revision if n.base else 0) if n.offer else None
         case MessageType.COMMIT:
             return CommitBody(n.agreement) if n.agreement else None
         case MessageType.CONFIRM:
@@ -257,9 +298,19 @@ def _body(n: Negotiation, kind: MessageType) -> Body | None:
         case MessageType.TERMINATE:
             return TerminateBody(n.problem)
         case MessageType.QUERY:
-            return QueryBody(n.state, n.revision, n.agreement if n.peer_lost else None)
+            agreed = n.agreement.revision if n.agreement and not n.number else 0
+            return QueryBody(n.state, n.revision, n.agreement if n.peer_lost else None, agreed, n.changes)
+        case MessageType.CHANGE:
+            return ChangeBody()
         case _:
             raise AssertionError(kind)
+
+
+def _of_change(number: int, made: Made | None) -> Made | None:
+    """The same, as an event of a change."""
+    if made is None or isinstance(made, Event):
+        return None if made is None else ev.OfChange(number, made)
+    return lambda tx: ev.OfChange(number, made(tx))
 
 
 def answer_to(n: Negotiation, kind: MessageType, answer: object) -> wire.Message:
@@ -271,6 +322,8 @@ def answer_to(n: Negotiation, kind: MessageType, answer: object) -> wire.Message
         _no_answer("message.from", f'must be from "{n.peer}" to "{n.me}"', f"{reply.sender} to {reply.to}")
     if reply.negotiation != n.id or reply.circuit != n.circuit:
         _no_answer("message.negotiation", f"must be about {n.id}", str(reply.negotiation))
+    if reply.change != n.number:
+        _no_answer("message.change", f"must be about change {n.number}", str(reply.change))
     if reply.type not in ANSWERS[kind]:
         _no_answer("message.type", f"must answer {kind}", reply.type)
     return reply

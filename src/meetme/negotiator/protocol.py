@@ -149,6 +149,8 @@ def step(now: Negotiation | None, event: Event) -> Outcome:
     if old is S.ACTIVE is not after.state:
         after, more = changing.ended_around(after, event.at)
         effects += more
+    elif now is not None and old is S.ACTIVE and after.agreement != now.agreement:
+        after = replace(after, revision=after.revision + 1)
     if after.state not in TRANSITIONS[old, type(event)]:
         raise AssertionError(f"{type(event).__name__} may not lead from {old} to {after.state}")
     if after.state is not old:
@@ -253,6 +255,9 @@ def _standing_answer(n: Negotiation, event: Event) -> tuple[Answer, ...]:
             return ()
 
 
+_UNKNOWN = Problem("negotiation_unknown", "negotiation: is not known here", "propose it first")
+
+
 def stranger_answer(kind: MessageType) -> Body:
     """The answer to a message about a negotiation that this side does not know."""
     match kind:
@@ -260,5 +265,7 @@ def stranger_answer(kind: MessageType) -> Body:
             return TerminatedBody()
         case MessageType.QUERY:
             return StateBody(None, 0)
+        case MessageType.PROPOSE | MessageType.CHANGE:
+            return RefuseBody((_UNKNOWN,))
         case _:
-            return FailedBody(Problem("negotiation_unknown", "negotiation: is not known here", "propose it first"))
+            return FailedBody(_UNKNOWN)

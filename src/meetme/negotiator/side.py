@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -20,7 +21,7 @@ from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own
 from meetme.negotiator.facts import RouterView, control_plane, host_of, own_facts
 from meetme.negotiator.figures import PeerFigures, Way
-from meetme.negotiator.negotiation import Attachment, Negotiation
+from meetme.negotiator.negotiation import Attachment, Negotiation, Wish
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.settings import NegotiatorSettings
 from meetme.negotiator.views import Terms
@@ -44,8 +45,26 @@ class Side:
     # --- facts --------------------------------------------------------------------------------------------------------
 
     def own(self, tx: Connection, n: Negotiation) -> Own:
-        """The own half of the facts for a negotiation that exists."""
-        return self.facts(tx, n.peer, n.attachment, store.terms(tx, n.id), n)
+        """The own half of the facts for a negotiation that exists, or for a change of one."""
+        return self.facts(tx, n.peer, n.attachment, self._terms(tx, n), n)
+
+    def wished(self, tx: Connection, n: Negotiation, wish: Wish) -> Own:
+        """The own half of the facts for a change of `n` that begins now. Raises what `admitted` raises."""
+        changed = replace(n, wish=wish, base=n.agreement)
+        return self.admitted(tx, n.peer, n.attachment, self._terms(tx, changed), n)
+
+    def _terms(self, tx: Connection, n: Negotiation) -> Terms:
+        """What the request said when it began; of a change, what is agreed and what is wished by now."""
+        terms, wish = store.terms(tx, n.id), n.wish
+        if n.base is None:
+            return terms
+        agreed = tuple(entry.real for entry in n.base.side(n.role).prefixes)
+        return replace(
+            terms,
+            local_subnets=agreed if wish.local_subnets is None else wish.local_subnets,
+            private_networks=terms.private_networks if wish.private_networks is None else wish.private_networks,
+            mtu=terms.mtu if wish.mtu is None else wish.mtu,
+        )
 
     def facts(
         self, tx: Connection, peer: MemberId, attachment: Attachment, terms: Terms, n: Negotiation | None = None

@@ -17,7 +17,7 @@ from meetme.model.errors import InvalidInput, Problem
 from meetme.negotiator.addressing import LinkWish, TranslationWish
 from meetme.negotiator.messages import Verified
 from meetme.negotiator.negotiation import Health, Negotiation, StepTime
-from meetme.negotiator.states import State
+from meetme.negotiator.states import ENDED, State
 
 LEAST_MTU, MOST_MTU = 576, 65535
 
@@ -145,6 +145,15 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeView:
+    """A change of an active agreement that is under way, or the last one that failed."""
+
+    number: int
+    state: State
+    problem: Problem | None
+
+
+@dataclass(frozen=True, slots=True)
 class NegotiationView:
     """One negotiation, for people and for catalogues."""
 
@@ -164,6 +173,7 @@ class NegotiationView:
     left_on_device: tuple[str, ...] = ()
     owed: tuple[Due, ...] = ()
     """What it still has to do. Told where one negotiation is asked for, and nowhere else."""
+    change: ChangeView | None = None
 
     @property
     def document(self) -> dict[str, Any]:
@@ -200,7 +210,16 @@ def view(n: Negotiation, owed: tuple[Due, ...] = (), *, health: Health | None = 
         steps=n.steps,
         left_on_device=n.left_on_device,
         owed=owed,
+        change=change_view(n),
     )
+
+
+def change_view(n: Negotiation) -> ChangeView | None:
+    """How a change of `n` looks to people. What only this side wants so far is proposed."""
+    c = n.change
+    if n.wanted is not None and (c is None or c.state in ENDED):
+        return ChangeView(n.changes + 1, State.PROPOSED, None)
+    return None if c is None else ChangeView(c.number, c.state, c.problem)
 
 
 @dataclass(frozen=True, slots=True)

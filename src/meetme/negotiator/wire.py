@@ -13,10 +13,10 @@ import json
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 from uuid import UUID
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from meetme.model.agreement import Agreement, MemberId
 from meetme.model.errors import Fault, InvalidInput
@@ -44,6 +44,8 @@ class Message:
     """Epoch seconds."""
     body: Body
     document: str | None = None
+    change: int = 0
+    """Which change of the agreement it is about; 0: the negotiation itself."""
 
     @property
     def type(self) -> MessageType:
@@ -107,6 +109,7 @@ def message_json(message: Message) -> dict[str, Any]:
         "negotiation": str(message.negotiation),
         "message": str(message.message),
         "type": kind.value,
+        **({"change": message.change} if message.change else {}),
         "circuit": message.circuit,
         "from": message.sender,
         "to": message.to,
@@ -125,6 +128,7 @@ class _Envelope:
     to: str
     expires: datetime
     body: dict[str, Any]
+    change: Annotated[int, Field(ge=0)] = 0
 
 
 def read_message(source: str | bytes | dict[str, Any]) -> Message:
@@ -166,6 +170,7 @@ def read_message(source: str | bytes | dict[str, Any]) -> Message:
         envelope.expires.timestamp(),
         _read(BODIES[MessageType(envelope.type)], body, path="message.body", code=code),
         document,
+        envelope.change,
     )
 
 

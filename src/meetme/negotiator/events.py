@@ -170,7 +170,8 @@ class QueryReceived:
 
     at: float
     message: UUID
-    state: State
+    state: State | None
+    """None: it does not know the negotiation."""
     revision: int
     agreed: int = 0
     """The revision of the agreement in force there; 0: there is none, or it does not tell."""

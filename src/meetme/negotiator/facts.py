@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from meetme.model.addresses import Address, Prefix
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem
-from meetme.model.intent import Capabilities, Observation, Port
+from meetme.model.intent import Capabilities, LinkIntent, Observation, Port
 from meetme.negotiator.addressing import Can, LinkWish, Own, TranslationWish, Usage
 from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.settings import NegotiatorSettings
@@ -105,6 +105,15 @@ def _probe(wanted: Address | None, prefixes: tuple[Prefix, ...], seen: Observati
         return wanted
     addresses = [i.ip for port in seen.ports for i in port.addresses] if seen else []
     return next((a for prefix in prefixes for a in addresses if a in prefix), None)
+
+
+def prefixes_of(links: Iterable[LinkIntent]) -> Iterator[Prefix]:
+    """What these links use on their router: nobody else may be given it."""
+    for link in links:
+        yield from (mapping.inside for mapping in link.remote)
+        yield from (mapping.wire for mapping in link.local if mapping.translated)
+        if link.link is not None:
+            yield link.link.local.network
 
 
 def port_problems(attachment: Attachment, router: RouterView, terms: Terms, field: str) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import Connection
 
 from meetme.model.agreement import Agreement, MemberId, Role
-from meetme.model.errors import Fault, Forbidden, InvalidInput, MeetMeError, Problem, Stale
+from meetme.model.errors import Conflict, Fault, Forbidden, InvalidInput, MeetMeError, Problem, Stale
 from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.circuits import land, port_in_use
@@ -287,6 +287,14 @@ class Inbox:
         known = store.load(tx, id)
         try:
             attachment = self._land(tx, message)
+            if known is None and any(s.agreement == id for s in self._routers.get(attachment.router).strays):
+                # Known to the router and lost to the store: what it was is found out, it does not begin anew.
+                raise Conflict(
+                    "negotiation_known",
+                    f"negotiation: must be a new one ({id} has a link on the router)",
+                    hint="start again",
+                    field="negotiation",
+                )
             view = self._side.view(attachment)
             raise_problems(port_problems(attachment, view, Terms(), "circuit"))
             rival = store.rival(tx, message.circuit, other_than=id)

@@ -126,7 +126,8 @@ class TerminatedBody:
 class QueryBody:
     """Where the asking side stands. `agreement` is sent along to a side that has lost it, or an older one."""
 
-    state: State
+    state: State | None
+    """None: it does not know the negotiation, but its router has a link of that name."""
     revision: int
     agreement: Agreement | None = None
     agreed: int = 0

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from meetme.configurator.client import RouterControl
 from meetme.model.errors import NotFound, Unreachable, Unsupported
-from meetme.model.intent import LinkEvent
+from meetme.model.intent import LinkEvent, LinkIntent
 from meetme.negotiator.facts import RouterView
 from meetme.runtime.clock import Clock
 
@@ -36,6 +36,8 @@ class Router:
         self._reached_at: float | None = None
         self._watched_since: float | None = None
         self._opening = asyncio.Lock()
+        self.strays: tuple[LinkIntent, ...] = ()
+        """Links that it has and of which the store does not know (`strays`)."""
 
     @property
     def view(self) -> RouterView | None:

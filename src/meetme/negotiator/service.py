@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Collection, Mapping
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import structlog
 from sqlalchemy import text
@@ -14,7 +14,7 @@ from sqlalchemy import text
 from meetme import __version__
 from meetme.configurator.client import RouterControl, open_configurator
 from meetme.model.errors import MeetMeError, Unreachable, Unsupported
-from meetme.model.intent import LinkEvent, LinkEventKind
+from meetme.model.intent import AppliedLink, LinkEvent, LinkEventKind
 from meetme.model.members import Roster
 from meetme.negotiator import events as ev
 from meetme.negotiator import host_probe, local_api, peers_api, store, wire
@@ -34,6 +34,7 @@ from meetme.negotiator.routers import Opener, Router, Routers
 from meetme.negotiator.settings import Configurator, NegotiatorSettings
 from meetme.negotiator.side import Line, Side
 from meetme.negotiator.states import Device, State
+from meetme.negotiator.strays import Strays
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database, migrate
 from meetme.runtime.figures import DatabaseFigures, LoopFigures
@@ -124,6 +125,7 @@ class NegotiatorService:
                 seen=ProbeFigures(self.registry).seen,
             )
             self.registry.register(HealthFigures(self._monitor.states))
+        self._strays = Strays(database, self._side, line, clock)
         parts = (self._loop, self._ledger, self._machine, self._side, self._routers)
         self._desk = Desk(*parts, line, clock)
         self._inbox = Inbox(database, *parts, self._bell, clock, messages)
@@ -226,12 +228,14 @@ class NegotiatorService:
 
     async def _follow(self, router: Router) -> None:
         """Hear from the router what becomes of its links: one that is gone is put back."""
+        settling: asyncio.Task[None] | None = None
         while True:
             try:
                 view = await router.look()
-                links = view.observation.links if view.observation else ()
-                if view.observation is not None:
-                    await self._restore_missing(router.name, {link.intent.agreement for link in links})
+                if view.observation is not None and await self._strays.found(router, view.observation.links):
+                    settling = asyncio.create_task(self._settle(router), name=f"strays {router.name}")
+                elif view.observation is not None:
+                    await self._restore_missing(router.name, view.observation.links)
                 async for event in router.watch():
                     await self._heard(event)
             except Unsupported:
@@ -240,10 +244,28 @@ class NegotiatorService:
                 self._log.info("a router is not being watched", router=router.name, problem=error.text)
             except Exception:
                 self._log.exception("watching a router failed unexpectedly", router=router.name)
+            finally:
+                if settling is not None:
+                    settling.cancel()
             await asyncio.sleep(RECONNECT_SECONDS)
 
-    async def _restore_missing(self, router: str, present: set[UUID]) -> None:
+    async def _settle(self, router: Router) -> None:
+        """The router knows more than the store: first hear from the peers what is over, then put back what is not."""
+        try:
+            for n in await self._database.run(store.negotiations):
+                if n.attachment.router == router.name and _settled(n):
+                    await self._loop.deliver(str(n.id), ev.CompareDue(self._clock.now()))
+            await self._strays.settle(router)
+            view = await router.look()
+            await self._restore_missing(router.name, view.observation.links if view.observation else ())
+        except MeetMeError as error:
+            self._log.info("what a router has cannot be settled now", router=router.name, problem=error.text)
+        except Exception:
+            self._log.exception("settling what a router has failed unexpectedly", router=router.name)
+
+    async def _restore_missing(self, router: str, links: Collection[AppliedLink]) -> None:
         """The negotiator's word wins: what should be on the device and is not, is ordered again."""
+        present = {link.intent.agreement for link in links}
         known = await self._database.run(store.negotiations)
         for n in known:
             if n.attachment.router == router and n.id not in present and _settled(n):

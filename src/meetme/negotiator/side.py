@@ -19,7 +19,7 @@ from meetme.model.errors import Fault, InvalidInput, Problem, Unreachable
 from meetme.model.members import MemberPolicy
 from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own
-from meetme.negotiator.facts import RouterView, control_plane, host_of, own_facts
+from meetme.negotiator.facts import RouterView, control_plane, host_of, own_facts, prefixes_of
 from meetme.negotiator.figures import PeerFigures, Way
 from meetme.negotiator.negotiation import Attachment, Negotiation, Wish
 from meetme.negotiator.routers import Routers
@@ -73,7 +73,9 @@ class Side:
 
         Raises Unreachable `router_unseen`, NotFound `peer_unknown`.
         """
-        claimed = store.claimed_prefixes(tx, n.id if n else None)
+        strays = self._routers.get(attachment.router).strays
+        unknown = prefixes_of([stray for stray in strays if n is None or stray.agreement != n.id])
+        claimed = (*store.claimed_prefixes(tx, n.id if n else None), *unknown)
         view = self.view(attachment)
         control = control_plane(self._control_urls(), self._resolved)
         return own_facts(

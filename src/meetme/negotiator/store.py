@@ -7,7 +7,7 @@ Migrated by `runtime.database.migrate(database, "meetme.negotiator")`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_network
@@ -159,6 +159,7 @@ _ADD_MESSAGE = insert(MESSAGE)
 _ANSWER = update(MESSAGE).where(_ONE_MESSAGE).values(answer=bindparam("text"))
 _ATTACHMENT = select(ATTACHMENT).where(ATTACHMENT.c.circuit == bindparam("name"))
 
+_AT_A_TIME = 500
 KEPT_SECONDS = 3600.0
 """How much longer than a message is good its answer is kept. A repetition that is older still is refused as expired."""
 
@@ -170,6 +171,15 @@ def load(tx: Connection, id: UUID | str) -> Negotiation | None:
     """One negotiation, or None."""
     body = tx.scalar(_BY_ID, {"negotiation": str(id)})
     return None if body is None else wire.load_negotiation(body)
+
+
+def known_of(tx: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these are known, in whatever state."""
+    found: set[UUID] = set()
+    for part in range(0, len(ids), _AT_A_TIME):
+        names = [str(id) for id in ids[part : part + _AT_A_TIME]]
+        found.update(map(UUID, tx.scalars(select(NEGOTIATION.c.id).where(NEGOTIATION.c.id.in_(names)))))
+    return found
 
 
 def state_of(tx: Connection, id: UUID) -> State | None:

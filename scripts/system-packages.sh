@@ -26,6 +26,7 @@ if [ "${1:-}" = --tests ]; then
     need nodejs has node
     need npm has npm
     need util-linux has unshare
+    need frr test -x /usr/lib/frr/zebra
     need postgresql sh -c 'ls /usr/lib/postgresql/*/bin/initdb'
 fi
 [ -z "$missing" ] && exit 0

@@ -45,3 +45,18 @@ def test_what_members_do_at_their_start_is_told_once(name: str) -> None:
 def test_the_common_startup_is_one_file_here() -> None:
     others = [Path(folder, "shared.startup") for name, folder in LABS.items() if name != "thesis"]
     assert [path for path in others if not path.is_symlink()] == []
+
+
+def test_what_the_how_to_says_to_routers_is_what_the_lab_proves() -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "redistribute-aliases.md"
+    told = [part.split("```")[0] for part in page.read_text().split("```frr\n")[1:]]
+    lab = LABS["beyond-the-router"]
+    files = [path.read_text() for path in lab.glob("*/etc/frr/frr.conf")]
+    assert len(told) == len(files) == 3
+    assert [part for part in told if not any(part in file for file in files)] == []
+    commands = [
+        line.partition("#")[0].strip() for line in page.read_text().splitlines() if line.startswith(("ip a", "ip r"))
+    ]
+    startups = "".join(path.read_text() for path in lab.glob("*.startup"))
+    assert len(commands) == 2
+    assert all(command in startups for command in commands)

@@ -168,7 +168,7 @@ def read(file: str, *words: str) -> int:
         if in_clear > 1:
             trouble.append(f"{source} to {to}: {in_clear} parts of a handshake in the clear")
         trouble += [f"{source} to {to}: says {word}" for word in words if word.encode() in stream]
-    print(f"{len(found)} streams, {octets} octets of ciphertext", *trouble, sep="\n")
+    print(*trouble, f"{len(found)} streams, {octets} octets of ciphertext", sep="\n")
     return 1 if trouble or octets < 5000 else 0
 
 

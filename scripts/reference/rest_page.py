@@ -8,7 +8,7 @@ from typing import Any, cast
 from markdown import table
 from prometheus_client import CollectorRegistry
 
-from meetme.negotiator import local_api, peers_api
+from meetme.negotiator import local_api, operations_api, peers_api
 from meetme.runtime.http import build_app, build_peer_app
 from meetme.runtime.tokens import Tokens
 
@@ -43,6 +43,7 @@ def page() -> str:
     nothing = cast(Any, None)  # a route uses what it is given only once it is called
     local = build_app(title="MeetMe negotiator", version="1", registry=CollectorRegistry())
     local_api.add_routes(local, Tokens({}), *[nothing] * 6)
+    operations_api.add_routes(local, Tokens({}), nothing, nothing)
     peers = build_peer_app(title="MeetMe negotiator, for peers", version="1", trust=nothing)
     peers_api.add_routes(peers, nothing)
     described = local.openapi()

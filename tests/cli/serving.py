@@ -37,7 +37,7 @@ class Served:
         """What it logged: every line has to be JSON."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
-    def await_line(self, event: str, seconds: float = 30.0) -> dict[str, Any]:
+    def await_line(self, event: str, seconds: float = 90.0) -> dict[str, Any]:
         """The first line of that event, once there is one."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

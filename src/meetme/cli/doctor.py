@@ -1,4 +1,4 @@
-"""`meetme doctor`: what this machine can do, what is missing, how to get it. Touches nothing."""
+"""`meetme doctor`: what this machine can do, and how the member that runs on it does. Touches nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from meetme.cli.member import api_options, read_token
 from meetme.cli.output import asynchronous, format_option
 
 if TYPE_CHECKING:
@@ -30,13 +31,21 @@ class Finding:
 
 @click.command()
 @click.option("--driver", default="linux", show_default=True, help="The driver to ask.")
+@click.option(
+    "--only",
+    type=click.Choice(["host", "member"]),
+    help="Look at nothing else.  [default: the host; the member too, if its negotiator answers]",
+)
 @click.option("--inside", is_flag=True, hidden=True)
+@api_options
 @format_option
 @asynchronous
-async def doctor(driver: str, inside: bool, form: str) -> int:
-    """What this machine can do, probed in throw-away namespaces; what is missing, and how to get it.
+async def doctor(driver: str, only: str | None, inside: bool, url: str, token: str | None, form: str) -> int:
+    """What this machine can do, probed in throw-away namespaces, and how the running member does.
 
-    Exit status 0 when a border router can run here or a lab can be built, 1 otherwise.
+    Of the member: database and disk, certificates, every peer (way, key, clock), every router (reachable, links as
+    ordered), what is owed for long or stuck. Each finding has a hint. Exit status 0 when nothing that is needed fails:
+    a border router can run here or a lab can be built, and the member works; 1 otherwise.
     """
     from dataclasses import asdict
 
@@ -45,8 +54,12 @@ async def doctor(driver: str, inside: bool, form: str) -> int:
     if inside:
         print_json([asdict(f) for f in await _device(driver)])
         return 0
-    findings = [_python(), *_programs(), _namespaces()]
-    findings += await _device(driver) if os.geteuid() == 0 else _device_in_user_namespace(driver)
+    findings: list[Finding] = []
+    if only != "member":
+        findings += [_python(), *_programs(), _namespaces()]
+        findings += await _device(driver) if os.geteuid() == 0 else _device_in_user_namespace(driver)
+    if only != "host":
+        findings += await _member(url, token, asked=only == "member")
     good = all(f.ok for f in findings if f.needed)
     if form == "json":
         print_json({"ok": good, "findings": [asdict(f) for f in findings]})
@@ -57,6 +70,25 @@ async def doctor(driver: str, inside: bool, form: str) -> int:
             if not finding.ok and finding.hint:
                 click.echo(f"{finding.what}: {finding.hint}")
     return 0 if good else 1
+
+
+async def _member(url: str, token: str | None, *, asked: bool) -> list[Finding]:
+    """How the running member does. Raises what the negotiator raises, if one was asked for."""
+    from meetme.model.errors import MeetMeError, Unreachable
+    from meetme.negotiator.client import NegotiatorClient
+
+    try:
+        async with NegotiatorClient(url, read_token(token)) as client:
+            diagnosis = await client.diagnosis()
+    except Unreachable:
+        if asked:
+            raise
+        return []
+    except MeetMeError as error:
+        if asked:
+            raise
+        return [Finding("member", False, error.text, error.hint, needed=False)]
+    return [Finding(f.what, f.ok, f.detail, f.hint, f.needed) for f in diagnosis.findings]
 
 
 def _mark(finding: Finding) -> Text:

@@ -29,7 +29,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "peer": ("meetme.cli.peer:peer", "Who is who, and what each may do here."),
         "attachment": ("meetme.cli.attachment:attachment", "Where circuits land on the own border routers."),
         "database": ("meetme.cli.database:database", "What services keep: copy it, to move or as a backup."),
-        "doctor": ("meetme.cli.doctor:doctor", "What this machine can do, what is missing, how to get it."),
+        "doctor": ("meetme.cli.doctor:doctor", "What this machine can do, and how the running member does."),
+        "audit": ("meetme.cli.audit:audit", "What was decided, in an order that nobody can change unnoticed."),
     },
     "Try it": {
         "demo": ("meetme.cli.demo:demo", "Two providers with the same addresses, joined in a second, on this machine."),

@@ -16,6 +16,8 @@ import httpx2
 
 from meetme.model.errors import Fault, Unreachable
 from meetme.negotiator import wire
+from meetme.negotiator.diagnosis import Diagnosis, Finding
+from meetme.negotiator.logbook import AuditEntry
 from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.states import ENDED
 from meetme.negotiator.views import NegotiationView, Plan, SignedAgreement, StartRequest
@@ -106,6 +108,18 @@ class NegotiatorClient:
     async def delete_attachment(self, circuit: str) -> None:
         """Forget where a circuit lands."""
         await self._call("DELETE", f"/attachments/{_part(circuit)}")
+
+    async def diagnosis(self) -> Diagnosis:
+        """What is wrong with the member, or will be soon."""
+        raw = await self._call("GET", "/diagnosis")
+        return Diagnosis(raw["ok"], tuple(Finding(**each) for each in raw["findings"]))
+
+    async def audit(self) -> AsyncGenerator[list[AuditEntry], None]:
+        """The whole audit log, the oldest first, page by page."""
+        after = 0
+        while page := [AuditEntry(**raw) for raw in await self._call("GET", f"/audit?after={after}")]:
+            yield page
+            after = page[-1].sequence
 
     async def events(self, id: UUID | str, after: int = 0) -> AsyncGenerator[NegotiationEvent, None]:
         """What happens to it, behind event `after`, until it has ended. Raises Unreachable if the stream breaks."""

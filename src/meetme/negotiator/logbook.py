@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -83,17 +84,37 @@ def audit(tx: Connection, now: float, what: str, **facts: Any) -> None:
     tx.execute(_ADD_AUDIT, {"sequence": sequence, "entry": entry, "hash": _chain(sequence, before, entry)})
 
 
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One entry of the audit log. `entry` is JSON text, as it was hashed."""
+
+    sequence: int
+    entry: str
+    hash: str
+
+
+def audit_entries(tx: Connection, after: int = 0, limit: int | None = None) -> list[AuditEntry]:
+    """The audit log behind an entry, the oldest first."""
+    rows = tx.execute(select(AUDIT).where(AUDIT.c.sequence > after).order_by(AUDIT.c.sequence).limit(limit))
+    return [AuditEntry(row.sequence, row.entry, row.hash) for row in rows]
+
+
+def first_broken(entries: Iterable[AuditEntry], last: AuditEntry | None = None) -> int | None:
+    """The first of `entries` that is not as it was written; None: all of them are. `last`: the one before them."""
+    expected, before = (last.sequence + 1, last.hash) if last else (1, "")
+    for entry in entries:
+        if entry.sequence != expected or entry.hash != _chain(expected, before, entry.entry):
+            return expected
+        expected, before = expected + 1, entry.hash
+    return None
+
+
 def verify_audit(tx: Connection) -> int | None:
     """The first entry of the audit log that is not as it was written; None: all of them are.
 
     An end that was cut off shows only to who knows the last hash (`audit_head`) from before.
     """
-    before = ""
-    for expected, row in enumerate(tx.execute(select(AUDIT).order_by(AUDIT.c.sequence)), start=1):
-        if row.sequence != expected or row.hash != _chain(expected, before, row.entry):
-            return expected
-        before = row.hash
-    return None
+    return first_broken(audit_entries(tx))
 
 
 def audit_head(tx: Connection) -> tuple[int, str]:

@@ -17,8 +17,9 @@ from meetme.model.errors import MeetMeError, Unreachable, Unsupported
 from meetme.model.intent import AppliedLink, LinkEvent, LinkEventKind
 from meetme.model.members import Roster
 from meetme.negotiator import events as ev
-from meetme.negotiator import host_probe, local_api, peers_api, store, wire
+from meetme.negotiator import host_probe, local_api, operations_api, peers_api, store, wire
 from meetme.negotiator.desk import Desk
+from meetme.negotiator.diagnosis import Doctor
 from meetme.negotiator.events import Event
 from meetme.negotiator.figures import CourseFigures, PeerFigures, RouterFigures, StandingFigures, TrustFigures
 from meetme.negotiator.health_figures import HealthFigures, ProbeFigures
@@ -142,6 +143,8 @@ class NegotiatorService:
         local_api.add_routes(
             self._local, tokens, self._desk, database, self._loop, self._routers, self._bell, clock, present
         )
+        doctor = Doctor(database, self._ledger, self._routers, trust, self._client, clock, runs=self.alive)
+        operations_api.add_routes(self._local, tokens, doctor, database)
         self._peers = build_peer_app(
             title="MeetMe negotiator, for peers", version=__version__, trust=trust, registry=self.registry
         )

@@ -140,6 +140,10 @@ _OWED = text(
     "SELECT key, kind, body, due, owner, attempts, note FROM runtime_effect"
     " WHERE machine = :machine AND instance = :instance ORDER BY id"
 )
+_IN_VAIN = text(
+    "SELECT instance, key, kind, body, due, owner, attempts, note FROM runtime_effect"
+    " WHERE machine = :machine AND attempts >= :attempts ORDER BY id"
+)
 _STANDING = text(
     "SELECT kind, count(*) AS owed, sum(CASE WHEN attempts > 0 THEN 1 ELSE 0 END) AS failing,"
     " min(CASE WHEN owner IS NULL THEN due END) AS due FROM runtime_effect WHERE machine = :machine GROUP BY kind"
@@ -227,6 +231,11 @@ class Ledger:
     def owed(self, tx: Connection, machine_name: str, instance: str) -> list[Debt]:
         """Everything one instance owes, oldest first."""
         return [Debt(*row) for row in tx.execute(_OWED, {"machine": machine_name, "instance": instance})]
+
+    def in_vain(self, tx: Connection, machine_name: str, attempts: int) -> list[tuple[str, Debt]]:
+        """What was tried so often without success, with the instance that owes it."""
+        rows = tx.execute(_IN_VAIN, {"machine": machine_name, "attempts": attempts})
+        return [(row[0], Debt(*row[1:])) for row in rows]
 
     def standing(self, tx: Connection, machine_name: str) -> dict[str, Standing]:
         """How what is owed stands, by kind of effect."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
@@ -28,6 +30,16 @@ class Answer:
 
     status: int
     document: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """How a member was reached."""
+
+    seconds: float
+    clock_ahead: float | None
+    """How far its clock is ahead of ours, in seconds, give or take `uncertainty`; None: it did not say."""
+    uncertainty: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,21 @@ class PeerClient:
         """GET `path` of a member's `service`. Raises what `post` raises."""
         return await self._send("GET", member, service, path, None)
 
+    async def look(self, member: str, service: str) -> Sighting:
+        """Whether a member can be reached with the key that we have pinned, and what time it is there.
+
+        Raises what `post` raises.
+        """
+        begin, sent = time.perf_counter(), time.time()
+        response, _ = await self._exchange("GET", member, service, "/", None)
+        seconds = time.perf_counter() - begin
+        try:
+            there = parsedate_to_datetime(response.headers["date"]).timestamp()
+        except (KeyError, ValueError):
+            return Sighting(seconds, None, 0.0)
+        # It was said somewhere between question and answer, in whole seconds without what was over them.
+        return Sighting(seconds, there + 0.5 - (sent + seconds / 2), 0.5 + seconds / 2)
+
     async def reach(self, member: str, service: str) -> None:
         """Open a connection, so that the first message does not wait for one. Raises what `post` raises.
 
@@ -76,6 +103,11 @@ class PeerClient:
         self._clients.clear()
 
     async def _send(self, method: str, name: str, service: str, path: str, body: bytes | None) -> Answer:
+        return _read(name, *await self._exchange(method, name, service, path, body))
+
+    async def _exchange(
+        self, method: str, name: str, service: str, path: str, body: bytes | None
+    ) -> tuple[httpx2.Response, bytes]:
         member = self._trust.roster.member(name)
         url = getattr(member.urls, service)
         if url is None:
@@ -89,7 +121,7 @@ class PeerClient:
         headers = {"content-type": "application/json"} if body is not None else {}
         try:
             async with known.client.stream(method, url.rstrip("/") + path, content=body, headers=headers) as response:
-                return _read(name, response, await _body(name, response))
+                return response, await _body(name, response)
         except httpx2.TimeoutException as error:
             raise Unreachable(
                 "peer_timeout", f"peer '{name}': must answer in time ('{url}', {type(error).__name__})"

@@ -33,7 +33,7 @@ from meetme.negotiator.service import NegotiatorService
 from meetme.negotiator.settings import Configurator, NegotiatorSettings
 from meetme.negotiator.states import ENDED, State
 from meetme.negotiator.views import NegotiationView
-from meetme.runtime.clock import SystemClock
+from meetme.runtime.clock import Clock, SystemClock
 from meetme.runtime.database import Database
 from meetme.runtime.identity import create_identity
 from meetme.runtime.tokens import Scope, Tokens
@@ -195,6 +195,7 @@ async def pair(
     real: bool = False,
     urls: dict[str, str] | None = None,
     hosts: dict[str, HostProbe] | None = None,
+    clock: Clock | None = None,
     policies: dict[str, MemberPolicy] | None = None,
     behind_nat: str = "",
     **changes: dict[str, Any],
@@ -235,7 +236,7 @@ async def pair(
                     roster=known,
                     tokens=Tokens.of({TOKEN: Scope.WRITE}),
                     database=database,
-                    clock=SystemClock(),
+                    clock=clock or SystemClock(),
                     openers=None if real else {"r1": opener},
                     host=host,
                 )

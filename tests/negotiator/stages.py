@@ -153,8 +153,8 @@ def failed() -> Negotiation:
     return after(committed(), ev.ProbeFailed(AT, TROUBLE))
 
 
-def terminate() -> ev.TerminateReceived:
-    return ev.TerminateReceived(AT, message())
+def terminate(undone: bool = True) -> ev.TerminateReceived:
+    return ev.TerminateReceived(AT, message(), undone=undone)
 
 
 def query(state: object) -> ev.QueryReceived:

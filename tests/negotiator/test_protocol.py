@@ -17,7 +17,8 @@ from meetme.model.members import MemberPolicy
 from meetme.negotiator import events as ev
 from meetme.negotiator.addressing import Can, Usage
 from meetme.negotiator.claims import claims
-from meetme.negotiator.effects import Cancel, Probe, Program, Send, Verb, Wake
+from meetme.negotiator.effects import Cancel, Outcome, Probe, Program, Send, Verb, Wake
+from meetme.negotiator.endings import QUARANTINE_SECONDS, UNDO_SECONDS
 from meetme.negotiator.events import Event, Rival
 from meetme.negotiator.messages import (
     ActiveBody,
@@ -68,6 +69,10 @@ def waiting_for_the_peer() -> Negotiation:
 
 def waiting_for_the_device() -> Negotiation:
     return after(at.terminating(), ev.TerminatedReceived(AT))
+
+
+def circuit_gone() -> Negotiation:
+    return after(waiting_for_the_peer(), ev.CircuitReleased(AT))
 
 
 def withdrawn() -> Negotiation:
@@ -159,6 +164,9 @@ CASES: list[Case] = [
     (waiting_for_the_device, lambda: ev.Removed(AT), S.TERMINATED),
     (at.terminating, lambda: at.query(S.ACTIVE), S.TERMINATING),
     (waiting_for_the_peer, lambda: at.query(S.TERMINATED), S.TERMINATED),
+    (waiting_for_the_peer, lambda: ev.CircuitReleased(AT), S.TERMINATING),
+    (circuit_gone, lambda: ev.QuarantineOver(AT + QUARANTINE_SECONDS - 1), S.TERMINATING),
+    (circuit_gone, lambda: ev.QuarantineOver(AT + QUARANTINE_SECONDS), S.TERMINATED),
     (withdrawn, lambda: ev.Deadline(AT), S.TERMINATED),
     (at.terminating, lambda: ev.ReleaseAsked(AT), S.TERMINATING),
     (waiting_for_the_peer, lambda: ev.ReleaseAsked(AT), S.TERMINATED),
@@ -517,6 +525,64 @@ def test_terminate_is_answered_when_nothing_is_left() -> None:
     done = after(waiting, ev.Removed(AT))
     assert [(a.to, a.body) for a in done.answers] == [(event.message, TerminatedBody())]
     assert done.state is S.TERMINATED
+
+
+def says(outcome: Outcome, kind: MessageType) -> list[Send]:
+    return [e for e in outcome.effects if isinstance(e, Send) and e.type is kind]
+
+
+def test_the_peer_hears_that_the_own_device_is_clean() -> None:
+    begun = step(at.active(), ev.TerminateAsked(AT))
+    (early,) = says(begun, MessageType.TERMINATE)
+    assert early.after == UNDO_SECONDS, "first the own side; it mostly takes no time"
+    removed = step(begun.negotiation, ev.Removed(AT))
+    (late,) = says(removed, MessageType.TERMINATE)
+    assert (late.after, late.key) == (0.0, early.key)
+    assert late.message != early.message, "it says something else"
+    # Who takes it back because the peer has done so has nothing to say but the answer.
+    assert not says(step(after(at.active_there(), at.terminate()), ev.Removed(AT)), MessageType.TERMINATE)
+
+
+def test_nothing_is_free_before_the_peer_is_known_to_be_clean() -> None:
+    for stage in (at.active, at.active_there):
+        before = claims(stage())
+        told = step(stage(), at.terminate(undone=False))
+        assert says(told, MessageType.TERMINATE), "it asks until it knows"
+        removed = step(told.negotiation, ev.Removed(AT))
+        waiting = removed.negotiation
+        assert (waiting.state, claims(waiting)) == (S.TERMINATING, before)
+        assert [type_of(a.body) for a in waiting.answers] == [MessageType.TERMINATED], "the peer need not wait"
+        assert says(removed, MessageType.TERMINATE)
+        assert claims(after(waiting, at.terminate(undone=False))) == before
+        for heard in (at.terminate(), ev.TerminatedReceived(AT), at.query(S.TERMINATED)):
+            assert claims(after(waiting, heard)) == frozenset(), heard
+    # The same where the peer was asked instead.
+    asked = step(at.active(), at.state(S.TERMINATING))
+    assert says(asked, MessageType.TERMINATE)
+    assert claims(after(asked.negotiation, ev.Removed(AT))) == claims(at.active())
+
+
+def test_what_never_was_active_waits_for_no_peer() -> None:
+    """Its confirm timer takes it back on the peer's device."""
+    n = after(at.ready_there(), at.terminate(undone=False), ev.Removed(AT))
+    assert (n.state, claims(n)) == (S.TERMINATED, frozenset())
+
+
+def test_a_circuit_that_was_given_back_frees_the_rest_a_day_later() -> None:
+    n = waiting_for_the_peer()
+    released = step(n, ev.CircuitReleased(AT + 5))
+    assert released.effects == (Wake(ev.QuarantineOver, QUARANTINE_SECONDS),)
+    again = step(released.negotiation, ev.CircuitReleased(AT + 50))
+    assert again == Outcome(released.negotiation), "giving it back twice makes it no longer"
+    day = AT + 5 + QUARANTINE_SECONDS
+    assert claims(after(again.negotiation, ev.QuarantineOver(day - 1))) == claims(n)
+    over = step(again.negotiation, ev.QuarantineOver(day))
+    assert (over.negotiation.state, claims(over.negotiation)) == (S.TERMINATED, frozenset())
+    assert Cancel("send:terminate") not in over.effects, "the message is owed for ever"
+    # Not before the own device is clean.
+    stuck = after(at.terminating(), ev.CircuitReleased(AT), ev.QuarantineOver(AT + QUARANTINE_SECONDS))
+    assert (stuck.state, claims(stuck)) == (S.TERMINATING, claims(at.active()))
+    assert after(stuck, ev.Removed(AT + QUARANTINE_SECONDS + 9)).state is S.TERMINATED
 
 
 def test_who_waits_for_committed_hears_of_the_failure() -> None:

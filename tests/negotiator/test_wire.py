@@ -95,7 +95,7 @@ def test_the_envelope_has_the_documented_shape() -> None:
         "from": "csp-a",
         "to": "csp-b",
         "expires": "2023-11-14T22:13:20.250000Z",
-        "body": {"reason": None},
+        "body": {"reason": None, "undone": False},
     }
 
 

@@ -255,6 +255,15 @@ class Desk:
 
         return await self._deliver(id, event)
 
+    def circuit_released(self, tx: Connection, circuit: str) -> bool:
+        """The circuit was given back: tell the negotiation that is being taken back over it. False: there is none."""
+        rival = store.rival(tx, circuit)
+        if rival is None or rival.state is not State.TERMINATING:
+            return False
+        now = self._clock.now()
+        self._ledger.deliver(tx, self._machine, str(rival.id), ev.CircuitReleased(now), now)
+        return True
+
     async def _deliver(self, id: UUID, make: Callable[[Negotiation, float], Event]) -> Negotiation:
         def transaction(tx: Connection) -> Negotiation:
             n = store.load(tx, id)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
-from meetme.negotiator.events import ChangeDue, CompareDue, Deadline
+from meetme.negotiator.events import ChangeDue, CompareDue, Deadline, QuarantineOver
 from meetme.negotiator.messages import MessageType
 from meetme.negotiator.negotiation import Negotiation
 
@@ -26,6 +26,7 @@ class Send:
     type: MessageType
     message: UUID
     key: str = "send"
+    after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Probe:
 class Wake:
     """Deliver the event after so many seconds, unless replaced or cancelled by its key."""
 
-    event: type[Deadline] | type[CompareDue] | type[ChangeDue]
+    event: type[Deadline] | type[CompareDue] | type[ChangeDue] | type[QuarantineOver]
     after: float
 
     @property

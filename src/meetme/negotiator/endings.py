@@ -13,6 +13,10 @@ from meetme.negotiator.negotiation import Answer, Negotiation, StepTime
 from meetme.negotiator.states import Device, State
 
 COMPARE_SECONDS = 30.0
+QUARANTINE_SECONDS = 86_400.0
+"""How long alias, link prefix and port stay reserved after the circuit was given back, if the peer is never heard."""
+UNDO_SECONDS = 2.0
+"""How long the peer is told nothing while the own device is undone: mostly it then hears that this is done."""
 FAREWELL_SECONDS = 60.0
 """How long a failed negotiation still tries to tell its peer, which ends by its own deadline in any case."""
 
@@ -31,7 +35,12 @@ Move = tuple[Negotiation, tuple[Effect, ...]]
 
 
 def terminate(n: Negotiation, at: float, reason: Problem | None = None) -> Move:
-    """Take it back: the own device at once, the message until it is answered (rule 6)."""
+    """Take it back: the own device at once, the message until it is answered (rule 6).
+
+    The message goes out once the own device is clean, and says so: then the peer, which answers when its own is clean,
+    knows that both are. Where that takes long the peer is told nevertheless, and sends a message of its own, which is
+    answered when this side is clean. So both know it of each other, whoever began.
+    """
     touched = n.device is not Device.ABSENT
     n = replace(n, state=S.TERMINATING, problem=reason or n.problem)
     effects: tuple[Effect, ...] = all_cancelled()
@@ -39,7 +48,7 @@ def terminate(n: Negotiation, at: float, reason: Problem | None = None) -> Move:
         n, program = order_device(n, Verb.REMOVE)
         effects += (program,)
     if not n.peer_ended:
-        effects += (Send(MessageType.TERMINATE, n.message(MessageType.TERMINATE), "send:terminate"),)
+        effects += (_say_terminate(n, after=UNDO_SECONDS if touched else 0.0),)
         if not touched:
             # the peer cannot be further than `held`, which ends by its own deadline whether it hears of this or not
             effects += (Wake(ev.Deadline, FAREWELL_SECONDS),)
@@ -47,11 +56,19 @@ def terminate(n: Negotiation, at: float, reason: Problem | None = None) -> Move:
     return ended, effects + more
 
 
+def _say_terminate(n: Negotiation, *, after: float = 0.0) -> Send:
+    return Send(MessageType.TERMINATE, n.message(MessageType.TERMINATE), "send:terminate", after)
+
+
 def on_terminate(n: Negotiation, event: ev.TerminateReceived) -> Move:
-    """The peer takes it back. It is answered once nothing is left on the own device."""
-    n = replace(n, pending=(*n.pending, event.message), peer_ended=True)
+    """The peer takes it back. It is answered once nothing is left on the own device.
+
+    What was not active yet has a confirm timer on the peer's device, and goes by itself.
+    """
+    done = event.undone or n.peer_ended or n.state in (S.PROPOSED, S.HELD, S.COMMITTED, S.FAILED)
+    n = replace(n, pending=(*n.pending, event.message), peer_ended=done)
     if n.state in (S.TERMINATING, S.FAILED):
-        return settle_end(n, event.at, (Cancel("send:terminate"),))
+        return settle_end(n, event.at, (Cancel("send:terminate"),) if done else ())
     reason = replace(event.reason, fault=Fault.REMOTE) if event.reason else None
     return terminate(n, event.at, reason)
 
@@ -61,12 +78,29 @@ def settle_end(n: Negotiation, at: float, effects: tuple[Effect, ...] = ()) -> M
     gone = n.device is Device.ABSENT
     if gone and n.pending:
         n = replace(n, answers=(*n.answers, *(Answer(m, TerminatedBody()) for m in n.pending)), pending=())
-    if n.state is S.TERMINATING and gone and (n.peer_ended or n.released):
-        timers = (Cancel(Wake(ev.CompareDue, 0).key), Cancel(Wake(ev.Deadline, 0).key), Cancel("send:query"))
+    free = n.circuit_released is not None and at >= n.circuit_released + QUARANTINE_SECONDS
+    if n.state is S.TERMINATING and gone and (n.peer_ended or n.released or free):
+        kinds = (ev.CompareDue, ev.Deadline, ev.QuarantineOver)
+        timers = (*(Cancel(Wake(kind, 0).key) for kind in kinds), Cancel("send:query"))
         return mark(replace(n, state=S.TERMINATED), "terminated", at), (*effects, *timers)
     if n.state is S.FAILED and n.peer_ended:
         effects += (Cancel(Wake(ev.Deadline, 0).key),)  # there is nobody left to be told
     return n, effects
+
+
+def on_removed(n: Negotiation, event: ev.Removed) -> Move:
+    """Nothing of it is on the own device any more."""
+    was_there = n.device is not Device.ABSENT
+    n = replace(n, device=Device.ABSENT, left_on_device=() if n.released else event.left)
+    tell = n.state is S.TERMINATING and was_there and not n.peer_ended
+    return settle_end(n, event.at, (_say_terminate(n),) if tell else ())
+
+
+def on_circuit_released(n: Negotiation, event: ev.CircuitReleased) -> Move:
+    """The circuit is given back: a peer that is never heard of again keeps what is reserved for a day more."""
+    if n.circuit_released is not None:
+        return n, ()
+    return replace(n, circuit_released=event.at), (Wake(ev.QuarantineOver, QUARANTINE_SECONDS),)
 
 
 def fail(n: Negotiation, problem: Problem, at: float, *, tell_peer: bool = True) -> Move:
@@ -80,8 +114,7 @@ def fail(n: Negotiation, problem: Problem, at: float, *, tell_peer: bool = True)
         n, program = order_device(n, Verb.REMOVE)
         effects += (program,)
     if tell_peer and known_there and n.role is Role.INITIATOR:
-        effects += (Send(MessageType.TERMINATE, n.message(MessageType.TERMINATE), "send:terminate"),)
-        effects += (Wake(ev.Deadline, FAREWELL_SECONDS),)
+        effects += (_say_terminate(n), Wake(ev.Deadline, FAREWELL_SECONDS))
     return mark(n, "failed", at, ok=False), effects
 
 

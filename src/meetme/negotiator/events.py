@@ -146,6 +146,8 @@ class TerminateReceived:
     at: float
     message: UUID
     reason: Problem | None = None
+    undone: bool = False
+    """Nothing of it is left on the peer's device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,20 @@ class TerminateAsked:
 @dataclass(frozen=True, slots=True)
 class ReleaseAsked:
     """A person ends the quarantine on own responsibility."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitReleased:
+    """The circuit under it is given back: whatever the peer still has, packets have no way any more."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineOver:
+    """The circuit was given back a day ago."""
 
     at: float
 
@@ -381,6 +397,8 @@ Event = (
     | Superseded
     | TerminateAsked
     | ReleaseAsked
+    | CircuitReleased
+    | QuarantineOver
     | Applied
     | ApplyFailed
     | DeviceConfirmed

@@ -243,8 +243,8 @@ class Inbox:
                 return ev.CommitReceived(at, id, agreement, document)
             case ConfirmBody(verified=verified):
                 return ev.ConfirmReceived(at, id, verified)
-            case TerminateBody(reason=reason):
-                return ev.TerminateReceived(at, id, reason)
+            case TerminateBody(reason=reason, undone=undone):
+                return ev.TerminateReceived(at, id, reason, undone)
             case QueryBody() as body:
                 handed = self._handed(n, body, message.document or "")
                 return ev.QueryReceived(at, id, body.state, body.revision, body.agreed, body.changes, handed)

@@ -150,11 +150,17 @@ def add_routes(
         document: dict[str, Any] = json.loads(n.document)
         return document
 
-    _add_attachments(app, access, database, loop, routers, clock)
+    _add_attachments(app, access, desk, database, loop, routers, clock)
 
 
 def _add_attachments(
-    app: FastAPI, access: Access, database: Database, loop: Loop[Negotiation, Event], routers: Routers, clock: Clock
+    app: FastAPI,
+    access: Access,
+    desk: Desk,
+    database: Database,
+    loop: Loop[Negotiation, Event],
+    routers: Routers,
+    clock: Clock,
 ) -> None:
     read, write = [access.read], [access.write]
     path = "/api/v1/attachments/{circuit:path}"
@@ -195,11 +201,17 @@ def _add_attachments(
         new = await loop.commit(put)
         return JSONResponse(wire.attachment_json(wanted), 201 if new else 200)
 
-    @app.delete(path, status_code=204, dependencies=write, tags=tags, summary="Forget where a circuit lands")
+    @app.delete(
+        path, status_code=204, dependencies=write, tags=tags, summary="Forget a circuit: it has been given back"
+    )
     async def delete_attachment(circuit: Circuit) -> Response:
+        """What is reserved only for a peer that cannot be reached is free a day later."""
+
         def forget(tx: Connection) -> None:
-            _unused(tx, circuit, None)
-            if not store.delete_attachment(tx, circuit):
+            released = desk.circuit_released(tx, circuit)
+            if not released:
+                _unused(tx, circuit, None)
+            if not (store.delete_attachment(tx, circuit) or released):
                 raise attachment_unknown(circuit)
             logbook.audit(tx, clock.now(), "AttachmentDeleted", circuit=circuit)
 

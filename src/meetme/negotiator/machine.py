@@ -30,8 +30,8 @@ from meetme.runtime.ledger import Cancelled, Debt, Owed, Step
 
 ANSWER_SECONDS = 60.0
 """How long an answer says that it is good."""
-WAKES: dict[str, type[ev.Deadline] | type[ev.CompareDue] | type[ev.ChangeDue]] = {
-    kind.__name__: kind for kind in (ev.Deadline, ev.CompareDue, ev.ChangeDue)
+WAKES: dict[str, type[ev.Deadline] | type[ev.CompareDue] | type[ev.ChangeDue] | type[ev.QuarantineOver]] = {
+    kind.__name__: kind for kind in (ev.Deadline, ev.CompareDue, ev.ChangeDue, ev.QuarantineOver)
 }
 
 
@@ -204,8 +204,8 @@ def write_effect(effect: Effect) -> Owed | Cancelled:
             return replace(write_effect(inner), key=effect.key)
         case Cancel(key=key):
             return Cancelled(key)
-        case Send(type=kind, message=message, key=key):
-            return Owed(key, "send", json.dumps({"type": kind.value, "message": str(message)}))
+        case Send(type=kind, message=message, key=key, after=after):
+            return Owed(key, "send", json.dumps({"type": kind.value, "message": str(message)}), after)
         case Program(verb=verb, generation=generation, confirm_seconds=seconds, after=after, key=key):
             body = {"verb": verb.value, "generation": generation, "confirm_seconds": seconds}
             return Owed(key, "program", json.dumps(body), after)

@@ -112,9 +112,13 @@ class ActiveBody:
 
 @dataclass(frozen=True, slots=True)
 class TerminateBody:
-    """`reason` is set where a failure, not a person, ends it."""
+    """`reason` is set where a failure, not a person, ends it; `undone`: the own device is clean already, verified.
+
+    A peer that is told so lets go of everything once its own device is clean too; else it sends a message of its own.
+    """
 
     reason: Problem | None = None
+    undone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

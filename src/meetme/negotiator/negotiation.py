@@ -107,6 +107,9 @@ class Negotiation:
     """Initiator: `committed` has arrived."""
     peer_verified: Verified | None = None
     peer_ended: bool = False
+    """The peer has nothing of it any more."""
+    circuit_released: float | None = None
+    """When the circuit was given back: from then on the quarantine ends by itself."""
     peer_lost: bool = False
     """The peer said that it does not know this negotiation: the next query carries the signed agreement."""
     released: bool = False
@@ -145,7 +148,12 @@ class Negotiation:
 
     def message(self, kind: MessageType) -> UUID:
         """The id of an own message: the same for every repetition, so that the peer can tell them."""
-        counts = {MessageType.PROPOSE: self.round, MessageType.QUERY: self.queries, MessageType.CHANGE: self.wishes}
+        counts = {
+            MessageType.PROPOSE: self.round,
+            MessageType.QUERY: self.queries,
+            MessageType.CHANGE: self.wishes,
+            MessageType.TERMINATE: int(self.device is Device.ABSENT),  # it says whether anything is left there
+        }
         # A store that was restored from a backup may count a change twice, but not at the same time.
         about = uuid5(self.id, f"change {self.number} {self.started}") if self.number else self.id
         return uuid5(about, f"{self.role}/{kind}/{counts.get(kind, 0)}")

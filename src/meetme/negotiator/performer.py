@@ -47,7 +47,7 @@ from meetme.negotiator.messages import (
 from meetme.negotiator.negotiation import Negotiation, Wish
 from meetme.negotiator.probing import Probing
 from meetme.negotiator.routers import CALL_SECONDS, Routers, limited
-from meetme.negotiator.states import State
+from meetme.negotiator.states import Device, State
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 from meetme.runtime.ledger import Lease, Ledger
@@ -134,10 +134,10 @@ class Performer:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def _wake(self, effect: Wake, n: Negotiation) -> Made:
-        if effect.event is ev.CompareDue:
-            return ev.CompareDue(self._clock.now())
         if effect.event is ev.ChangeDue:
             return lambda tx: ev.ChangeDue(self._clock.now(), self._side.wished(tx, store.load(tx, n.id) or n, n.wish))
+        if effect.event is ev.CompareDue or effect.event is ev.QuarantineOver:
+            return effect.event(self._clock.now())
         return lambda tx: ev.Deadline(self._clock.now(), self._cause(tx, n))
 
     def _cause(self, tx: Connection, n: Negotiation) -> Problem | None:
@@ -296,7 +296,7 @@ def _body(n: Negotiation, kind: MessageType) -> Body | None:
         case MessageType.CONFIRM:
             return ConfirmBody(n.verified)
         case MessageType.TERMINATE:
-            return TerminateBody(n.problem)
+            return TerminateBody(n.problem, undone=n.device is Device.ABSENT)
         case MessageType.QUERY:
             agreed = n.agreement.revision if n.agreement and not n.number else 0
             return QueryBody(n.state, n.revision, n.agreement if n.peer_lost else None, agreed, n.changes)

@@ -99,6 +99,8 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.TERMINATING, ev.Removed): (S.TERMINATING, S.TERMINATED),
     (S.TERMINATING, ev.QueryReceived): (S.TERMINATING, S.TERMINATED),
     (S.TERMINATING, ev.Deadline): (S.TERMINATED,),
+    (S.TERMINATING, ev.CircuitReleased): (S.TERMINATING,),
+    (S.TERMINATING, ev.QuarantineOver): (S.TERMINATING, S.TERMINATED),
     (S.TERMINATING, ev.ReleaseAsked): (S.TERMINATING, S.TERMINATED),
     # what an end still owes
     (S.FAILED, ev.DeviceAhead): (S.FAILED,),
@@ -213,6 +215,10 @@ def _react(n: Negotiation | None, event: Event) -> endings.Move:
             compared, effects = changing.compare(n, event, step) if n.state is S.ACTIVE else (n, ())
             after, more = comparing.on_peer_state(compared, event)
             return after, (*effects, *more)
+        case ev.CircuitReleased():
+            return endings.on_circuit_released(n, event)
+        case ev.QuarantineOver(at=at):
+            return endings.settle_end(n, at)
         case ev.ReleaseAsked(at=at):
             return endings.settle_end(replace(n, released=True, left_on_device=()), at)
         case ev.Deadline():

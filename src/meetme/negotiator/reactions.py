@@ -21,8 +21,8 @@ from meetme.negotiator.endings import (
     all_cancelled,
     fail,
     mark,
+    on_removed,
     order_device,
-    settle_end,
     too_late,
     wait,
 )
@@ -260,8 +260,8 @@ def on_device(
         case ev.DeviceLost():
             n, program = order_device(n, Verb.APPLY)
             return n, (program,)
-        case ev.Removed(at=at, left=left):
-            return settle_end(replace(n, device=Device.ABSENT, left_on_device=() if n.released else left), at)
+        case ev.Removed():
+            return on_removed(n, event)
 
 
 def overtake(n: Negotiation, event: ev.DeviceAhead) -> Move:

@@ -29,11 +29,14 @@ async def status(everything: bool, url: str, token: str | None, form: str) -> in
     if form == "json":
         print_json([v.document for v in shown])
         return 0
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for view in shown:
         reach = ", ".join(str(p.alias) for p in view.peer_prefixes) or "-"
         health = health_text(view.health) if view.state == "active" else "-"
-        rows.append((str(view.id), view.peer, view.circuit, view.role, view.state, health, reach))
-    columns = ("id", "peer", "circuit", "role", "state", "health", "reached as")
+        vain = ", ".join(f"{due.what} ({due.note.partition(':')[0]})" for due in view.owed) or "-"
+        rows.append((str(view.id), view.peer, view.circuit, view.role, view.state, health, reach, vain))
+    columns: tuple[str, ...] = ("id", "peer", "circuit", "role", "state", "health", "reached as", "tried in vain")
+    if all(row[-1] == "-" for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     print_table(columns, rows, empty="no negotiation; start one with: meetme negotiate PEER")
     return 0

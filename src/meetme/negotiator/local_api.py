@@ -87,7 +87,15 @@ def add_routes(
 
     @app.get(NEGOTIATIONS, dependencies=read, tags=["negotiations"], summary="All negotiations, the newest first")
     async def list_negotiations() -> list[NegotiationView]:
-        return [view(n, health=present(n)) for n in await database.run(store.negotiations)]
+        def read(tx: Connection) -> tuple[list[Negotiation], list[tuple[str, Debt]]]:
+            return store.negotiations(tx), Ledger().in_vain(tx, NegotiationMachine.name, 1)
+
+        listed, failing = await database.run(read)
+        vain: dict[str, list[Debt]] = {}
+        for id, debt in failing:
+            vain.setdefault(id, []).append(debt)
+        now = clock.now()
+        return [view(n, still_due(vain.get(str(n.id), ()), now), health=present(n)) for n in listed]
 
     @app.get(NEGOTIATIONS + "/{id}", dependencies=read, tags=["negotiations"], summary="One negotiation")
     async def get_negotiation(id: Id, response: Response) -> NegotiationView:

@@ -172,7 +172,7 @@ class NegotiationView:
     steps: tuple[StepTime, ...] = ()
     left_on_device: tuple[str, ...] = ()
     owed: tuple[Due, ...] = ()
-    """What it still has to do. Told where one negotiation is asked for, and nowhere else."""
+    """What it still has to do; in a list of negotiations, what of it was tried in vain."""
     change: ChangeView | None = None
 
     @property

@@ -39,7 +39,7 @@ def copied(
     made = not _exists(target)
     from_ = Database.open(source)
     try:
-        if not running and anybody_alive(from_):
+        if not (running or dry_run) and anybody_alive(from_):
             raise Conflict(
                 "database_in_use",
                 "from: must be used by nobody: what a service writes from now on would not be in the copy",

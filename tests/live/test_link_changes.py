@@ -93,6 +93,7 @@ def joined(members: Members) -> Joined:
     return made
 
 
+@pytest.mark.slow
 def test_a_port_that_goes_down_and_comes_up(members: Members, joined: Joined) -> None:
     configurator = members.process("router2", "configurator")
     members.run("router2", f"kill -STOP {configurator}; ip -n {NAMESPACE} link set eth2 down")
@@ -144,7 +145,7 @@ def lose_the_data_plane(members: Members, router: str, *services: str) -> None:
     assert "eth2" in members.said(router, "ip -o link show eth2")
 
 
-@pytest.mark.parametrize("router", ROUTERS)
+@pytest.mark.parametrize("router", ["router1", pytest.param("router2", marks=pytest.mark.slow)])
 def test_a_router_that_boots_anew_has_its_links_again(members: Members, joined: Joined, router: str) -> None:
     other = ROUTERS[1 - ROUTERS.index(router)]
     services = ("negotiator", "configurator") if router == "router2" else ("configurator",)
@@ -161,6 +162,7 @@ def test_a_router_that_boots_anew_has_its_links_again(members: Members, joined: 
     assert [line for line in members.look(router) if "100.64" in line] == before
 
 
+@pytest.mark.slow
 def test_a_cut_control_plane_leaves_the_traffic_alone_and_what_differs_heals(members: Members, joined: Joined) -> None:
     members.run("router1", CUT)
     pinging = members.host.start(
@@ -169,7 +171,7 @@ def test_a_cut_control_plane_leaves_the_traffic_alone_and_what_differs_heals(mem
     members.await_(lambda: "send query" in members.said("router1", "meetme status"), 60)
     shown = members.said("router1", f"meetme show {joined.id}")
     assert "send query" in shown
-    assert "unreachable" in shown
+    assert "peer_timeout" in shown, "and why it does not get through"
     said, _ = pinging.communicate(timeout=90)
     assert " 0% packet loss" in said, said
     for router in ROUTERS:

@@ -42,7 +42,7 @@ def page() -> str:
     """The page of the REST interfaces."""
     nothing = cast(Any, None)  # a route uses what it is given only once it is called
     local = build_app(title="MeetMe negotiator", version="1", registry=CollectorRegistry())
-    local_api.add_routes(local, Tokens({}), *[nothing] * 6)
+    local_api.add_routes(local, Tokens({}), *[nothing] * 7)
     operations_api.add_routes(local, Tokens({}), nothing, nothing)
     peers = build_peer_app(title="MeetMe negotiator, for peers", version="1", trust=nothing)
     peers_api.add_routes(peers, nothing)

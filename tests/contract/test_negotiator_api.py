@@ -21,6 +21,7 @@ PATHS = {
     "POST /api/v1/start_negotiation",
     "GET /api/v1/negotiations",
     "GET /api/v1/negotiations/{id}",
+    "PATCH /api/v1/negotiations/{id}",
     "DELETE /api/v1/negotiations/{id}",
     "POST /api/v1/negotiations/{id}/release",
     "GET /api/v1/negotiations/{id}/events",

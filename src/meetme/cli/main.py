@@ -20,6 +20,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("meetme.cli.status:status", "All negotiations of this member, with their health."),
         "show": ("meetme.cli.show:show", "One negotiation: addresses, steps, what is still owed."),
         "agreement": ("meetme.cli.agreement:agreement", "The signed agreement, verified."),
+        "change": ("meetme.cli.change:change", "Other prefixes or another MTU for an active agreement."),
         "terminate": ("meetme.cli.terminate:terminate", "Take an agreement back on both sides."),
         "release": ("meetme.cli.release:release", "End the quarantine of what could not be verified as removed."),
     },

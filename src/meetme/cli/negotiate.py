@@ -12,7 +12,8 @@ from meetme.cli.which import peer_argument
 
 if TYPE_CHECKING:
     from meetme.negotiator.client import NegotiatorClient
-    from meetme.negotiator.views import NegotiationView, StartRequest
+    from meetme.negotiator.negotiation import StepTime
+    from meetme.negotiator.views import NegotiationView, Plan
 
 STEP_WORDS = {
     "propose": "agreed on addresses",
@@ -65,26 +66,33 @@ async def negotiate(
     request = StartRequest(peer=peer, **given)
     async with NegotiatorClient(url, read_token(token)) as client:
         if dry_run:
-            return await _plan(client, request, form)
+            show_plan(await client.plan(request), form)
+            return 0
         started = await client.start(request, idempotency_key=key or str(uuid4()))
         return await _follow(client, started, form) if wait else _result(started, form)
 
 
-async def _plan(client: NegotiatorClient, request: StartRequest, form: str) -> int:
+def show_plan(plan: Plan, form: str) -> None:
+    """What a dry run has found."""
     from meetme.cli.output import print_json
     from meetme.cli.picture import agreement_lines
 
-    plan = await client.plan(request)
     if form == "json":
         print_json(plan.document)
-        return 0
+        return
     for line in agreement_lines(plan.agreement, me=plan.me):
         click.echo(line)
     click.secho("\nthis router would be told:", bold=True)
     for command in plan.plan:
         click.echo(f"  {command}")
     click.echo("\nnothing is held, nothing was changed", err=True)
-    return 0
+
+
+def show_step(done: StepTime) -> None:
+    """A finished step, on stderr."""
+    name = done.name.partition(": ")[2] or done.name  # of a change, every step says its number
+    mark = click.style("ok  ", fg="green") if done.ok else click.style("FAIL", fg="red")
+    click.echo(f"  {mark} {done.seconds:7.3f} s  {STEP_WORDS.get(name, name)}", err=True)
 
 
 async def _follow(client: NegotiatorClient, view: NegotiationView, form: str) -> int:
@@ -96,8 +104,7 @@ async def _follow(client: NegotiatorClient, view: NegotiationView, form: str) ->
         async for now in states:
             view = now
             for done in view.steps[shown:]:
-                mark = click.style("ok  ", fg="green") if done.ok else click.style("FAIL", fg="red")
-                click.echo(f"  {mark} {done.seconds:7.3f} s  {STEP_WORDS.get(done.name, done.name)}", err=True)
+                show_step(done)
             shown = len(view.steps)
             if view.state in ("active", "refused", "failed", "terminated") or view.superseded_by:
                 break

@@ -19,6 +19,8 @@ def agreement_lines(agreement: Agreement, *, me: str | None = None) -> Iterator[
     else:
         link_text = f"{link.initiator} ({agreement.initiator.member}) - {link.responder} ({agreement.responder.member})"
     yield f"link {link_text}, MTU {agreement.mtu}, translation {agreement.translation}, circuit {agreement.circuit}"
+    if agreement.revision > 1:
+        yield f"revision {agreement.revision}"
 
 
 def _reach_lines(owner: AgreedSide, viewer: AgreedSide, agreement: Agreement, me: str | None) -> Iterator[str]:

@@ -49,6 +49,10 @@ async def show(negotiation: str, url: str, token: str | None, form: str) -> int:
         print_table(("still to be done", "attempts", "next", "why not yet"), owed, empty="")
     if view.problem is not None:
         show_problem(view.problem)
+    if view.change is not None:
+        click.echo(f"change {view.change.number} is {view.change.state}")
+        if view.change.problem is not None:
+            show_problem(view.change.problem)
     if view.left_on_device:
         click.echo("left on the device, to be taken back by hand; then: meetme release " + str(view.id))
         for command in view.left_on_device:

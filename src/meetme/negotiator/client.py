@@ -20,7 +20,7 @@ from meetme.negotiator.diagnosis import Diagnosis, Finding
 from meetme.negotiator.logbook import AuditEntry
 from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.states import ENDED
-from meetme.negotiator.views import NegotiationView, Plan, SignedAgreement, StartRequest
+from meetme.negotiator.views import ChangeRequest, NegotiationView, Plan, SignedAgreement, StartRequest
 from meetme.runtime.problems import error_of_problem
 
 API = "/api/v1"
@@ -70,6 +70,19 @@ class NegotiatorClient:
         """What a request would lead to; nothing is held."""
         body = {**wire.request_json(request), "dry_run": True}
         return wire.read_plan(await self._call("POST", "/start_negotiation", body))
+
+    async def change(
+        self, id: UUID | str, request: ChangeRequest, *, idempotency_key: str | None = None
+    ) -> NegotiationView:
+        """Change an active agreement: the answer comes as soon as that has begun."""
+        headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
+        path = f"/negotiations/{_part(id)}"
+        return wire.read_view(await self._call("PATCH", path, wire.change_json(request), headers))
+
+    async def plan_change(self, id: UUID | str, request: ChangeRequest) -> Plan:
+        """What a change would lead to; nothing is held."""
+        body = {**wire.change_json(request), "dry_run": True}
+        return wire.read_plan(await self._call("PATCH", f"/negotiations/{_part(id)}", body))
 
     async def negotiations(self) -> list[NegotiationView]:
         """All of them, the newest first."""

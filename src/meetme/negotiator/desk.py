@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
@@ -27,6 +25,7 @@ from meetme.negotiator.claims import port_claim
 from meetme.negotiator.events import Event
 from meetme.negotiator.facts import port_problems
 from meetme.negotiator.intents import link_intent
+from meetme.negotiator.keys import Keys, Once
 from meetme.negotiator.locks import lock_circuit, lock_claims
 from meetme.negotiator.machine import NegotiationMachine
 from meetme.negotiator.messages import CounterBody, HoldBody, MessageType, ProposeBody, RefuseBody
@@ -36,7 +35,7 @@ from meetme.negotiator.protocol import step
 from meetme.negotiator.routers import CALL_SECONDS, Routers, limited
 from meetme.negotiator.side import Side
 from meetme.negotiator.states import ENDED, State
-from meetme.negotiator.views import Plan, StartRequest, Terms, bad_name, is_name, raise_problems, read_terms
+from meetme.negotiator.views import Plan, StartRequest, Terms, raise_problems, read_terms
 from meetme.runtime.clock import Clock
 from meetme.runtime.ledger import Ledger
 from meetme.runtime.loop import Loop
@@ -75,60 +74,26 @@ class Desk:
         self._peers = peers
         self._clock = clock
         self._new_id = new_id
-        self._in_flight: set[str] = set()
+        self._keys = Keys(loop)
 
     async def start(self, request: StartRequest, key: str | None) -> Negotiation:
         """Begin a negotiation, or find the one that `key` began. Raises MeetMeError before anything is written."""
-        if key is None:
-            return await self._start(request, None, "")
-        if not is_name(key):
-            raise_problems((bad_name("Idempotency-Key", key),))
-        body_hash = hashlib.sha256(json.dumps(wire.request_json(request), sort_keys=True).encode()).hexdigest()
-        if key in self._in_flight:
-            raise Conflict(
-                "idempotency_key_in_flight",
-                f'Idempotency-Key: must not be in use by a request that is under way ("{key}")',
-                hint="wait for its answer, then ask again",
-                field="Idempotency-Key",
-            )
-        self._in_flight.add(key)
-        try:
-            done = await self._loop.commit(lambda tx: self._repeated(tx, key, body_hash))
-            return done or await self._start(request, key, body_hash)
-        finally:
-            self._in_flight.discard(key)
+        body = wire.request_json(request)
+        return await self._keys.once(key, body, lambda once: self._start(request, once))
 
-    def _repeated(self, tx: Connection, key: str, body_hash: str) -> Negotiation | None:
-        done = store.done_with(tx, key)
-        if done is None:
-            return None
-        if done.body_hash != body_hash:
-            raise InvalidInput(
-                "idempotency_key_reused",
-                f'Idempotency-Key: must be a new one for another request ("{key}")',
-                hint="a key repeats one request, word for word",
-                field="Idempotency-Key",
-            )
-        found = store.load(tx, done.negotiation)
-        # Both sides had started: what this key asked for is the negotiation that survived.
-        if found is not None and found.superseded_by is not None:
-            found = store.load(tx, found.superseded_by) or found
-        return found
-
-    async def _start(self, request: StartRequest, key: str | None, body_hash: str) -> Negotiation:
+    async def _start(self, request: StartRequest, once: Once) -> Negotiation:
         begin = await self._checked(request)
         id = self._new_id()
 
         def transaction(tx: Connection) -> Negotiation:
             lock_circuit(tx, begin.circuit)
             # Again in this transaction: another replica may have been quicker.
-            if key is not None and (done := self._repeated(tx, key, body_hash)):
+            if done := once.repeated(tx):
                 return done
             own = self._admitted(tx, begin)
             now = self._clock.now()
             store.put_terms(tx, id, begin.terms)
-            if key is not None:
-                store.put_done(tx, key, store.Done(body_hash, id), now)
+            once.remember(tx, id, now)
             generation = store.next_generation(tx, begin.circuit, now)
             start = self._begun(begin, own, id, generation=generation)
             return self._ledger.deliver(tx, self._machine, str(id), start, now)
@@ -226,12 +191,12 @@ class Desk:
                 case CounterBody(counter=counter):
                     event = ev.CounterReceived(at, counter, own)
                 case RefuseBody(problems=problems):
-                    raise _refusal(problems)
+                    raise refusal(problems)
                 case _:
                     raise AssertionError(reply)
             n = step(n, event).negotiation
         if n.state is not State.COMMITTED or n.agreement is None:
-            raise _refusal((n.problem,) if n.problem else ())
+            raise refusal((n.problem,) if n.problem else ())
         return n.agreement
 
     # --- taking it back -----------------------------------------------------------------------------------------------
@@ -285,7 +250,8 @@ def negotiation_unknown(id: UUID) -> NotFound:
     )
 
 
-def _refusal(problems: tuple[Problem, ...]) -> Refused:
+def refusal(problems: tuple[Problem, ...]) -> Refused:
+    """The peer's reasons as an error."""
     if not problems:
         return Refused("refused", "propose: the peer refused without a reason", fault=Fault.REMOTE)
     first = problems[0]

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from meetme.model.errors import Conflict, NotFound, Problem
 from meetme.model.members import parse_member_id
 from meetme.negotiator import logbook, store, wire
+from meetme.negotiator.change_desk import ChangeDesk
 from meetme.negotiator.circuits import attachment_unknown
 from meetme.negotiator.desk import Desk, negotiation_unknown
 from meetme.negotiator.events import Event
@@ -26,6 +27,7 @@ from meetme.negotiator.states import ENDED
 from meetme.negotiator.views import (
     LEAST_MTU,
     MOST_MTU,
+    ChangeRequest,
     NegotiationView,
     Plan,
     StartRequest,
@@ -56,6 +58,7 @@ def add_routes(
     app: FastAPI,
     tokens: Tokens,
     desk: Desk,
+    changes: ChangeDesk,
     database: Database,
     loop: Loop[Negotiation, Event],
     routers: Routers,
@@ -105,6 +108,24 @@ def add_routes(
         n, last, debts = await database.run(read)
         response.headers[LAST_EVENT] = str(last)
         return view(n, still_due(debts, clock.now()), health=present(n))
+
+    @app.patch(
+        NEGOTIATIONS + "/{id}",
+        status_code=202,
+        dependencies=write,
+        tags=["negotiations"],
+        summary="Change an active agreement, or see what that would lead to",
+        response_class=JSONResponse,
+        responses={
+            202: {"model": NegotiationView, "description": "begun; or done, where nothing changes"},
+            200: {"model": Plan, "description": "dry run: the agreement, and the commands for the own router"},
+        },
+    )
+    async def change_negotiation(id: Id, request: ChangeRequest, key: Key = None) -> JSONResponse:
+        if request.dry_run:
+            return JSONResponse(wire.plan_json(await changes.plan(id, request)))
+        n = await changes.change(id, request, key)
+        return JSONResponse(wire.view_json(view(n)), 202, {"location": f"{NEGOTIATIONS}/{n.id}"})
 
     @app.delete(
         NEGOTIATIONS + "/{id}",

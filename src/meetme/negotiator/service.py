@@ -18,6 +18,8 @@ from meetme.model.intent import AppliedLink, LinkEvent, LinkEventKind
 from meetme.model.members import Roster
 from meetme.negotiator import events as ev
 from meetme.negotiator import host_probe, local_api, operations_api, peers_api, store, wire
+from meetme.negotiator.change_desk import ChangeDesk
+from meetme.negotiator.changing import under_way
 from meetme.negotiator.desk import Desk
 from meetme.negotiator.diagnosis import Doctor
 from meetme.negotiator.events import Event
@@ -129,6 +131,7 @@ class NegotiatorService:
         self._strays = Strays(database, self._side, line, clock)
         parts = (self._loop, self._ledger, self._machine, self._side, self._routers)
         self._desk = Desk(*parts, line, clock)
+        changes = ChangeDesk(*parts, line, clock)
         self._inbox = Inbox(database, *parts, self._bell, clock, messages)
         ready: dict[str, Check] = {"database": self._database_answers, "loop": self._loop_runs}
         ready |= {f"configurator {router.name}": router.look for router in self._routers}
@@ -141,7 +144,7 @@ class NegotiatorService:
         )
         present = self._monitor.present if self._monitor else _stored
         local_api.add_routes(
-            self._local, tokens, self._desk, database, self._loop, self._routers, self._bell, clock, present
+            self._local, tokens, self._desk, changes, database, self._loop, self._routers, self._bell, clock, present
         )
         doctor = Doctor(database, self._ledger, self._routers, trust, self._client, clock, runs=self.alive)
         operations_api.add_routes(self._local, tokens, doctor, database)
@@ -267,12 +270,20 @@ class NegotiatorService:
             self._log.exception("settling what a router has failed unexpectedly", router=router.name)
 
     async def _restore_missing(self, router: str, links: Collection[AppliedLink]) -> None:
-        """The negotiator's word wins: what should be on the device and is not, is ordered again."""
-        present = {link.intent.agreement for link in links}
+        """The negotiator's word wins: what should be on the device and is not, or is older, is ordered again.
+
+        What is newer there is what the peer has to tell us: the store was restored from a backup.
+        """
+        present = {link.intent.agreement: link.intent.revision for link in links}
         known = await self._database.run(store.negotiations)
         for n in known:
-            if n.attachment.router == router and n.id not in present and _settled(n):
+            if n.attachment.router != router or not _settled(n):
+                continue
+            there, agreed = present.get(n.id), n.agreement.revision if n.agreement else 0
+            if there is None or (there < agreed and not under_way(n)):
                 await self._loop.deliver(str(n.id), ev.DeviceLost(self._clock.now()))
+            elif there > agreed and not under_way(n):
+                await self._loop.deliver(str(n.id), ev.CompareDue(self._clock.now()))
 
     async def _heard(self, event: LinkEvent) -> None:
         if event.agreement is None or event.kind not in (LinkEventKind.ROLLED_BACK, LinkEventKind.REMOVED):

@@ -16,7 +16,7 @@ from meetme.model.agreement import AgreedPrefix, Agreement, MemberId, Role
 from meetme.model.errors import InvalidInput, Problem
 from meetme.negotiator.addressing import LinkWish, TranslationWish
 from meetme.negotiator.messages import Verified
-from meetme.negotiator.negotiation import Health, Negotiation, StepTime
+from meetme.negotiator.negotiation import Health, Negotiation, StepTime, Wish
 from meetme.negotiator.states import ENDED, State
 
 LEAST_MTU, MOST_MTU = 576, 65535
@@ -37,6 +37,17 @@ class StartRequest:
     link: str | None = None
     mtu: int | None = None
     probe_target: str | None = None
+    dry_run: bool = False
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - a typo is told, not ignored
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRequest:
+    """The body of a PATCH, as text: what an active agreement is to have. What is None stays as it is."""
+
+    local_subnets: tuple[str, ...] | list[str] | None = None
+    private_networks: tuple[str, ...] | list[str] | None = None
+    mtu: int | None = None
     dry_run: bool = False
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - a typo is told, not ignored
 
@@ -63,9 +74,7 @@ def read_terms(request: StartRequest) -> Terms:
     }
     translation = _choice(request.translation, TranslationWish, "translation", found)
     link = _choice(request.link, LinkWish, "link", found)
-    if request.mtu is not None and not LEAST_MTU <= request.mtu <= MOST_MTU:
-        text = f"mtu: must be between {LEAST_MTU} and {MOST_MTU} octets ({request.mtu})"
-        found.append(Problem("mtu_invalid", text, "the largest IP packet that the circuit carries", "mtu"))
+    _check_mtu(request.mtu, found)
     for name in ("circuit", "port", "order"):
         value = getattr(request, name)
         if value is not None and not is_name(value):
@@ -78,6 +87,22 @@ def read_terms(request: StartRequest) -> Terms:
             found.append(error.problem)
     raise_problems(found)
     return Terms(**prefixes, translation=translation, link=link, mtu=request.mtu, probe_target=target)
+
+
+def read_wish(request: ChangeRequest) -> Wish:
+    """What a change is to lead to. Raises InvalidInput with every problem found in it."""
+    found: list[Problem] = []
+    local = _prefixes(request.local_subnets, "local_subnets", found)
+    pools = _prefixes(request.private_networks, "private_networks", found)
+    _check_mtu(request.mtu, found)
+    raise_problems(found)
+    return Wish(local, pools, request.mtu)
+
+
+def _check_mtu(mtu: int | None, found: list[Problem]) -> None:
+    if mtu is not None and not LEAST_MTU <= mtu <= MOST_MTU:
+        text = f"mtu: must be between {LEAST_MTU} and {MOST_MTU} octets ({mtu})"
+        found.append(Problem("mtu_invalid", text, "the largest IP packet that the circuit carries", "mtu"))
 
 
 def is_name(text: str) -> bool:

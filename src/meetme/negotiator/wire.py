@@ -22,7 +22,7 @@ from meetme.model.agreement import Agreement, MemberId
 from meetme.model.errors import Fault, InvalidInput
 from meetme.negotiator.messages import BODIES, Body, MessageType, type_of
 from meetme.negotiator.negotiation import Attachment, Health, Negotiation, StepTime
-from meetme.negotiator.views import NegotiationView, Plan, SignedAgreement, StartRequest, Terms
+from meetme.negotiator.views import ChangeRequest, NegotiationView, Plan, SignedAgreement, StartRequest, Terms
 from meetme.runtime.documents import canonical, verify_document
 
 __all__ = ["Message", "NegotiationView", "Plan", "SignedAgreement", "StartRequest"]
@@ -270,6 +270,13 @@ def read_plan(raw: Any) -> Plan:
 
 def request_json(request: StartRequest) -> dict[str, Any]:
     """A request as it is sent: what is not said is left out."""
+    return {
+        f.name: value for f in fields(request) if (value := getattr(request, f.name)) is not None and value is not False
+    }
+
+
+def change_json(request: ChangeRequest) -> dict[str, Any]:
+    """A wish for a change as it is sent: what is not said is left out."""
     return {
         f.name: value for f in fields(request) if (value := getattr(request, f.name)) is not None and value is not False
     }

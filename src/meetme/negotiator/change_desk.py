@@ -1,0 +1,203 @@
+"""Where people and catalogues ask for a change of an active agreement."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+
+from meetme.model.agreement import Agreement, Role
+from meetme.model.errors import Conflict, Unsupported
+from meetme.negotiator import events as ev
+from meetme.negotiator import store, wire
+from meetme.negotiator.addressing import Own, own_problems
+from meetme.negotiator.changing import under_way
+from meetme.negotiator.desk import negotiation_unknown, refusal
+from meetme.negotiator.events import Event
+from meetme.negotiator.facts import port_problems
+from meetme.negotiator.intents import link_intent
+from meetme.negotiator.keys import Keys, Once
+from meetme.negotiator.locks import lock_claims
+from meetme.negotiator.machine import NegotiationMachine
+from meetme.negotiator.messages import CounterBody, HoldBody, MessageType, ProposeBody, RefuseBody
+from meetme.negotiator.negotiation import Negotiation, Wish
+from meetme.negotiator.performer import MESSAGE_SECONDS, PeerLine, answer_to
+from meetme.negotiator.protocol import step
+from meetme.negotiator.routers import CALL_SECONDS, Routers, limited
+from meetme.negotiator.side import Side
+from meetme.negotiator.states import State
+from meetme.negotiator.staying import change_problems
+from meetme.negotiator.views import ChangeRequest, Plan, Terms, raise_problems, read_wish
+from meetme.runtime.clock import Clock
+from meetme.runtime.ledger import Ledger
+from meetme.runtime.loop import Loop
+
+
+class ChangeDesk:
+    """Takes wishes. Whatever cannot be right is said at once, and nothing is written."""
+
+    def __init__(
+        self,
+        loop: Loop[Negotiation, Event],
+        ledger: Ledger,
+        machine: NegotiationMachine,
+        side: Side,
+        routers: Routers,
+        peers: PeerLine,
+        clock: Clock,
+    ) -> None:
+        self._loop = loop
+        self._ledger = ledger
+        self._machine = machine
+        self._side = side
+        self._routers = routers
+        self._peers = peers
+        self._clock = clock
+        self._keys = Keys(loop)
+
+    async def change(self, id: UUID, request: ChangeRequest, key: str | None) -> Negotiation:
+        """Begin a change, or find the one that `key` began. A wish that changes nothing is done at once.
+
+        Raises NotFound `negotiation_unknown`, Conflict `negotiation_not_active`, `change_under_way`, InvalidInput.
+        """
+        wish = read_wish(request)
+        body = {"change": str(id), **wire.change_json(request)}
+        return await self._keys.once(key, body, lambda once: self._change(id, wish, once))
+
+    async def _change(self, id: UUID, wish: Wish, once: Once) -> Negotiation:
+        await self._look(id)
+
+        def transaction(tx: Connection) -> Negotiation:
+            self._ledger.lock(tx, self._machine.name, str(id))
+            if done := once.repeated(tx):
+                return done
+            n = self._active(tx, id)
+            now = self._clock.now()
+            once.remember(tx, id, now)
+            wanted = _beside(n, wish)
+            if not _changes(n, wanted):
+                return n
+            asked = ev.ChangeAsked(now, wanted, self._own(tx, n, wanted))
+            return self._ledger.deliver(tx, self._machine, str(id), asked, now)
+
+        return await self._loop.commit(transaction)
+
+    async def plan(self, id: UUID, request: ChangeRequest) -> Plan:
+        """What would be agreed, and the commands for the own router. Nothing is held on either side.
+
+        Raises what `change` raises; Unsupported `dry_run_elsewhere` at the side that did not start the negotiation.
+        """
+        wish = read_wish(request)
+        await self._look(id)
+
+        def read(tx: Connection) -> tuple[Negotiation, Wish, Own | None]:
+            n = self._active(tx, id)
+            wanted = _beside(n, wish)
+            return n, wanted, self._own(tx, n, wanted) if _changes(n, wanted) else None
+
+        n, wanted, own = await self._loop.commit(read)
+        if own is None:
+            return Plan(_in_force(n), ())
+        if n.role is not Role.INITIATOR:
+            raise Unsupported(
+                "dry_run_elsewhere",
+                f"dry_run: must be asked where the negotiation was started ({n.peer})",
+                hint="leave --dry-run out: what fails leaves the agreement as it is",
+                field="dry_run",
+            )
+        agreement = await self._rehearse(n, wanted, own)
+        now = self._clock.now()
+        generation = await self._loop.commit(lambda tx: store.next_generation(tx, n.circuit, now))
+        intent = link_intent(agreement, n.role, n.attachment, generation=generation)
+        control = await self._routers.get(n.attachment.router).control()
+        async with limited(n.attachment.router, CALL_SECONDS):
+            commands = await control.apply(intent, dry_run=True)
+        return Plan(agreement, commands)
+
+    async def _look(self, id: UUID) -> None:
+        """A fresh look at the router that it is about."""
+        n = await self._loop.commit(lambda tx: self._active(tx, id))
+        await self._side.resolve()
+        await self._routers.get(n.attachment.router).look()
+
+    def _active(self, tx: Connection, id: UUID) -> Negotiation:
+        n = store.load(tx, id)
+        if n is None:
+            raise negotiation_unknown(id)
+        if n.state is not State.ACTIVE:
+            raise Conflict(
+                "negotiation_not_active",
+                f"negotiation: must be active to be changed ({n.state})",
+                hint=f"see it with meetme show {n.id}",
+                field="id",
+            )
+        return n
+
+    def _own(self, tx: Connection, n: Negotiation, wish: Wish) -> Own:
+        if under_way(n) or n.wanted is not None:
+            number = n.change.number if n.change is not None and under_way(n) else n.changes + 1
+            raise Conflict(
+                "change_under_way",
+                f"change: must wait for the one that is under way (change {number} of {n.id})",
+                hint=f"follow it with meetme show {n.id}, then ask again",
+                field="id",
+                existing=str(number),
+            )
+        lock_claims(tx)
+        raise_problems(port_problems(n.attachment, self._side.view(n.attachment), Terms(mtu=wish.mtu), "circuit"))
+        own = self._side.wished(tx, n, wish)
+        raise_problems((*own_problems(own), *change_problems(own, n.agreement, n.role)))
+        return own
+
+    async def _rehearse(self, n: Negotiation, wish: Wish, own: Own) -> Agreement:
+        """Ask the rules and the peer as for a real change, and write nothing down."""
+        policy = self._side.policy(n.peer)
+        base = _in_force(n).revision
+        n = step(n, ev.ChangeAsked(self._clock.now(), wish, own)).negotiation
+        while n.change is not None and n.change.state is State.PROPOSED and n.change.offer is not None:
+            c, at = n.change, self._clock.now()
+            body = ProposeBody(n.change.offer, c.order, dry_run=True, base=base)
+            message = wire.Message(c.id, uuid4(), c.circuit, c.me, c.peer, at + MESSAGE_SECONDS, body, change=c.number)
+            reply = answer_to(c, MessageType.PROPOSE, await self._peers.send(c.peer, message)).body
+            event: Event
+            match reply:
+                case HoldBody(agreement=agreement):
+                    event = ev.HoldReceived(at, agreement, own, policy)
+                case CounterBody(counter=counter):
+                    event = ev.CounterReceived(at, counter, own)
+                case RefuseBody(problems=problems):
+                    raise refusal(problems)
+                case _:
+                    raise AssertionError(reply)
+            n = step(n, ev.OfChange(c.number, event)).negotiation
+        last = n.change
+        if last is None or last.state is not State.COMMITTED or last.agreement is None:
+            raise refusal((last.problem,) if last is not None and last.problem else ())
+        return last.agreement
+
+
+def _in_force(n: Negotiation) -> Agreement:
+    if n.agreement is None:
+        raise AssertionError("what is active has an agreement")
+    return n.agreement
+
+
+def _beside(n: Negotiation, wish: Wish) -> Wish:
+    """The wish together with what was wished before; prefixes that stay come first, in the order that they have."""
+    given = wish.local_subnets
+    if given is not None:
+        agreed = tuple(entry.real for entry in _in_force(n).side(n.role).prefixes)
+        given = (*(p for p in agreed if p in given), *(p for p in given if p not in agreed))
+    return Wish(
+        given,
+        n.wish.private_networks if wish.private_networks is None else wish.private_networks,
+        n.wish.mtu if wish.mtu is None else wish.mtu,
+    )
+
+
+def _changes(n: Negotiation, wish: Wish) -> bool:
+    """Whether anything of the agreement is to be other than it is. Pools matter to new prefixes alone."""
+    agreement = _in_force(n)
+    agreed = tuple(entry.real for entry in agreement.side(n.role).prefixes)
+    other_mtu = wish.mtu is not None and wish.mtu not in (agreement.mtu, n.wish.mtu)
+    return other_mtu or (wish.local_subnets is not None and wish.local_subnets != agreed)

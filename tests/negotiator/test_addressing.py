@@ -30,7 +30,9 @@ from tests.negotiator.networks import (
     talk,
 )
 
-THOROUGH = settings(max_examples=120, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+THOROUGH = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+)
 
 
 def net(text: str) -> Prefix:
@@ -145,21 +147,18 @@ def test_every_alias_is_free_at_viewer_and_translator_and_out_of_the_right_pool(
     assert shared == (len(translated) == 2 and translated[0][1].alias == translated[1][1].alias)
     given_out = [e.alias for _, e in translated][: 1 if shared else None]
     assert len(addresses(*given_out)) == sum(p.num_addresses for p in given_out)
-    lengths = {e.real.prefixlen for _, e in translated}
     both_pools = common(a.alias_pools, b.alias_pools)
+    everywhere = (*a.alias_pools, *b.alias_pools, *a.link_pools, *b.link_pools)
     for owner, entry in translated:
-        viewer = sides[owner.other] if not shared else a
+        viewers = (a, b) if shared else (sides[owner.other],)
         where = concerned(owner, entry.translator, sides, shared=shared)
-        out_of = [pools for pools in (both_pools, viewer.alias_pools) if entry.alias in candidates(pools, entry.real)]
-        assert out_of
-        assert is_free(entry.alias, where, out_of[0], announced)
-        if len(lengths) == 1 or len(translated) == 1:
-            others = announced | addresses(*(p for p in given_out if p != entry.alias))
-            lower = [p for p in candidates(out_of[0], entry.real) if p < entry.alias]
-            assert not [p for p in lower if is_free(p, where, out_of[0], others)]
-            if out_of[0] is not both_pools:
-                rest = candidates(both_pools, entry.real)
-                assert not [p for p in rest if is_free(p, where, both_pools, others)]
+        possible = (both_pools, *(viewer.alias_pools for viewer in viewers))
+        out_of = next(pools for pools in possible if entry.alias in candidates(pools, entry.real))
+        assert is_free(entry.alias, where, everywhere, announced)
+        if len(given_out) == 1:
+            better = [p for pools in possible[: possible.index(out_of)] for p in candidates(pools, entry.real)]
+            better += [p for p in candidates(out_of, entry.real) if p < entry.alias]
+            assert not [p for p in better if is_free(p, where, everywhere, announced)]
 
 
 def must_share(a: Own, b: Own, result: Agreement) -> bool:
@@ -203,41 +202,43 @@ def test_a_talk_ends_soon(a: Own, b: Own) -> None:
 def test_it_is_refused_for_want_of_addresses_only_if_there_are_none(a: Own, b: Own) -> None:
     result = talk(a, b).result
     assume(isinstance(result, Refusal) and result.problems[0].code == "alias_pool_exhausted")
-    needs = {
-        Role.INITIATOR: [p for p in a.prefixes if clashes(p, b.usage)],
-        Role.RESPONDER: [p for p in b.prefixes if clashes(p, a.usage)],
-    }
     sides = {Role.INITIATOR: a, Role.RESPONDER: b}
-    assume(len({p.prefixlen for ps in needs.values() for p in ps}) == 1)  # else it depends on who comes first
-    single = next((role for role, side in sides.items() if side.can.single), None)
+    needs = [(role, p) for role, side in sides.items() for p in side.prefixes if clashes(p, sides[role.other].usage)]
     one_each = len(a.prefixes) == len(b.prefixes) == 1
-    share = single is not None and one_each and all(needs.values())
-    assert not aliases_for(needs, sides, single, share)
+    alike = one_each and (a.prefixes[0].version, a.prefixes[0].prefixlen) == (
+        b.prefixes[0].version,
+        b.prefixes[0].prefixlen,
+    )
+    for single in (*(role for role, side in sides.items() if side.can.single), None):
+        assert not room_for(sides, [(real, role.other, {role.other, single or role}) for role, real in needs])
+        if single is not None and alike and len(needs) == 2:
+            assert not any(room_for(sides, [(needs[0][1], viewer, set(Role))]) for viewer in Role)
 
 
-def aliases_for(
-    needs: dict[Role, list[Prefix]], sides: dict[Role, Own], single: Role | None, share: bool
-) -> list[Prefix]:
-    """An alias for each prefix, lowest first. Empty: there are not enough."""
-    announced = addresses(*sides[Role.INITIATOR].prefixes, *sides[Role.RESPONDER].prefixes)
-    both_pools = common(sides[Role.INITIATOR].alias_pools, sides[Role.RESPONDER].alias_pools)
-    taken: list[Prefix] = []
-    for owner in (Role.RESPONDER, Role.INITIATOR):
-        for real in needs[owner]:
-            where = concerned(owner, single or owner, sides, shared=share)
-            viewer = sides[owner.other]
-            found = [
-                p
-                for pools in (both_pools, viewer.alias_pools)
-                for p in candidates(pools, real)
-                if is_free(p, where, pools, announced | addresses(*taken))
-            ]
-            if not found:
-                return []
-            taken.append(found[0])
-            if share:
-                return taken
-    return taken
+def room_for(sides: dict[Role, Own], wanted: list[tuple[Prefix, Role, set[Role]]]) -> bool:
+    """Whether there is an alias for each prefix, seen by that side and free at those: by trying all that there are."""
+    announced = addresses(*(p for side in sides.values() for p in side.prefixes))
+    pools = {role: side.alias_pools for role, side in sides.items()}
+    everywhere = tuple(p for side in sides.values() for p in (*side.alias_pools, *side.link_pools))
+    choices: list[list[Addresses]] = []
+    for real, viewer, where in wanted:
+        out_of = (*common(pools[Role.INITIATOR], pools[Role.RESPONDER]), *pools[viewer])
+        busy = announced.union(*(in_use(sides[role].usage, everywhere) for role in where))
+        choices.append([addresses(p) for p in candidates(out_of, real) if not addresses(p) & busy])
+    left = 20_000
+
+    def search(taken: Addresses, rest: list[list[Addresses]]) -> bool:
+        nonlocal left
+        left -= 1
+        assume(left > 0)
+        if not rest:
+            return True
+        possible = [[one for one in found if not one & taken] for found in rest]
+        tightest = min(range(len(possible)), key=lambda i: len(possible[i]))
+        others = possible[:tightest] + possible[tightest + 1 :]
+        return any(search(taken | one, others) for one in possible[tightest])
+
+    return search(frozenset(), choices)
 
 
 # --- what the initiator checks ----------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def agreements(draw: st.DrawFn, own: Own, me: Role, about: Agreement | None, sen
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data(), networks(BRAVO), networks(ALFA), ALLOWED)
 def test_as_responder(data: st.DataObject, own: Own, peer: Own, allowed) -> None:
     policy = MemberPolicy(announce=allowed)
@@ -100,7 +100,7 @@ def _proposal(own: Own, policy: MemberPolicy, offer: Offer) -> ev.ProposeReceive
     return ev.ProposeReceived(AT, uuid4(), ID, ALFA, CIRCUIT, None, PORT, own, 3, offer, policy)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data(), networks(ALFA), networks(BRAVO), ALLOWED)
 def test_as_initiator(data: st.DataObject, own: Own, peer: Own, allowed) -> None:
     policy = MemberPolicy(announce=allowed)

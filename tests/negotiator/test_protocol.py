@@ -488,9 +488,23 @@ def test_rounds_are_bounded() -> None:
 
 def test_nothing_new_to_offer_ends_the_rounds_with_the_reason() -> None:
     n = at.offered()
-    lacking = replace(at.counter().counter, lacking=TROUBLE)
-    ended = after(n, ev.CounterReceived(AT, lacking, at.own("alfa")))
+    lacking = ev.CounterReceived(AT, replace(at.counter().counter, lacking=TROUBLE, free_aliases=()), at.own("alfa"))
+    again = after(n, lacking)
+    assert again.offer is not None
+    assert (again.state, again.offer.aliases) == (S.PROPOSED, ()), "there was something to offer before"
+    ended = after(again, lacking)
     assert (ended.state, ended.problem) == (S.FAILED, TROUBLE)
+
+
+def test_more_is_offered_where_others_were_quicker() -> None:
+    n = at.offered()
+    lacking = replace(at.counter().counter, lacking=TROUBLE)
+    wider = after(n, ev.CounterReceived(AT, lacking, at.own("alfa")))
+    widest = after(wider, ev.CounterReceived(AT, lacking, at.own("alfa")))
+    sizes = [len(n.offer.aliases) for n in (n, wider, widest) if n.offer]
+    assert sizes == [1, 9, 65]
+    ended = after(widest, ev.CounterReceived(AT, lacking, at.own("alfa")))
+    assert (ended.state, ended.problem) == (S.FAILED, TROUBLE), "what was lacking, not how often it was asked for"
 
 
 def test_an_agreement_that_clashes_by_now_is_not_signed() -> None:

@@ -161,8 +161,8 @@ def test_the_shared_alias_stays_when_a_prefix_is_added() -> None:
     current = agreed(a, b)
     assert aliases(current, Role.INITIATOR) == aliases(current, Role.RESPONDER) == {"10.0.0.0/24": "100.64.0.0/24"}
     changed = agreed(own("a", "10.0.0.0/24", "10.0.1.0/24"), own("b", "10.0.0.0/24", "10.0.1.0/24"), current)
-    assert aliases(changed, Role.INITIATOR) == {"10.0.0.0/24": "100.64.0.0/24", "10.0.1.0/24": "100.64.2.0/24"}
-    assert aliases(changed, Role.RESPONDER) == {"10.0.0.0/24": "100.64.0.0/24", "10.0.1.0/24": "100.64.1.0/24"}
+    assert aliases(changed, Role.INITIATOR) == {"10.0.0.0/24": "100.64.0.0/24", "10.0.1.0/24": "100.64.1.0/24"}
+    assert aliases(changed, Role.RESPONDER) == {"10.0.0.0/24": "100.64.0.0/24", "10.0.1.0/24": "100.64.2.0/24"}
     assert changed.translation is Translation.SINGLE
 
 

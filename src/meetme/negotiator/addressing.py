@@ -17,14 +17,16 @@ from itertools import islice
 
 from meetme.model.addresses import Address, Prefix, free_prefixes, overlaps, overlaps_any, within
 from meetme.model.agreement import MemberId
-from meetme.model.errors import Problem
+from meetme.model.errors import Fault, Problem
 
-CANDIDATES = 2
-"""How many link prefixes the initiator leases for one offer: one is enough, unless somebody is quicker at the peer."""
 FREE_BLOCKS = 64
 """How many free ranges a counter names at most."""
-LINK_LENGTH = 31
-"""A numbered link is a /31 (RFC 3021)."""
+_NOT_FOR_HOSTS = (
+    "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32",
+    "::/127", "fe80::/10", "ff00::/8",
+)  # fmt: skip
+NOT_FOR_HOSTS: tuple[Prefix, ...] = tuple(map(ip_network, _NOT_FOR_HOSTS))
+"""Loopback, link-local, multicast and the unspecified (RFC 6890): nobody's network, and no alias of one."""
 
 
 class TranslationWish(StrEnum):
@@ -105,6 +107,21 @@ class Own:
     translation: TranslationWish = TranslationWish.AUTO
     link: LinkWish = LinkWish.AUTO
     probe: Address | None = None
+    probes: tuple[Address, ...] = ()
+    """Other addresses that could answer probes: of the other family, if both are announced."""
+
+    def busy(self, peer_pools: Iterable[Prefix]) -> tuple[Prefix, ...]:
+        """Everything that a new alias or link prefix out of either side's pools has to keep clear of here."""
+        return self.usage.taken((*self.alias_pools, *self.link_pools, *peer_pools))
+
+    def speaker(self, peer: Iterable[Address], families: Collection[int]) -> Address | None:
+        """The own address that answers probes: of a family in which the peer has one too, else one of `families`."""
+        mine = [a for a in (self.probe, *self.probes) if a is not None]
+        for versions in ({a.version for a in peer}, families):
+            for address in mine:
+                if address.version in versions:
+                    return address
+        return self.probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +157,14 @@ class Counter:
     free_links: tuple[Prefix, ...]
     lacking: Problem | None = None
     """Set where the last offer had no candidate that will do."""
+    need_alias: tuple[Prefix, ...] | None = None
+    """Those of the offered prefixes that the responder cannot have in its routing as they are. None: not told."""
+    can: Can = Can()
+    mtu: int = 65535
+    translation: TranslationWish = TranslationWish.AUTO
+    link: LinkWish = LinkWish.AUTO
+    probes: tuple[Address, ...] = ()
+    """Addresses that could answer probes, the one it likes best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +192,8 @@ def own_problems(own: Own) -> Iterator[Problem]:
                     "name each address once",
                     "local_subnets",
                 )
+    yield from strange_prefixes(own.prefixes, "local_subnets")
+    yield from strange_prefixes(own.alias_pools, "private_networks")
     pools = [(p, "private_networks") for p in own.alias_pools] + [(p, "negotiated_networks") for p in own.link_pools]
     for index, (pool, field) in enumerate(pools):
         for other, other_field in pools[index + 1 :]:
@@ -194,6 +221,19 @@ def own_problems(own: Own) -> Iterator[Problem]:
         )
 
 
+def strange_prefixes(prefixes: Iterable[Prefix], field: str, fault: Fault = Fault.LOCAL) -> Iterator[Problem]:
+    """Prefixes that are nobody's network."""
+    for index, prefix in enumerate(prefixes):
+        if prefix.prefixlen and overlaps_any(prefix, NOT_FOR_HOSTS):
+            yield Problem(
+                "prefix_not_routable",
+                f"{field}[{index}]: must be neither loopback, link-local, multicast nor unspecified ({prefix})",
+                "name a range that hosts can have",
+                field,
+                fault,
+            )
+
+
 def intersection(a: Iterable[Prefix], b: Iterable[Prefix]) -> Iterator[Prefix]:
     """Of two pool lists, the ranges in both: two prefixes that overlap are nested, so it is the longer one."""
     others = tuple(b)
@@ -216,22 +256,30 @@ def lowest_free(
 def free_blocks(
     pools: Iterable[Prefix], lengths: Collection[tuple[int, int]], busy: tuple[Prefix, ...]
 ) -> tuple[Prefix, ...]:
-    """The free ranges of `pools` that have room for one of `lengths` (family and length), at most `FREE_BLOCKS`."""
-    found: list[Prefix] = []
+    """The free ranges of `pools` that have room for one of `lengths` (family and length).
+
+    Of more than `FREE_BLOCKS`, half are the lowest, half the largest: what is told is where most is free.
+    """
+    found: dict[Prefix, None] = {}
     for pool in pools:
         longest = max((length for version, length in lengths if version == pool.version), default=-1)
-        found += islice(_unused(pool, busy, longest), FREE_BLOCKS - len(found))
-    return tuple(found)
+        found |= dict.fromkeys(block for block in _unused(pool, busy) if block.prefixlen <= longest)
+    blocks = tuple(found)
+    if len(blocks) <= FREE_BLOCKS:
+        return blocks
+    low = sorted(blocks, key=lambda p: (p.version, int(p.network_address)))[: FREE_BLOCKS // 2]
+    large = sorted((p for p in blocks if p not in set(low)), key=lambda p: p.prefixlen - p.max_prefixlen)
+    return (*low, *large[: FREE_BLOCKS // 2])
 
 
-def _unused(block: Prefix, busy: tuple[Prefix, ...], longest: int) -> Iterator[Prefix]:
-    """The largest parts of `block` without an address of `busy`, lowest first, down to the length `longest`."""
-    inside = tuple(p for p in busy if overlaps(p, block))
-    if block.prefixlen > longest or any(within(block, p) for p in inside):
-        return
-    if not inside:
-        yield block
-        return
-    if block.prefixlen < longest:
-        for half in block.subnets():
-            yield from _unused(half, inside, longest)
+def _unused(pool: Prefix, busy: Iterable[Prefix]) -> Iterator[Prefix]:
+    """The largest prefixes that make up what of `pool` has no address of `busy`, lowest first."""
+    cls: type[Prefix] = type(pool)
+    at, end = int(pool.network_address), int(pool.broadcast_address) + 1
+    inside = sorted((p for p in busy if overlaps(p, pool)), key=lambda p: int(p.network_address))
+    for first, behind in (*((int(p.network_address), int(p.broadcast_address) + 1) for p in inside), (end, end)):
+        while at < first:
+            free = min((at & -at).bit_length() - 1 if at else pool.max_prefixlen, (first - at).bit_length() - 1)
+            yield cls((at, pool.max_prefixlen - free))
+            at += 1 << free
+        at = max(at, behind)

@@ -10,12 +10,10 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections import Counter as Counted
-from collections.abc import Iterator
-from ipaddress import ip_interface
+from collections.abc import Iterator, Mapping
 from uuid import UUID
 
-from meetme.model.addresses import InterfaceAddress, Prefix, overlaps, overlaps_any, within
+from meetme.model.addresses import Address, Prefix, overlaps
 from meetme.model.agreement import (
     AgreedLink,
     AgreedPrefix,
@@ -28,29 +26,39 @@ from meetme.model.agreement import (
 )
 from meetme.model.errors import Fault, Problem
 from meetme.negotiator.addressing import (
-    CANDIDATES,
-    LINK_LENGTH,
+    Can,
     Counter,
-    LinkWish,
     Offer,
     Own,
     Refusal,
     TranslationWish,
     free_blocks,
-    intersection,
-    lowest_free,
     own_problems,
+    strange_prefixes,
+)
+from meetme.negotiator.aliases import Needs, Room, Way, choose, spare, wanted, ways
+from meetme.negotiator.linking import (
+    LEAST_MTU,
+    LEAST_MTU_IPV6,
+    LINK_LENGTHS,
+    choose_link,
+    free_links,
+    link_families,
+    link_kind,
 )
 from meetme.negotiator.staying import beside, change_problems, fresh, mode_that_stays, staying
 
-LEAST_MTU = 576
-"""Octets of IP packet: what every IPv4 host must be able to receive (RFC 1122, section 3.3.2)."""
+SPARE = (0, 8, 64)
+"""How many candidates more than needed are leased for an offer: none, until others were quicker at the peer."""
 
 
-def make_offer(own: Own, counter: Counter | None, current: Agreement | None = None) -> Offer | Refusal:
+def make_offer(
+    own: Own, counter: Counter | None, current: Agreement | None = None, *, again: int = 0, even: bool = True
+) -> Offer | Refusal:
     """The initiator's next offer, with candidates that are free in `own.usage` (the caller leases them).
 
-    `current`: the agreement in force that this would change (see `staying`).
+    `current`: the agreement in force that this would change (see `staying`). `again`: how often the candidates were
+    gone already when the peer looked; each time there are more. `even`: of two that outbid each other, one is, one not.
     """
     problems = [
         *own_problems(own),
@@ -60,52 +68,68 @@ def make_offer(own: Own, counter: Counter | None, current: Agreement | None = No
     if problems:
         return Refusal(tuple(problems))
     own = beside(own, current, Role.INITIATOR)
-    peer = counter.prefixes if counter else None
-    wants_link = counter is not None and own.link is not LinkWish.UNNUMBERED and current is None
+    peer = counter.prefixes if counter else ()
+    need = tuple(p for p in fresh(current, Role.RESPONDER, peer) if own.usage.clashes(p))
+    more = SPARE[min(again, len(SPARE) - 1)]
     return Offer(
         prefixes=own.prefixes,
-        peer_prefixes=peer,
-        need_alias=tuple(p for p in fresh(current, Role.RESPONDER, peer or ()) if own.usage.clashes(p)),
-        aliases=_alias_candidates(own, counter, current) if counter else (),
-        links=_link_candidates(own, counter) if counter and wants_link else (),
+        peer_prefixes=counter.prefixes if counter else None,
+        need_alias=need,
+        aliases=_alias_candidates(own, counter, need, current, more, even=even) if counter else (),
+        links=_link_candidates(own, counter, more) if counter and current is None else (),
         alias_pools=own.alias_pools,
         can=own.can,
         mtu=own.mtu,
         translation=own.translation,
         link=own.link,
-        probe=own.probe,
+        probe=own.speaker(counter.probes, {p.version for p in peer}) if counter else own.probe,
     )
 
 
-def _alias_candidates(own: Own, counter: Counter, current: Agreement | None) -> tuple[Prefix, ...]:
-    """Aliases free here, and for those that both sides must have free, at the peer too: enough of every length.
+def _alias_candidates(
+    own: Own, counter: Counter, need: tuple[Prefix, ...], current: Agreement | None, more: int, *, even: bool
+) -> tuple[Prefix, ...]:
+    """What the responder will choose, if nothing happens in between: the aliases that have to be free here."""
+    theirs = counter.need_alias if counter.need_alias is not None else own.prefixes
+    needs = {
+        Role.RESPONDER: tuple(p for p in fresh(current, Role.INITIATOR, own.prefixes) if p in theirs),
+        Role.INITIATOR: need,
+    }
+    prefixes = {Role.INITIATOR: own.prefixes, Role.RESPONDER: counter.prefixes}
+    can = {Role.INITIATOR: own.can, Role.RESPONDER: counter.can}
+    stays = _stays(current, prefixes)
+    possible = (Way(*stays),) if stays else ways((own.translation, counter.translation), can, prefixes, needs)
+    if isinstance(possible, Problem):
+        return ()  # it is the responder's to refuse
+    room = Room(
+        pools={Role.INITIATOR: own.alias_pools, Role.RESPONDER: counter.alias_pools},
+        announced=(*own.prefixes, *counter.prefixes),
+        busy={Role.INITIATOR: own.busy(counter.alias_pools)},
+        only={Role.RESPONDER: counter.free_aliases},
+    )
+    chosen = choose(possible, needs, room)
+    if isinstance(chosen, Problem):
+        return ()
+    way, entries = chosen
+    here = [one for one in wanted(way, needs) if Role.INITIATOR in one.at]
+    found = dict.fromkeys(entries[real].alias for one in here for real in one.reals)
+    return tuple(found | dict.fromkeys(spare(here, room, found, count=more, even=even) if more else ()))
 
-    Larger ones first: a smaller one gets a candidate beside them as well, since it is not known yet which are needed.
-    """
+
+def _stays(
+    current: Agreement | None, prefixes: Mapping[Role, tuple[Prefix, ...]]
+) -> tuple[Translation, Role | None] | None:
+    return mode_that_stays(current, [e for role in Role for e in staying(current, role, prefixes[role]).values()])
+
+
+def _link_candidates(own: Own, counter: Counter, more: int) -> tuple[Prefix, ...]:
+    can, mtu = {Role.INITIATOR: own.can, Role.RESPONDER: counter.can}, min(own.mtu, counter.mtu)
+    if link_kind((own.link, counter.link), can, mtu) is not LinkKind.NUMBERED:
+        return ()
     prefixes = (*own.prefixes, *counter.prefixes)
-    busy = (*prefixes, *own.usage.taken((*own.alias_pools, *counter.alias_pools)))
-    shared = tuple(intersection(own.alias_pools, counter.alias_pools))
-    places = (
-        shared,
-        tuple(intersection(shared, counter.free_aliases)),
-        own.alias_pools,
-        tuple(intersection(own.alias_pools, counter.free_aliases)),
-        tuple(intersection(counter.alias_pools, counter.free_aliases)),
-    )
-    new = (*fresh(current, Role.INITIATOR, own.prefixes), *fresh(current, Role.RESPONDER, counter.prefixes))
-    found: dict[Prefix, None] = {}
-    for (version, length), count in sorted(Counted((p.version, p.prefixlen) for p in new).items()):
-        larger = tuple(found)
-        for pools in places:
-            for clear in (busy, (*busy, *larger)):
-                found |= dict.fromkeys(lowest_free(pools, version, length, clear, count))
-    return tuple(found)
-
-
-def _link_candidates(own: Own, counter: Counter) -> tuple[Prefix, ...]:
-    both = tuple(intersection(intersection(own.link_pools, counter.link_pools), counter.free_links))
-    busy = (*own.prefixes, *counter.prefixes, *own.usage.taken(own.link_pools))
-    return tuple(lowest_free(both, 4, LINK_LENGTH, busy, CANDIDATES))
+    families = link_families(can, prefixes, mtu)
+    pools = (own.link_pools, counter.link_pools)
+    return tuple(free_links(pools, families, (*prefixes, *own.busy(())), 1 + more, counter.free_links))
 
 
 def agree(
@@ -127,57 +151,96 @@ def agree(
         return Refusal(tuple(problems))
     own = beside(own, current, Role.RESPONDER)
     if offer.peer_prefixes != own.prefixes:
-        return make_counter(own, offer)
+        return make_counter(own, offer, current)
+    prefixes = {Role.INITIATOR: offer.prefixes, Role.RESPONDER: own.prefixes}
     needs = {
-        Role.RESPONDER: tuple(p for p in fresh(current, Role.INITIATOR, offer.prefixes) if own.usage.clashes(p)),
+        Role.RESPONDER: _needed(own, offer, current),
         Role.INITIATOR: tuple(p for p in offer.need_alias if p in fresh(current, Role.RESPONDER, own.prefixes)),
     }
-    kept = {
-        Role.INITIATOR: staying(current, Role.INITIATOR, offer.prefixes),
-        Role.RESPONDER: staying(current, Role.RESPONDER, own.prefixes),
-    }
-    stays = mode_that_stays(current, (*kept[Role.INITIATOR].values(), *kept[Role.RESPONDER].values()))
-    mode = _keep_translation(offer, own, needs, stays) if stays else _choose_translation(offer, own, needs)
-    if isinstance(mode, Problem):
-        return Refusal((mode,))
-    translation, single_translator = mode
-    link = current.link if current else _choose_link(offer, own)
+    can = {Role.INITIATOR: offer.can, Role.RESPONDER: own.can}
+    stays = _stays(current, prefixes)
+    possible = _keep(stays, can, needs) if stays else ways((offer.translation, own.translation), can, prefixes, needs)
+    if isinstance(possible, Problem):
+        return Refusal((possible,))
+    link = current.link if current else _choose_link(offer, own, can)
     if isinstance(link, Problem):
-        return Refusal((link,)) if link.code != "link_pool_exhausted" else make_counter(own, offer, link)
-    chosen = _choose_aliases(offer, own, needs, translation, single_translator, kept)
+        return Refusal((link,)) if link.code != "link_pool_exhausted" else make_counter(own, offer, current, link)
+    room = Room(
+        pools={Role.INITIATOR: offer.alias_pools, Role.RESPONDER: own.alias_pools},
+        announced=(*offer.prefixes, *own.prefixes),
+        busy={Role.RESPONDER: own.busy(offer.alias_pools)},
+        exactly={Role.INITIATOR: offer.aliases},
+    )
+    chosen = choose(possible, needs, room)
     if isinstance(chosen, Problem):
-        return make_counter(own, offer, chosen)
-    theirs, mine = chosen
+        return make_counter(own, offer, current, chosen)
+    way, entries = chosen
+    for role in Role:
+        entries |= {(role, real): entry for real, entry in staying(current, role, prefixes[role]).items()}
+    theirs, mine = (
+        tuple(entries.get((role, real), AgreedPrefix(real, real)) for real in prefixes[role]) for role in Role
+    )
     return Agreement(
         id=id,
         circuit=circuit,
         order=order,
         link=link,
         mtu=min(offer.mtu, own.mtu),
-        translation=translation,
+        translation=way.translation,
         initiator=AgreedSide(initiator, theirs, offer.probe),
-        responder=AgreedSide(own.member, mine, own.probe),
+        responder=AgreedSide(own.member, mine, _speaker(own, offer)),
         revision=current.revision + 1 if current else 1,
     )
 
 
-def make_counter(own: Own, offer: Offer, lacking: Problem | None = None) -> Counter:
-    """What the responder tells so that the next offer can be agreed to."""
+def _needed(own: Own, offer: Offer, current: Agreement | None) -> tuple[Prefix, ...]:
+    return tuple(p for p in fresh(current, Role.INITIATOR, offer.prefixes) if own.usage.clashes(p))
+
+
+def _speaker(own: Own, offer: Offer) -> Address | None:
+    return own.speaker([offer.probe] if offer.probe else [], {p.version for p in offer.prefixes})
+
+
+def make_counter(own: Own, offer: Offer, current: Agreement | None = None, lacking: Problem | None = None) -> Counter:
+    """What the responder tells so that the next offer can be agreed to: all of its half that the offer depends on."""
     prefixes = (*own.prefixes, *offer.prefixes)
-    lengths = {(p.version, p.prefixlen) for p in prefixes}
     alias_pools = tuple(dict.fromkeys((*own.alias_pools, *offer.alias_pools)))
+    in_pools = own.usage.taken((*alias_pools, *own.link_pools))
     return Counter(
         own.prefixes,
         own.alias_pools,
         own.link_pools,
-        free_aliases=free_blocks(alias_pools, lengths, (*prefixes, *own.usage.taken(alias_pools))),
-        free_links=free_blocks(own.link_pools, {(4, LINK_LENGTH)}, (*prefixes, *own.usage.taken(own.link_pools))),
+        free_aliases=free_blocks(alias_pools, {(p.version, p.prefixlen) for p in prefixes}, (*prefixes, *in_pools)),
+        free_links=free_blocks(own.link_pools, LINK_LENGTHS.items(), (*prefixes, *in_pools)),
         lacking=lacking,
+        need_alias=_needed(own, offer, current),
+        can=own.can,
+        mtu=own.mtu,
+        translation=own.translation,
+        link=own.link,
+        probes=tuple(dict.fromkeys(a for a in (own.probe, *own.probes) if a is not None)),
     )
 
 
 def _offer_problems(offer: Offer, own: Own) -> Iterator[Problem]:
     yield from _peer_problems(offer.prefixes, own, "offer.prefixes")
+    both = {p.version for p in offer.prefixes} & {p.version for p in own.prefixes}
+    if not both:
+        shown = f"{', '.join(map(str, offer.prefixes))} and {', '.join(map(str, own.prefixes))}"
+        yield _remote(
+            "families_differ",
+            f"offer.prefixes: no host of one side could address the other ({shown})",
+            "offer.prefixes",
+        )
+    if 6 in both and LEAST_MTU <= min(offer.mtu, own.mtu) < LEAST_MTU_IPV6:
+        whose, mtu = ("offer.mtu", offer.mtu) if offer.mtu <= own.mtu else ("mtu", own.mtu)
+        yield Problem(
+            "mtu_too_small",
+            f"{whose}: IPv6 needs {LEAST_MTU_IPV6} octets ({mtu})",
+            "raise the MTU of the circuit and its ports, or announce IPv4 alone",
+            whose,
+            Fault.REMOTE if whose == "offer.mtu" else Fault.LOCAL,
+        )
     if offer.probe is not None and not any(offer.probe in prefix for prefix in offer.prefixes):
         yield _remote(
             "probe_outside_prefixes", f"offer.probe: must lie in one of the prefixes ({offer.probe})", "offer.probe"
@@ -188,6 +251,7 @@ def _offer_problems(offer: Offer, own: Own) -> Iterator[Problem]:
 
 def _peer_problems(prefixes: tuple[Prefix, ...], own: Own, field: str) -> Iterator[Problem]:
     """Why the peer's prefixes cannot be negotiated, whatever the addresses in use."""
+    yield from strange_prefixes(prefixes, field, Fault.REMOTE)
     for index, prefix in enumerate(prefixes):
         if prefix.prefixlen == 0:
             yield _remote("prefix_default_route", f"{field}[{index}]: a default route cannot be negotiated", field)
@@ -213,67 +277,15 @@ def _remote(code: str, text: str, field: str) -> Problem:
     return Problem(code, text, "", field, Fault.REMOTE)
 
 
-def _choose_translation(
-    offer: Offer, own: Own, needs: dict[Role, tuple[Prefix, ...]]
-) -> tuple[Translation, Role | None] | Problem:
-    """The mode, and who translates in `single`. The stricter of two wishes wins; two different ones cannot."""
-    wishes = {offer.translation, own.translation} - {TranslationWish.AUTO}
-    if not needs[Role.RESPONDER] and not needs[Role.INITIATOR]:
-        return Translation.NONE, None
-    if len(wishes) > 1:
-        asked = " and ".join(sorted(wishes))
-        return Problem(
-            "translation_conflict",
-            f"translation: the two sides insist on different modes ({asked})",
-            "leave one at auto",
-            "translation",
-        )
-    wish = wishes.pop() if wishes else TranslationWish.AUTO
-    if wish is TranslationWish.NONE:
-        clash = (*needs[Role.RESPONDER], *needs[Role.INITIATOR])
-        shown = ", ".join(str(p) for p in dict.fromkeys(clash))
-        return Problem(
-            "prefixes_overlap",
-            f"translation: none was asked for, but prefixes overlap ({shown})",
-            "ask for auto, or announce other prefixes",
-            "translation",
-        )
-    shared = _shared_alias(offer.prefixes, own.prefixes, needs)
-    identical = shared and offer.prefixes == own.prefixes and offer.prefixes[0].version == 4
-    if wish is not TranslationWish.EACH_OWN:
-        sides = ((Role.INITIATOR, offer.can), (Role.RESPONDER, own.can))
-        able_to = [role for role, can in sides if can.single]
-        # The recipe of the three actions cannot reach a host with its own router's address: only if nobody else can.
-        able_to += [role for role, can in sides if can.single_identical and identical]
-        if able_to:
-            return Translation.SINGLE, able_to[0]
-    if wish is not TranslationWish.SINGLE:
-        able = all(
-            can.each_own or not needs[role.other]
-            for role, can in ((Role.INITIATOR, offer.can), (Role.RESPONDER, own.can))
-        )
-        if able:
-            return Translation.EACH_OWN, None
-    return Problem(
-        "translation_impossible",
-        "translation: neither side's router can translate these prefixes",
-        "use a configurator that can, or other prefixes",
-        "translation",
-    )
-
-
-def _keep_translation(
-    offer: Offer, own: Own, needs: dict[Role, tuple[Prefix, ...]], stays: tuple[Translation, Role | None]
-) -> tuple[Translation, Role | None] | Problem:
+def _keep(stays: tuple[Translation, Role | None], can: Mapping[Role, Can], needs: Needs) -> tuple[Way, ...] | Problem:
     """The mode of what is translated already, if the routers can do more of it."""
-    can = {Role.INITIATOR: offer.can, Role.RESPONDER: own.can}
     translation, single = stays
     if single is not None:
         able = can[single].single  # the recipe of the three actions carries one pair of prefixes, and only as it began
     else:
         able = all(can[role].each_own or not needs[role.other] for role in Role)
     if able:
-        return stays
+        return (Way(translation, single),)
     return Problem(
         "translation_impossible",
         f"translation: is {translation} for what stays, and a router cannot translate more prefixes like that",
@@ -282,94 +294,17 @@ def _keep_translation(
     )
 
 
-def _choose_link(offer: Offer, own: Own) -> AgreedLink | Problem:
-    wishes = {offer.link, own.link} - {LinkWish.AUTO}
-    if len(wishes) > 1:
-        return Problem(
-            "link_conflict", "link: one side insists on numbered, the other on unnumbered", "leave one at auto", "link"
-        )
-    both_can = offer.can.unnumbered and own.can.unnumbered
-    if LinkWish.UNNUMBERED in wishes and not both_can:
-        return Problem(
-            "unnumbered_unsupported",
-            "link: unnumbered was asked for, but a router cannot do it",
-            "leave link at auto",
-            "link",
-        )
-    if both_can and LinkWish.NUMBERED not in wishes:
+def _choose_link(offer: Offer, own: Own, can: Mapping[Role, Can]) -> AgreedLink | Problem:
+    mtu = min(offer.mtu, own.mtu)
+    kind = link_kind((offer.link, own.link), can, mtu)
+    if isinstance(kind, Problem):
+        return kind
+    if kind is LinkKind.UNNUMBERED:
         return AgreedLink(LinkKind.UNNUMBERED)
-    busy = (*own.prefixes, *offer.prefixes, *own.usage.taken(own.link_pools))
-    for prefix in offer.links:
-        in_pool = any(within(prefix, pool) for pool in own.link_pools)
-        if in_pool and prefix.prefixlen in (30, 31) and not overlaps_any(prefix, busy):
-            return numbered_link(prefix)
-    return Problem(
-        "link_pool_exhausted",
-        "negotiated_networks: no link prefix is free at both sides",
-        "widen --negotiated-networks",
-        "negotiated_networks",
-    )
-
-
-def numbered_link(prefix: Prefix) -> AgreedLink:
-    """The link in `prefix`: the initiator has the lower address."""
-    first = prefix.network_address + (0 if prefix.prefixlen in (31, 127) else 1)
-    low: InterfaceAddress = ip_interface((first, prefix.prefixlen))
-    return AgreedLink(LinkKind.NUMBERED, low, ip_interface((first + 1, prefix.prefixlen)))
-
-
-def _shared_alias(a: tuple[Prefix, ...], b: tuple[Prefix, ...], needs: dict[Role, tuple[Prefix, ...]]) -> bool:
-    """One alias serves both directions: one prefix a side, equally long, and both sides need one."""
-    one_each = len(a) == len(b) == 1 and (a[0].version, a[0].prefixlen) == (b[0].version, b[0].prefixlen)
-    return one_each and bool(needs[Role.RESPONDER]) and bool(needs[Role.INITIATOR])
+    prefixes = (*own.prefixes, *offer.prefixes)
+    return choose_link(offer.links, link_families(can, prefixes, mtu), own.link_pools, (*prefixes, *own.busy(())))
 
 
 def concerns(side: Role, owner: Role, translator: Role | None) -> bool:
     """Whether the alias of a prefix of `owner` has to be free at `side`: at its viewer and its translator."""
     return side in (owner.other, translator)
-
-
-def _choose_aliases(
-    offer: Offer,
-    own: Own,
-    needs: dict[Role, tuple[Prefix, ...]],
-    translation: Translation,
-    single: Role | None,
-    kept: dict[Role, dict[Prefix, AgreedPrefix]],
-) -> tuple[tuple[AgreedPrefix, ...], tuple[AgreedPrefix, ...]] | Problem:
-    busy = [*own.prefixes, *offer.prefixes]
-    share = translation is Translation.SINGLE and _shared_alias(offer.prefixes, own.prefixes, needs)
-    found: dict[tuple[Role, Prefix], AgreedPrefix] = {}
-    wanted = [(owner, real) for owner in (Role.RESPONDER, Role.INITIATOR) for real in needs[owner.other]]
-    for owner, real in sorted(wanted, key=lambda item: item[1].prefixlen):
-        translator = single if translation is Translation.SINGLE else owner
-        first = next(iter(found.values()), None)
-        alias = first.alias if share and first else _lowest_alias(real, owner, translator, offer, own, busy, both=share)
-        if alias is None:
-            return Problem(
-                "alias_pool_exhausted",
-                f"private_networks: no /{real.prefixlen} is free at both sides for {real}",
-                "widen --private-networks at both sides",
-                "private_networks",
-            )
-        busy.append(alias)
-        found[owner, real] = AgreedPrefix(real, alias, translator)
-    found |= {(owner, real): entry for owner, entries in kept.items() for real, entry in entries.items()}
-    theirs = tuple(found.get((Role.INITIATOR, real), AgreedPrefix(real, real)) for real in offer.prefixes)
-    return theirs, tuple(found.get((Role.RESPONDER, real), AgreedPrefix(real, real)) for real in own.prefixes)
-
-
-def _lowest_alias(
-    real: Prefix, owner: Role, translator: Role | None, offer: Offer, own: Own, busy: list[Prefix], *, both: bool
-) -> Prefix | None:
-    """The lowest in the intersection of the pools, else in the viewer's, free at viewer and translator."""
-    viewer_pools = offer.alias_pools if owner.other is Role.INITIATOR else own.alias_pools
-    offered = [p for p in offer.aliases if p.prefixlen == real.prefixlen]
-    for pools in (tuple(intersection(own.alias_pools, offer.alias_pools)), viewer_pools):
-        at_initiator = both or concerns(Role.INITIATOR, owner, translator)
-        places = tuple(intersection(pools, offered)) if at_initiator else pools
-        at_responder = both or concerns(Role.RESPONDER, owner, translator)
-        clear = (*busy, *(own.usage.taken(pools) if at_responder else ()))
-        if found := lowest_free(places, real.version, real.prefixlen, clear, 1):
-            return found[0]
-    return None

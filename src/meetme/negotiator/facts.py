@@ -62,6 +62,7 @@ def own_facts(
     routes = (
         tuple(r.prefix for r in seen.routes if not r.ours and not r.connected and r.prefix.prefixlen) if seen else ()
     )
+    probes = _probes(settings.probe_address, prefixes, seen)
     held = dict.fromkeys((*prefixes, *settings.local_subnet, *connected, *settings.in_use, *claimed))
     port = router.port(attachment.port)
     mtu = min(terms.mtu or attachment.mtu, attachment.mtu, port.mtu if port else attachment.mtu)
@@ -80,7 +81,8 @@ def own_facts(
         can=can_of(router.capabilities),
         translation=terms.translation or TranslationWish.AUTO,
         link=terms.link or LinkWish.AUTO,
-        probe=_probe(settings.probe_address, prefixes, seen),
+        probe=next(iter(probes), None),
+        probes=probes[1:],
     )
 
 
@@ -99,12 +101,16 @@ def _summaries(seen: Observation) -> tuple[Prefix, ...]:
     return tuple(dict.fromkeys(route.prefix for route in seen.routes if not route.ours and not route.connected))
 
 
-def _probe(wanted: Address | None, prefixes: tuple[Prefix, ...], seen: Observation | None) -> Address | None:
-    """The address that answers probes: in one of the prefixes, so that it is reached as a host there would be."""
-    if wanted is not None and any(wanted in prefix for prefix in prefixes):
-        return wanted
+def _probes(wanted: Address | None, prefixes: tuple[Prefix, ...], seen: Observation | None) -> tuple[Address, ...]:
+    """What can answer probes, one address a family: in a prefix, so that it is reached as a host there would be."""
     addresses = [i.ip for port in seen.ports for i in port.addresses] if seen else []
-    return next((a for prefix in prefixes for a in addresses if a in prefix), None)
+    found = [a for prefix in prefixes for a in addresses if a in prefix]
+    if wanted is not None and any(wanted in prefix for prefix in prefixes):
+        found.insert(0, wanted)
+    first: dict[int, Address] = {}
+    for address in found:
+        first.setdefault(address.version, address)
+    return tuple(first.values())
 
 
 def prefixes_of(links: Iterable[LinkIntent]) -> Iterator[Prefix]:

@@ -13,7 +13,8 @@ from meetme.model.addresses import Prefix, overlaps
 from meetme.model.agreement import AgreedPrefix, Agreement, LinkKind, Role, Translation
 from meetme.model.errors import Fault, Problem
 from meetme.negotiator.addressing import Can, LinkWish, Offer, Own, TranslationWish
-from meetme.negotiator.agreeing import LEAST_MTU, concerns, numbered_link
+from meetme.negotiator.agreeing import concerns
+from meetme.negotiator.linking import LEAST_MTU, numbered_link
 from meetme.negotiator.staying import beside, fresh, mode_that_stays, staying
 
 _WISHES = {

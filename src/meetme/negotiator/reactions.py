@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from meetme.model.agreement import MemberId, Role
 from meetme.model.errors import Fault, Problem
 from meetme.negotiator import events as ev
-from meetme.negotiator.addressing import Counter, Own, Refusal
+from meetme.negotiator.addressing import Counter, Offer, Own, Refusal
 from meetme.negotiator.agreeing import agree, make_offer
 from meetme.negotiator.effects import Cancel, Effect, Probe, Send, Verb, Wake
 from meetme.negotiator.endings import (
@@ -87,13 +87,23 @@ def open_talk(n: Negotiation, own: Own, at: float) -> Move:
 
 
 def _propose(n: Negotiation, own: Own, counter: Counter | None, at: float, more: tuple[Effect, ...] = ()) -> Move:
-    offer = make_offer(own, counter, n.base)
+    again = n.round - 1 if counter and counter.lacking else 0
+    offer = make_offer(own, counter, n.base, again=again, even=n.me < n.peer)
     if isinstance(offer, Refusal):
         return fail(n, offer.problems[0], at)
-    if counter and counter.lacking and offer == n.offer:
+    if counter and counter.lacking and _nothing_new(counter.lacking, offer, n.offer):
         return fail(n, counter.lacking, at)
     n = replace(n, offer=offer, round=n.round + 1)
     return n, (Send(MessageType.PROPOSE, n.message(MessageType.PROPOSE)), *more)
+
+
+def _nothing_new(lacking: Problem, offer: Offer, before: Offer | None) -> bool:
+    """Whether the peer would lack the very same again."""
+    if before is None or offer.peer_prefixes != before.peer_prefixes:
+        return False
+    if lacking.field == "negotiated_networks":
+        return offer.links == before.links
+    return (offer.aliases, offer.need_alias) == (before.aliases, before.need_alias)
 
 
 def on_counter(n: Negotiation, event: ev.CounterReceived) -> Move:
@@ -104,7 +114,7 @@ def on_counter(n: Negotiation, event: ev.CounterReceived) -> Move:
             f"offer: no agreement within {MAX_ROUNDS} rounds",
             "widen --private-networks and --negotiated-networks at both sides",
         )
-        return fail(n, problem, event.at)
+        return fail(n, event.counter.lacking or problem, event.at)
     return _propose(n, event.own, event.counter, event.at)
 
 

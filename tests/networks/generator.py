@@ -97,11 +97,11 @@ def _address(prefix: Prefix, value: int) -> Address:
 
 
 def network(random: Random, *, most_partners: int = 4, live: bool = False) -> Network:
-    """A hub with partners, or a chain. `live`: only what the driver of this machine can carry."""
+    """A hub with partners, or a chain. `live`: only what a driver can carry, and less that is refused."""
     draw = Draw(random)
     count = 1 + draw.pick((1, 1, 2, 3, most_partners))
     chain = count == 3 and draw.chance(2)
-    pools = draw.pick(ALIASES), draw.pick(LINKS)
+    pools = draw.pick(ALIASES[:4] if live else ALIASES), draw.pick(LINKS[:3] if live else LINKS)
     families = draw.pick(((4,), (4,), (4, 6), (4, 6), (6,)))
     sites = tuple(_site(draw, number, pools, families, live=live) for number in range(count))
     names = [site.name for site in sites]
@@ -113,13 +113,16 @@ def network(random: Random, *, most_partners: int = 4, live: bool = False) -> Ne
 
 
 def _site(draw: Draw, number: int, pools: tuple[str, str], families: tuple[int, ...], *, live: bool) -> Site:
-    prefixes = draw.prefixes(1, draw.pick((1, 1, 2, 3)), families, ())
+    common = families if draw.chance(12) else families[:1]
+    prefixes = draw.prefixes(1, 1, common, ())
+    prefixes += draw.prefixes(0, draw.pick((0, 0, 1, 2)), families, prefixes)
     more = draw.prefixes(1, 1, families, prefixes) if draw.chance(4) else ()
+    other = 20 if live else 4
     aliases, links = (
-        draw.pick(kind) if draw.chance(4) else pool for kind, pool in zip((ALIASES, LINKS), pools, strict=True)
+        draw.pick(kind) if draw.chance(other) else pool for kind, pool in zip((ALIASES, LINKS), pools, strict=True)
     )
     if draw.chance(5):
-        aliases = f"100.{64 + number}.0.0/16 fd64:{number}::/40"  # nobody else's
+        aliases = f"{32 + number}.0.0.0/8 fd64:{number}::/40"  # nobody else's
     lans = tuple(map(draw.lan, prefixes))
     at_router = (*prefixes, *more)
     private = _apart(nets(aliases), at_router)
@@ -175,7 +178,7 @@ def _circuit(
         local_subnets=announced,
         private_networks=private,
         negotiated_networks=nets("169.254.200.0/29") if draw.chance(8) else None,
-        translation=draw.pick(WISHES),
-        link=draw.pick(LINK_WISHES),
+        translation=draw.pick(WISHES[:-1] if live else WISHES),
+        link=draw.pick(LINK_WISHES[:-1] if live else LINK_WISHES),
         both=draw.chance(6),
     )

@@ -104,11 +104,15 @@ class Member:
             settings(self.site),
             terms,
             circuit.attachment(self.site),
-            seen(self.site),
+            self.router(),
             claimed=self.claimed(("prefix", "local"), id),
             control=self.site.control,
         )
         return replace(own, can=replace(own.can, each_own=self.site.each_own))
+
+    def router(self) -> RouterView:
+        """What its configurator tells."""
+        return seen(self.site)
 
     def admitted(self, circuit: Circuit, terms: Terms, id: UUID | None) -> Own:
         """The same, as `Side.admitted`. Raises Conflict `local_subnet_in_use`."""

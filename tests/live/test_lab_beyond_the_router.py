@@ -38,7 +38,8 @@ def test_every_check_of_the_lab_holds(host: Host) -> None:
 
 @pytest.mark.parametrize("host", ["root"], indirect=True)
 def test_checks_tell_what_is_broken(host: Host) -> None:
-    everything = "vtysh -c 'configure terminal' -c 'route-map meetme permit 30'"
+    # FRR waits 5 s before it obeys a route map that was changed.
+    everything = "vtysh -c 'configure terminal' -c 'route-map meetme permit 30'; sleep 6"
     names = [line.split('"')[1] for line in checks_of(LAB).splitlines() if line.startswith("name = ")]
     after = names[names.index(PASSES_ALL) + 1 :]
     broken = {PASSES_ALL: "203.0.113.0/24", **dict.fromkeys(after, "not made")}

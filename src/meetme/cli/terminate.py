@@ -37,7 +37,7 @@ async def terminate(negotiation: str, wait: bool, timeout: float, url: str, toke
                         if view.state != "terminating":
                             break
             except TimeoutError:
-                view = await client.negotiation(negotiation)
+                view = await client.negotiation(view.id)
     if form == "json":
         print_json(view.document)
     else:

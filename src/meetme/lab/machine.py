@@ -126,7 +126,7 @@ def build_root(plan: MachinePlan, world: World) -> None:
             mount(entry.path, str(target), flags=MountFlag.BIND | MountFlag.REC)
             make_read_only(str(target))
     if files is not None:
-        _own_folders(files, base / "upper")
+        _own_folders(files, base / "upper", layered=world.layered)
     for name in sorted({*OVERLAID, *written}):
         _overlay(name, base, layered=world.layered)
     _devices(root)
@@ -146,14 +146,20 @@ def _written_folders(files: Path | None) -> frozenset[str]:
     return frozenset(top for top in tops if top not in _OWN and os.path.isdir(f"/{top}"))
 
 
-def _own_folders(files: Path, upper: Path) -> None:
-    """Take over the folders that the lab brings files for: a user may not write to those of the host."""
+def _own_folders(files: Path, upper: Path, *, layered: bool) -> None:
+    """Take over the folders that the lab brings files for: a user may not write to those of the host.
+
+    What the user may not even read there, the lab's folder hides.
+    """
     for current, _, _ in os.walk(files):
         host = os.path.realpath(f"/{os.path.relpath(current, files)}")
         folder = upper / host.lstrip("/")
         folder.mkdir(parents=True, exist_ok=True)
         if os.path.isdir(host):
             shutil.copymode(host, folder)
+            if not os.access(host, os.R_OK | os.X_OK):
+                os.setxattr(folder, f"{'user' if layered else 'trusted'}.overlay.opaque", b"y")
+                folder.chmod(0o755)
 
 
 def _overlay(name: str, base: Path, *, layered: bool) -> None:

@@ -47,6 +47,7 @@ def test_every_step_carries_the_id_of_the_negotiation(up: list[Running], course:
         assert kinds[0] == "state"
         assert kinds[-1] == "removed"
         assert "probe" in kinds
+        assert not [line for line in obeyed if "traceparent" in line], "nobody has asked for traces"
         details = [line.get("detail") for line in obeyed if line.get("event_kind") == "state"]
         assert details == ["tentative", "confirmed"]
 

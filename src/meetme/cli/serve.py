@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from meetme.runtime.grpc import Tls
     from meetme.runtime.identity import Identity
     from meetme.runtime.settings import SettingsFile
+    from meetme.runtime.tracing import Tracer
 
 SERVICES = ("negotiator", "configurator")
 
@@ -153,7 +154,8 @@ async def _configurator(
     database = Database.open(settings.database or _database("configurator"))
     running.push_async_callback(database.close)
     driver = load_driver(settings.driver)
-    service = ConfiguratorService(driver, database, SystemClock(), stray_seconds=settings.stray_seconds)
+    tracer = _tracer(running, "configurator", member.id)
+    service = ConfiguratorService(driver, database, SystemClock(), stray_seconds=settings.stray_seconds, tracer=tracer)
     address = await service.start(settings.listen, tls, metrics=settings.listen_metrics)
     running.push_async_callback(service.stop)
     structlog.get_logger().info(
@@ -203,6 +205,7 @@ async def _negotiator(
         tokens=Tokens.read(member.token or (member.key or folder / "key.pem").with_name("token")),
         database=database,
         clock=SystemClock(),
+        tracer=_tracer(running, "negotiator", identity.member),
     )
     await service.start()
     running.push_async_callback(service.close)
@@ -214,6 +217,17 @@ async def _negotiator(
         metrics=service.metrics_url,
     )
     return service.alive
+
+
+def _tracer(running: AsyncExitStack, service: str, member: str | None) -> Tracer | None:
+    import asyncio
+
+    from meetme.runtime.tracing import open_tracer
+
+    tracer = open_tracer(service, member, os.environ)
+    if tracer is not None:
+        running.push_async_callback(asyncio.to_thread, tracer.close)
+    return tracer
 
 
 def _identity(member: MemberSettings) -> Identity:

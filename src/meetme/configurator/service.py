@@ -28,6 +28,7 @@ from meetme.runtime.grpc import Tls, build_server, listen
 from meetme.runtime.http import build_metrics_app
 from meetme.runtime.listener import Listener, open_listener
 from meetme.runtime.telemetry import Registry
+from meetme.runtime.tracing import Tracer
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -159,9 +160,16 @@ class ConfiguratorService(Generic[ConfigT]):
     """One device behind a gRPC listener. `database` stays its owner's to close."""
 
     def __init__(
-        self, driver: Driver[ConfigT], database: Database, clock: Clock, *, stray_seconds: float = 0.0
+        self,
+        driver: Driver[ConfigT],
+        database: Database,
+        clock: Clock,
+        *,
+        stray_seconds: float = 0.0,
+        tracer: Tracer | None = None,
     ) -> None:
         """`stray_seconds`: see the setting of that name."""
+        self._tracer = tracer
         self.registry = Registry("configurator")
         """What Prometheus is told."""
         database.count(DatabaseFigures(self.registry))
@@ -184,7 +192,7 @@ class ConfiguratorService(Generic[ConfigT]):
         `metrics`: where /metrics is served. Raises InvalidInput `tls_required`, Conflict `address_in_use`, and what
         the driver's `open` raises.
         """
-        server = build_server(tls)
+        server = build_server(tls, self._tracer)
         rpc.add_LinkConfiguratorServicer_to_server(self._links, server)
         rpc.add_ConfiguratorServicer_to_server(self._actions, server)
         state = health_aio.HealthServicer()

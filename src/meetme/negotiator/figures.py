@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from meetme.model.errors import MeetMeError, Unreachable
 from meetme.negotiator import store
 from meetme.negotiator.machine import NegotiationMachine
+from meetme.negotiator.negotiation import Negotiation
 from meetme.negotiator.states import State
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
@@ -191,11 +192,11 @@ class CourseFigures:
             buckets=ACTIVE_BUCKETS,
         )
 
-    def entered(self, state: State, seconds: float) -> None:
-        """A negotiation has come into a state, so many seconds after its start."""
-        self._entered.labels(state).inc()
-        if state is State.ACTIVE:
-            self._active.observe(seconds)
+    def entered(self, _before: Negotiation | None, after: Negotiation, now: float) -> None:
+        """A negotiation has come into another state."""
+        self._entered.labels(after.state).inc()
+        if after.state is State.ACTIVE:
+            self._active.observe(now - after.started)
 
 
 class RouterFigures(Collector):

@@ -35,6 +35,9 @@ WAKES: dict[str, type[ev.Deadline] | type[ev.CompareDue] | type[ev.ChangeDue] | 
 }
 
 
+Entered = Callable[[Negotiation | None, Negotiation, float], None]
+
+
 class Signer(Protocol):
     """This member's signature on agreements. Documents are JSON text."""
 
@@ -50,8 +53,8 @@ class NegotiationMachine:
 
     name = "negotiation"
 
-    def __init__(self, signer: Signer, entered: Callable[[State, float], None] = lambda _state, _seconds: None) -> None:
-        """`entered` is told of every change of state, and how many seconds after its start that was."""
+    def __init__(self, signer: Signer, entered: Entered = lambda _before, _after, _now: None) -> None:
+        """`entered` is told of every change of state: how it was (None: it begins), how it is, and when that was."""
         self._signer = signer
         self._entered = entered
 
@@ -100,7 +103,7 @@ class NegotiationMachine:
             why = {"problem": problem.code, "text": problem.text} if problem is not None else {}
             was = before.state.value if before else None
             log.info("state", before=was, after=after.state.value, event_kind=type(event).__name__, **why)
-            self._entered(after.state, now - after.started)
+            self._entered(before, after, now)
         elif _of_change(before) != _of_change(after):
             log.info("change", event_kind=_kind(event), **_of_change(after))
 

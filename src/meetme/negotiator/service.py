@@ -38,6 +38,8 @@ from meetme.negotiator.settings import Configurator, NegotiatorSettings
 from meetme.negotiator.side import Line, Side
 from meetme.negotiator.states import Device, State
 from meetme.negotiator.strays import Strays
+from meetme.negotiator.traces import entered as _entered
+from meetme.negotiator.traces import traced
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database, migrate
 from meetme.runtime.figures import DatabaseFigures, LoopFigures
@@ -53,6 +55,7 @@ from meetme.runtime.sse import Bell
 from meetme.runtime.telemetry import Registry
 from meetme.runtime.tls import Trust
 from meetme.runtime.tokens import Tokens
+from meetme.runtime.tracing import Tracer
 
 FIRST_LOOK_SECONDS = 1.0
 """How long the start waits to see the routers: one that is away is looked for while we serve."""
@@ -76,6 +79,7 @@ class NegotiatorService:
         clock: Clock,
         openers: Mapping[str, Opener] | None = None,
         host: HostProbe | None = host_probe.ask,
+        tracer: Tracer | None = None,
     ) -> None:
         """`openers`: how to reach each router by name, if not by the settings' targets. Raises NotFound, InvalidInput.
 
@@ -100,7 +104,7 @@ class NegotiatorService:
         self.registry.register(TrustFigures(trust))
         self.registry.register(RouterFigures(lambda: {router.name: router.reached_at for router in self._routers}))
         database.count(DatabaseFigures(self.registry))
-        self._machine = NegotiationMachine(self._side, CourseFigures(self.registry).entered)
+        self._machine = NegotiationMachine(self._side, _entered(CourseFigures(self.registry), tracer))
         self._client = PeerClient(trust)
         messages = PeerFigures(self.registry)
         line = Line(self._client, messages)
@@ -111,7 +115,7 @@ class NegotiatorService:
             database,
             self._ledger,
             self._machine,
-            performer,
+            performer if tracer is None else traced(performer, tracer),
             owner=owner,
             clock=clock,
             committed=self._bell.ring,
@@ -141,6 +145,7 @@ class NegotiatorService:
             description="Layer 3 between two members: start, watch and take back negotiations.",
             ready=ready,
             registry=self.registry,
+            tracer=tracer,
         )
         present = self._monitor.present if self._monitor else _stored
         local_api.add_routes(
@@ -149,7 +154,11 @@ class NegotiatorService:
         doctor = Doctor(database, self._ledger, self._routers, trust, self._client, clock, runs=self.alive)
         operations_api.add_routes(self._local, tokens, doctor, database)
         self._peers = build_peer_app(
-            title="MeetMe negotiator, for peers", version=__version__, trust=trust, registry=self.registry
+            title="MeetMe negotiator, for peers",
+            version=__version__,
+            trust=trust,
+            registry=self.registry,
+            tracer=tracer,
         )
         peers_api.add_routes(self._peers, self._inbox)
         self._trust = trust

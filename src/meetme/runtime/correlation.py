@@ -46,6 +46,11 @@ def correlation() -> str | None:
     return _bound(REQUEST)
 
 
+def negotiation() -> str | None:
+    """The negotiation that something is done for right now, if it is for one."""
+    return _bound(NEGOTIATION)
+
+
 def traceparent() -> str | None:
     """The span that is open right now, as the header says it; None where nothing is traced."""
     return _bound(TRACEPARENT)

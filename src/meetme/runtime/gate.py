@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +14,7 @@ from meetme.model.errors import Fault, InvalidInput, MeetMeError, TooLarge, Unre
 from meetme.runtime.correlation import REQUEST_HEADER, TRACEPARENT, correlated, correlation, request_id
 from meetme.runtime.problems import MEDIA_TYPE, internal_error, problem_document
 from meetme.runtime.telemetry import Registry
+from meetme.runtime.tracing import Kind, Tracer
 
 BODY_LIMIT = 64 * 1024
 BODY_SECONDS = 10.0
@@ -24,8 +26,9 @@ _SWALLOWED = 16 * BODY_LIMIT
 class Requests:
     """Gives every request an id (its `X-Request-Id`, if it has one), a line in the log and its place in the metrics."""
 
-    def __init__(self, app: ASGIApp, registry: Registry | None = None) -> None:
+    def __init__(self, app: ASGIApp, registry: Registry | None = None, tracer: Tracer | None = None) -> None:
         self._app = app
+        self._tracer = tracer
         self._log = structlog.get_logger()
         self._seconds = registry.request_seconds if registry is not None else None
 
@@ -45,7 +48,7 @@ class Requests:
                 message["headers"].append((REQUEST_HEADER.encode(), id.encode()))
             await send(message)
 
-        with correlated(id, **({TRACEPARENT: parent} if parent else {})):
+        with correlated(id, **({TRACEPARENT: parent} if parent else {})), self._span(scope, parent):
             try:
                 await self._app(scope, receive, watch)
             finally:
@@ -57,6 +60,14 @@ class Requests:
                 self._log.info(
                     "request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4)
                 )
+
+    def _span(self, scope: Scope, parent: str | None) -> AbstractContextManager[None]:
+        path: str = scope["path"]
+        # A stream of events lasts as long as somebody reads it: that is no measure of anything.
+        if self._tracer is None or not path.startswith("/api/") or path.endswith("/events"):
+            return nullcontext()
+        name = " ".join((scope["method"], "/".join(path.split("/")[:4])))
+        return self._tracer.span(name, Kind.SERVER, parent=parent)
 
 
 class ErrorGate:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -22,7 +23,8 @@ from google.protobuf.message import DecodeError
 
 from meetme.model import errors
 from meetme.model.errors import DeviceFailed, Fault, InvalidInput, MeetMeError, Unauthenticated, Unreachable
-from meetme.runtime.correlation import incoming, outgoing
+from meetme.runtime.correlation import incoming, negotiation, outgoing, traceparent
+from meetme.runtime.tracing import Kind, Tracer
 
 PROBLEM_KEY = "meetme-problem-bin"
 OUR_METHODS = "/meetme."
@@ -144,13 +146,14 @@ class Guard(grpc.aio.ServerInterceptor):
     other.
     """
 
-    def __init__(self, pinned: Callable[[], frozenset[str]] | None = None) -> None:
+    def __init__(self, pinned: Callable[[], frozenset[str]] | None = None, *, tracer: Tracer | None = None) -> None:
         self._pinned = pinned
+        self._tracer = tracer
 
     @classmethod
-    def pinning(cls, certificates: Callable[[], Iterable[bytes]]) -> Guard:
+    def pinning(cls, certificates: Callable[[], Iterable[bytes]], *, tracer: Tracer | None = None) -> Guard:
         """A guard that lets in the holders of these certificates (PEM), asked for at every call."""
-        return cls(lambda: frozenset(_digest(pem) for pem in certificates()))
+        return cls(lambda: frozenset(_digest(pem) for pem in certificates()), tracer=tracer)
 
     async def intercept_service(
         self,
@@ -169,7 +172,8 @@ class Guard(grpc.aio.ServerInterceptor):
                 with incoming(context.invocation_metadata() or ()):
                     try:
                         self._admit(context)
-                        return await handler.unary_unary(_parse(read, data, method), context)
+                        with self._span(method):
+                            return await handler.unary_unary(_parse(read, data, method), context)
                     except Exception as error:
                         await _abort(context, method, error)
 
@@ -184,6 +188,13 @@ class Guard(grpc.aio.ServerInterceptor):
                 await _abort(context, method, error)
 
         return handler._replace(request_deserializer=None, unary_stream=stream)
+
+    def _span(self, method: str) -> AbstractContextManager[None]:
+        """Of a call that belongs to a span of its caller; what nobody follows is not worth one."""
+        parent = traceparent()
+        if self._tracer is None or parent is None:
+            return nullcontext()
+        return self._tracer.span(method.removeprefix("/"), Kind.SERVER, parent=parent, negotiation=negotiation())
 
     def _admit(self, context: Any) -> None:
         if self._pinned is None:
@@ -260,9 +271,9 @@ def _need_tls(address: str, field: str) -> None:
         )
 
 
-def build_server(tls: Callable[[], Tls] | None = None) -> grpc.aio.Server:
+def build_server(tls: Callable[[], Tls] | None = None, tracer: Tracer | None = None) -> grpc.aio.Server:
     """A server whose calls pass the Guard. `tls` is asked again on every handshake, so certificates can change."""
-    guard = Guard() if tls is None else Guard.pinning(lambda: tls().peers)
+    guard = Guard(tracer=tracer) if tls is None else Guard.pinning(lambda: tls().peers, tracer=tracer)
     return grpc.aio.server(
         interceptors=[guard],
         options=[

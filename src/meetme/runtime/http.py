@@ -28,6 +28,7 @@ from meetme.runtime.problems import MEDIA_TYPE, error_of_validation, problem_doc
 from meetme.runtime.telemetry import Registry
 from meetme.runtime.tls import Trust
 from meetme.runtime.tokens import Scope, Tokens
+from meetme.runtime.tracing import Tracer
 
 READY_SECONDS = 2.0
 Check = Callable[[], Awaitable[object]]
@@ -41,12 +42,20 @@ def build_app(
     description: str = "",
     ready: Mapping[str, Check] | None = None,
     registry: Registry | None = None,
+    tracer: Tracer | None = None,
 ) -> FastAPI:
     """The app of a local API: /healthz, /readyz, /metrics (with a registry), /openapi.json and /docs are there already.
 
     `ready` names what has to work before requests make sense ("database", "configurator").
     """
-    app = _app(title=title, version=version, description=description, openapi_url="/openapi.json", registry=registry)
+    app = _app(
+        title=title,
+        version=version,
+        description=description,
+        openapi_url="/openapi.json",
+        registry=registry,
+        tracer=tracer,
+    )
     checks = dict(ready or {})
 
     @app.get("/healthz", tags=["service"], summary="Whether the process answers")
@@ -71,9 +80,11 @@ def build_app(
     return app
 
 
-def build_peer_app(*, title: str, version: str, trust: Trust, registry: Registry | None = None) -> FastAPI:
+def build_peer_app(
+    *, title: str, version: str, trust: Trust, registry: Registry | None = None, tracer: Tracer | None = None
+) -> FastAPI:
     """The app that other members talk to. Every route must take `PeerMember`; there is no page for strangers."""
-    app = _app(title=title, version=version, description="", openapi_url=None, registry=registry)
+    app = _app(title=title, version=version, description="", openapi_url=None, registry=registry, tracer=tracer)
     app.state.trust = trust
     return app
 
@@ -148,7 +159,15 @@ def problem_response(error: MeetMeError) -> JSONResponse:
     return JSONResponse(document, document["status"], headers, MEDIA_TYPE)
 
 
-def _app(*, title: str, version: str, description: str, openapi_url: str | None, registry: Registry | None) -> FastAPI:
+def _app(
+    *,
+    title: str,
+    version: str,
+    description: str,
+    openapi_url: str | None,
+    registry: Registry | None,
+    tracer: Tracer | None = None,
+) -> FastAPI:
     app = FastAPI(
         title=title,
         version=version,
@@ -165,7 +184,7 @@ def _app(*, title: str, version: str, description: str, openapi_url: str | None,
     # The last one added is the outermost.
     app.add_middleware(BodyLimit)
     app.add_middleware(ErrorGate)
-    app.add_middleware(Requests, registry=registry)
+    app.add_middleware(Requests, registry=registry, tracer=tracer)
     return app
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from contextvars import Context
 from functools import partial
 from random import Random
 from typing import Any, Generic, TypeVar
@@ -199,7 +200,9 @@ class Loop(Generic[S, E]):
         self._room -= 1
         self._performing.add(lease)
         older = self._newest.get((lease.instance, lease.key))
-        task = asyncio.create_task(self._attempt(lease, older), name=f"{lease.machine} {lease.instance} {lease.key}")
+        # A context of its own: whose commit has leased it has nothing to do with it.
+        name = f"{lease.machine} {lease.instance} {lease.key}"
+        task = asyncio.create_task(self._attempt(lease, older), name=name, context=Context())
         self._attempts[lease] = self._newest[lease.instance, lease.key] = task
         task.add_done_callback(lambda ended: self._ended(lease, ended))
 

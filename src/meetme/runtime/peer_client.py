@@ -14,6 +14,7 @@ import httpx2
 
 from meetme.model.errors import MeetMeError, NotFound, Unreachable
 from meetme.model.members import Member
+from meetme.runtime.correlation import TRACEPARENT, traceparent
 from meetme.runtime.problems import error_of_problem
 from meetme.runtime.tls import Trust, refuses_us
 
@@ -119,6 +120,8 @@ class PeerClient:
             )
         known = await self._connections(member)
         headers = {"content-type": "application/json"} if body is not None else {}
+        if (span := traceparent()) is not None:
+            headers[TRACEPARENT] = span
         try:
             async with known.client.stream(method, url.rstrip("/") + path, content=body, headers=headers) as response:
                 return response, await _body(name, response)

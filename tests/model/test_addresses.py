@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from meetme.model.addresses import (
     Prefix,
+    Spans,
+    free_blocks_in,
     free_prefixes,
     overlaps,
     overlaps_any,
@@ -58,6 +60,21 @@ def test_free_prefixes_are_those_that_touch_nothing_taken(pool: Prefix, free: in
     if length >= pool.prefixlen:
         expected = [p for p in pool.subnets(new_prefix=length) if not addresses(p) & busy]
     assert list(free_prefixes(pool, length, taken)) == expected
+
+
+@given(prefixes(), st.integers(0, SPACE), st.lists(prefixes(), max_size=8))
+def test_free_blocks_are_all_that_is_free_in_as_few_as_can_be(pool: Prefix, free: int, taken: list[Prefix]) -> None:
+    longest = BITS[pool.version] - free
+    busy = set().union(*map(addresses, taken))
+    found = list(free_blocks_in(pool, longest, Spans(taken)))
+    assert found == sorted(found)
+    every = list(free_blocks_in(pool, BITS[pool.version], taken))
+    assert found == [block for block in every if block.prefixlen <= longest]
+    covered = [address for block in every for address in addresses(block)]
+    assert len(covered) == len(set(covered))
+    assert set(covered) == addresses(pool) - busy
+    for block in every:
+        assert block == pool or addresses(block.supernet()) & (busy | (addresses(block.supernet()) - addresses(pool)))
 
 
 def test_free_prefixes_skip_a_large_taken_range_at_once() -> None:

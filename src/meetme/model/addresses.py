@@ -7,8 +7,10 @@ an address with the length of its link's prefix.
 from __future__ import annotations
 
 import ipaddress
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from itertools import islice
 
 from meetme.model.errors import InvalidInput
 
@@ -64,7 +66,11 @@ def parse_address(text: str, *, field: str) -> Address:
 
 def overlaps(a: Prefix, b: Prefix) -> bool:
     """Whether the two share an address. Prefixes of different families never do."""
-    return a.version == b.version and a.overlaps(b)
+    if a.version != b.version:
+        return False
+    # Asked thousands of times for one offer: two prefixes that share an address agree in the bits of the shorter one.
+    rest = a.max_prefixlen - min(a.prefixlen, b.prefixlen)
+    return int(a.network_address) >> rest == int(b.network_address) >> rest
 
 
 def overlaps_any(prefix: Prefix, others: Iterable[Prefix]) -> bool:
@@ -74,7 +80,7 @@ def overlaps_any(prefix: Prefix, others: Iterable[Prefix]) -> bool:
 
 def within(inner: Prefix, outer: Prefix) -> bool:
     """Whether every address of `inner` is one of `outer`."""
-    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+    return inner.prefixlen >= outer.prefixlen and overlaps(inner, outer)
 
 
 def translate(address: Address, real: Prefix, alias: Prefix) -> Address:
@@ -86,25 +92,61 @@ def translate(address: Address, real: Prefix, alias: Prefix) -> Address:
     return ipaddress.ip_address(alias.network_address.__class__(int(alias.network_address) + offset))
 
 
-def free_prefixes(pool: Prefix, length: int, taken: Iterable[Prefix]) -> Iterator[Prefix]:
+class Spans:
+    """The addresses of many prefixes as ranges, sorted and merged: made once, then asked for what is free in a block.
+
+    A question costs as many steps as there are ranges in the block, however many prefixes there are elsewhere.
+    """
+
+    def __init__(self, prefixes: Iterable[Prefix]) -> None:
+        ranges: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
+        for prefix in prefixes:
+            ranges[prefix.version].append((int(prefix.network_address), int(prefix.broadcast_address)))
+        self._ranges = {version: _merged(sorted(found)) for version, found in ranges.items()}
+
+    def gaps(self, block: Prefix) -> Iterator[tuple[int, int]]:
+        """First and last address of each range of `block` that is free, lowest first; none touches the next."""
+        ranges = self._ranges[block.version]
+        at, end = int(block.network_address), int(block.broadcast_address)
+        index = max(0, bisect_right(ranges, (at, at)) - 1)
+        for first, last in islice(ranges, index, None):
+            if first > end:
+                break
+            if first > at:
+                yield at, first - 1
+            at = max(at, last + 1)
+        if at <= end:
+            yield at, end
+
+
+def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for first, last in ranges:
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def free_prefixes(pool: Prefix, length: int, taken: Iterable[Prefix] | Spans) -> Iterator[Prefix]:
     """The free prefixes of `length` in `pool`, lowest first: those that share no address with any of `taken`.
 
     Skips a taken range in one step, so that a /32 search in a /8 does not walk it address by address.
     """
     if length < pool.prefixlen or length > pool.max_prefixlen:
         return
-    busy = sorted((p for p in taken if overlaps(p, pool)), key=lambda p: int(p.network_address))
     size = 1 << (pool.max_prefixlen - length)
-    at, end = int(pool.network_address), int(pool.broadcast_address) + 1
     cls: type[Prefix] = type(pool)
-    index = 0
-    ceiling = at  # first address behind every busy range seen so far
-    while at + size <= end:
-        while index < len(busy) and int(busy[index].network_address) < at + size:
-            ceiling = max(ceiling, int(busy[index].broadcast_address) + 1)
-            index += 1
-        if ceiling > at:
-            at = -(-ceiling // size) * size
-            continue
-        yield cls((at, length))
-        at += size
+    for first, last in (taken if isinstance(taken, Spans) else Spans(taken)).gaps(pool):
+        for at in range(-(-first // size) * size, last - size + 2, size):
+            yield cls((at, length))
+
+
+def free_blocks_in(pool: Prefix, longest: int, taken: Iterable[Prefix] | Spans) -> Iterator[Prefix]:
+    """The largest free prefixes in `pool`, lowest first, that together are all that is free, down to `longest`."""
+    cls = type(pool.network_address)
+    for first, last in (taken if isinstance(taken, Spans) else Spans(taken)).gaps(pool):
+        for block in ipaddress.summarize_address_range(cls(first), cls(last)):
+            if block.prefixlen <= longest:
+                yield block

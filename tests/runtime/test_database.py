@@ -7,14 +7,15 @@ import sqlite3
 import stat
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 
 from meetme.model.errors import Conflict, Fault, InvalidInput, Unreachable
-from meetme.runtime.database import Database, migrate
+from meetme.runtime.database import Database, lock_until_commit, migrate
 
 
 @pytest.fixture
@@ -239,3 +240,38 @@ async def test_a_database_server_that_went_away_is_said_so(postgresql_url: str) 
 async def test_a_mistake_of_ours_stays_one(database: Database) -> None:
     with pytest.raises(IntegrityError):
         await database.run(lambda tx: [tx.execute(text("INSERT INTO t VALUES (1)")) for _ in range(2)])
+
+
+async def test_a_lock_is_taken_once_a_transaction_and_goes_with_it(new_postgresql: Callable[[str], str]) -> None:
+    database = Database.open(new_postgresql("locks"))
+    asked: list[str] = []
+    event.listen(database._engine, "before_cursor_execute", lambda _c, _cur, statement, *_: asked.append(statement))
+    order: list[str] = []
+    inside, go_on = threading.Event(), threading.Event()
+
+    def first(tx) -> None:
+        for _ in range(3):
+            lock_until_commit(tx, "one")
+        inside.set()
+        go_on.wait(5)
+        order.append("first")
+
+    def second(tx) -> None:
+        lock_until_commit(tx, "two")
+        lock_until_commit(tx, "one")
+        order.append("second")
+
+    running = asyncio.create_task(database.run(first))
+    await asyncio.to_thread(inside.wait, 5)
+    assert sum("advisory" in statement for statement in asked) == 1
+    waiting = asyncio.create_task(database.run(second))
+    await asyncio.sleep(0.1)
+    assert order == []
+    go_on.set()
+    await asyncio.gather(running, waiting)
+    assert order == ["first", "second"]
+    for _ in range(2):  # the same connection serves again, and locks again
+        before = len(asked)
+        await database.run(second)
+        assert sum("advisory" in statement for statement in asked[before:]) == 2
+    await database.close()

@@ -15,7 +15,7 @@ from enum import StrEnum
 from ipaddress import ip_network
 from itertools import islice
 
-from meetme.model.addresses import Address, Prefix, free_prefixes, overlaps, overlaps_any, within
+from meetme.model.addresses import Address, Prefix, Spans, free_blocks_in, free_prefixes, overlaps, overlaps_any, within
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Fault, Problem
 
@@ -248,8 +248,9 @@ def lowest_free(
 ) -> list[Prefix]:
     """The lowest `count` prefixes of `length` in `pools` that share no address with any of `busy`."""
     found: list[Prefix] = []
+    spans = Spans(busy)
     for pool in sorted({p for p in pools if p.version == version}, key=lambda p: int(p.network_address)):
-        found += islice(free_prefixes(pool, length, busy), count - len(found))
+        found += islice(free_prefixes(pool, length, spans), count - len(found))
     return found
 
 
@@ -261,25 +262,13 @@ def free_blocks(
     Of more than `FREE_BLOCKS`, half are the lowest, half the largest: what is told is where most is free.
     """
     found: dict[Prefix, None] = {}
+    spans = Spans(busy)
     for pool in pools:
         longest = max((length for version, length in lengths if version == pool.version), default=-1)
-        found |= dict.fromkeys(block for block in _unused(pool, busy) if block.prefixlen <= longest)
+        found |= dict.fromkeys(free_blocks_in(pool, longest, spans))
     blocks = tuple(found)
     if len(blocks) <= FREE_BLOCKS:
         return blocks
     low = sorted(blocks, key=lambda p: (p.version, int(p.network_address)))[: FREE_BLOCKS // 2]
     large = sorted((p for p in blocks if p not in set(low)), key=lambda p: p.prefixlen - p.max_prefixlen)
     return (*low, *large[: FREE_BLOCKS // 2])
-
-
-def _unused(pool: Prefix, busy: Iterable[Prefix]) -> Iterator[Prefix]:
-    """The largest prefixes that make up what of `pool` has no address of `busy`, lowest first."""
-    cls: type[Prefix] = type(pool)
-    at, end = int(pool.network_address), int(pool.broadcast_address) + 1
-    inside = sorted((p for p in busy if overlaps(p, pool)), key=lambda p: int(p.network_address))
-    for first, behind in (*((int(p.network_address), int(p.broadcast_address) + 1) for p in inside), (end, end)):
-        while at < first:
-            free = min((at & -at).bit_length() - 1 if at else pool.max_prefixlen, (first - at).bit_length() - 1)
-            yield cls((at, pool.max_prefixlen - free))
-            at += 1 << free
-        at = max(at, behind)

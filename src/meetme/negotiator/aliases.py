@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from meetme.model.addresses import Prefix, free_prefixes, within
+from meetme.model.addresses import Prefix, Spans, free_prefixes, within
 from meetme.model.agreement import AgreedPrefix, Role, Translation
 from meetme.model.errors import Problem
 from meetme.negotiator.addressing import Can, TranslationWish, intersection
@@ -66,7 +66,7 @@ class Room:
     def free(self, wanted: Wanted, chosen: Iterable[Prefix] = ()) -> Iterator[Prefix]:
         """Every alias that will do beside those that are chosen: of the common pools first, lowest first."""
         real = wanted.like
-        clear = (*self.announced, *chosen, *(p for role in wanted.at for p in self.busy.get(role, ())))
+        clear = Spans((*self.announced, *chosen, *(p for role in wanted.at for p in self.busy.get(role, ()))))
         seen: set[Prefix] = set()
         for pools in (self.common, *(self.pools[viewer] for viewer in wanted.viewers)):
             places = {p for p in pools if p.version == real.version}

@@ -6,26 +6,21 @@ is about (`Ledger.lock`), the circuit, a rival for it that may have to give way 
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
+from meetme.runtime.database import lock_until_commit
 
 
 def lock_circuit(tx: Connection, circuit: str) -> None:
     """Nobody else begins a negotiation for the circuit."""
-    _lock(tx, f"negotiator_circuit {circuit}")
+    lock_until_commit(tx, f"negotiator_circuit {circuit}")
 
 
 def lock_claims(tx: Connection) -> None:
     """Nobody else reads or writes claims."""
-    _lock(tx, "negotiator_claim")
+    lock_until_commit(tx, "negotiator_claim")
 
 
 def lock_audit(tx: Connection) -> None:
     """Nobody else appends to the audit log."""
-    _lock(tx, "negotiator_audit")
-
-
-def _lock(tx: Connection, what: str) -> None:
-    if tx.dialect.name == "postgresql":
-        tx.execute(_LOCK, {"what": what})
+    lock_until_commit(tx, "negotiator_audit")

@@ -18,6 +18,7 @@ from contextvars import copy_context
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import ref
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
@@ -49,6 +50,8 @@ _PATIENCE = {
 }
 """How a connection to PostgreSQL finds out that its server is gone without a word; in a URL they count more."""
 _AFTERWARDS = "meetme afterwards"
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
+_LOCKS = "meetme locks"
 _IN_EACH_OTHERS_WAY = ("40001", "40P01", "23505")
 """SQLSTATE of a serialization failure, a deadlock, and a row that somebody else wrote at the same time."""
 
@@ -268,6 +271,23 @@ def _unreachable(shown: str, cause: object) -> MeetMeError:
     )
 
 
+def lock_until_commit(tx: Connection, what: str) -> None:
+    """Nobody else passes here with the same words until this transaction ends. Asked for again, it costs nothing.
+
+    For PostgreSQL, which runs several transactions at a time; SQLite has one writer as it is.
+    """
+    if tx.dialect.name != "postgresql":
+        return
+    # What is noted belongs to the connection, which serves one transaction after the other.
+    whose, held = tx.info.get(_LOCKS, (None, set()))
+    if whose is None or whose() is not tx:
+        held = set()
+        tx.info[_LOCKS] = (ref(tx), held)
+    if what not in held:
+        tx.execute(_LOCK, {"what": what})
+        held.add(what)
+
+
 def migrate(database: Database, room_package: str) -> None:
     """Bring the tables of one room (`meetme.negotiator`) to the newest revision, in one transaction.
 
@@ -289,9 +309,8 @@ def upgrade(tx: Connection, room_package: str, to: str | None = None) -> None:
     room, table = room_package.rpartition(".")[2], _version_table(room_package)
     folder = files(room_package) / "migrations"
     head = max(entry.name[:4] for entry in folder.iterdir() if entry.name[:4].isdigit())
-    if tx.dialect.name == "postgresql":
-        # Replicas that start together: the second one finds the tables as the first has left them.
-        tx.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('meetme migrate', 0))"))
+    # Replicas that start together: the second one finds the tables as the first has left them.
+    lock_until_commit(tx, "meetme migrate")
     current = revision_of(tx, room_package)
     newest = max(filter(None, (current, to)), default="")
     if newest > head:

@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, TextClause, bindparam, text
 
-from meetme.runtime.database import CHANNEL
+from meetme.runtime.database import CHANNEL, lock_until_commit
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -155,8 +155,6 @@ _RECLAIM = text(
 ).bindparams(bindparam("owners", expanding=True))
 _NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', :instance)")
 _DELIVERED = "meetme delivered"
-# PostgreSQL runs several transactions at a time; one instance takes one event at a time on either database.
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:machine || ' ' || :instance, 0))")
 
 
 class Ledger:
@@ -167,8 +165,7 @@ class Ledger:
 
         Who locks more in one transaction locks the instances first: whoever comes in another order waits in a circle.
         """
-        if tx.dialect.name == "postgresql":
-            tx.execute(_LOCK, {"machine": machine_name, "instance": instance})
+        lock_until_commit(tx, f"{machine_name} {instance}")
 
     def deliver(self, tx: Connection, machine: Machine[S, E], instance: str, event: E, now: float) -> S:
         """Load, step, save, and write down what is owed. Returns the new state; what `step` raises passes through."""

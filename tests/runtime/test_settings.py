@@ -125,6 +125,21 @@ def test_a_setting_that_must_be_given_is_named() -> None:
     assert "MEETME_NEGOTIATOR_BORDER_ROUTER_PORT" in caught.value.hint
 
 
+def test_everything_that_must_be_given_is_named_at_once() -> None:
+    @dataclass(frozen=True)
+    class Mandatory:
+        one: str
+        two: tuple[str, ...]
+        three: str = "default"
+
+    with pytest.raises(InvalidInput, match=r"^--one: must be given") as caught:
+        resolve(Mandatory, "negotiator", file=SettingsFile(), environ={}, flags={})
+    assert [(p.code, p.field) for p in caught.value.problems] == [
+        ("setting_missing", "one"),
+        ("setting_missing", "two"),
+    ]
+
+
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         SettingsFile.read(tmp_path / "no.toml", services=[])

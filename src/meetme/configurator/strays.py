@@ -32,7 +32,7 @@ class Strays:
 
     def found(self, circuits: frozenset[str]) -> None:
         """A look at the device is over, and these are of no record."""
-        new, self.circuits = circuits - self.circuits, circuits
+        new, self.circuits = circuits - self.circuits, frozenset(circuits)
         if new and not self.over:
             structlog.get_logger().warning(
                 "circuits of ours are on the device, and this database knows nothing of them",

@@ -35,9 +35,9 @@ STEP_WORDS = {
 @click.option("--circuit", help="The L2 circuit to use.  [default: the direct link to the peer]")
 @click.option("--port", help="Border router port.  [default: the negotiator's --border-router-port]")
 @click.option("--order", help="The catalogue order that this belongs to.")
-@click.option("--local-subnet", "local_subnets", multiple=True, help="Prefix to make reachable; repeatable.")
-@click.option("--private-networks", multiple=True, help="Pool for aliases on overlap; repeatable.")
-@click.option("--negotiated-networks", multiple=True, help="Pool for a numbered link; repeatable.")
+@click.option("--local-subnet", "local_subnets", multiple=True, help="Prefixes to make reachable.")
+@click.option("--private-networks", multiple=True, help="Pools for aliases on overlap.")
+@click.option("--negotiated-networks", multiple=True, help="Pools for a numbered link.")
 @click.option("--translation", type=click.Choice(["auto", "none", "single", "each-own"]), help="[default: auto]")
 @click.option("--link", type=click.Choice(["auto", "numbered", "unnumbered"]), help="[default: auto]")
 @click.option("--mtu", type=click.IntRange(576, 65535), help="Octets of IP packet on the circuit.")
@@ -53,8 +53,9 @@ async def negotiate(
 ) -> int:
     """Agree on layer 3 with PEER, program both border routers and prove that packets cross.
 
-    Overlapping ranges are told apart by aliases; whatever is not given here comes from the negotiator's settings. If
-    anything fails, both routers are as before. Exit status: 0 active, 1 failed and undone, 3 refused, 4 unreachable.
+    Overlapping ranges are told apart by aliases. What is not given here comes from the negotiator's settings; a list is
+    a repeated flag, or one with commas. If anything fails, both routers are as before. Exit status: 0 active, 1 failed
+    and undone, 3 refused, 4 unreachable.
     """
     from uuid import uuid4
 
@@ -62,7 +63,7 @@ async def negotiate(
     from meetme.negotiator.views import StartRequest
 
     given = {name: value for name, value in terms.items() if value not in (None, ())}
-    given = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    given = {name: _listed(value) if isinstance(value, tuple) else value for name, value in given.items()}
     request = StartRequest(peer=peer, **given)
     async with NegotiatorClient(url, read_token(token)) as client:
         if dry_run:
@@ -93,6 +94,11 @@ def show_step(done: StepTime) -> None:
     name = done.name.partition(": ")[2] or done.name  # of a change, every step says its number
     mark = click.style("ok  ", fg="green") if done.ok else click.style("FAIL", fg="red")
     click.echo(f"  {mark} {done.seconds:7.3f} s  {STEP_WORDS.get(name, name)}", err=True)
+
+
+def _listed(values: tuple[str, ...]) -> list[str]:
+    """A list is a repeated flag, or one with commas, as in the settings."""
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
 async def _follow(client: NegotiatorClient, view: NegotiationView, form: str) -> int:

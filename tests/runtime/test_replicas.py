@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import text
 
 from meetme.runtime import replicas
-from meetme.runtime.clock import ManualClock, SystemClock
-from meetme.runtime.database import Database
+from meetme.runtime.clock import ManualClock, SharedClock, SystemClock
+from meetme.runtime.database import Database, migrate
 from meetme.runtime.ledger import Lease, Ledger, Owed
 from meetme.runtime.loop import Loop
 from meetme.runtime.replicas import Replicas
@@ -210,4 +210,19 @@ async def test_a_database_in_memory_has_no_replicas() -> None:
     one = Replicas(database, LEDGER, owner="one", clock=ManualClock(), changed=lambda _: None)
     await one.join()
     await one.leave()
+    await database.close()
+
+
+async def test_replicas_go_by_the_clock_of_the_database_and_not_by_those_of_their_hosts(
+    new_postgresql: Callable[[str], str],
+) -> None:
+    url = new_postgresql("clocks")
+    database = Database.open(url)
+    clocks = [SharedClock(ManualClock(time.time() + wrong)) for wrong in (-200.0, 90.0)]
+    for number, clock in enumerate(clocks):
+        one = Replicas(database, LEDGER, owner=str(number), clock=clock, changed=lambda _: None, time_is=clock.set)
+        migrate(database, "meetme.runtime")
+        await one.join()
+        await one.leave()
+    assert [clock.now() for clock in clocks] == pytest.approx([time.time()] * 2, abs=2.0)
     await database.close()

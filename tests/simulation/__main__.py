@@ -10,9 +10,9 @@ import sys
 import time
 
 from tests.simulation.coverage import Coverage
-from tests.simulation.member import ALFA, BRAVO, Parts
+from tests.simulation.draw import PLOTS, draw, plot_of
+from tests.simulation.member import Parts
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.schedule import draw
 from tests.simulation.shrink import report, shrink
 from tests.simulation.world import simulate
 
@@ -22,17 +22,20 @@ def main() -> int:
     reader = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     reader.add_argument("seed", type=int, nargs="?", default=0, help="the seed, or the first of them")
     reader.add_argument("--seeds", type=int, default=1, metavar="N", help="how many seeds")
-    reader.add_argument("--mutant", choices=sorted(MUTANTS), help="seed this fault into both members")
+    reader.add_argument("--mutant", choices=sorted(MUTANTS), help="seed this fault into every member")
+    reader.add_argument("--plot", choices=[plot.__name__ for plot in PLOTS], help="only the seeds of this plot")
     reader.add_argument("--whole", action="store_true", help="do not shrink")
     given = reader.parse_args()
-    parts = dict.fromkeys((ALFA, BRAVO), MUTANTS[given.mutant].parts) if given.mutant else dict[str, Parts]()
+    parts = MUTANTS[given.mutant].parts if given.mutant else Parts()
     coverage, begun = Coverage(), time.perf_counter()
     for seed in range(given.seed, given.seed + given.seeds):
-        result = simulate(draw(seed), parts)  # type: ignore[arg-type]
+        if given.plot and plot_of(seed) != given.plot:
+            continue
+        result = simulate(draw(seed), parts)
         coverage.add(result)
         if result.violation is not None:
             print(f"seed {seed} fails: {result.violation}", file=sys.stderr)
-            print(report(result if given.whole else shrink(result, parts)))  # type: ignore[arg-type]
+            print(report(result if given.whole else shrink(result, parts)))
             return 1
         if given.seeds == 1:
             print(report(result))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,12 +17,14 @@ from uuid import UUID
 
 from meetme.configurator import plan
 from meetme.configurator.plan import Kept
+from meetme.configurator.watchers import Watchers
 from meetme.model.agreement import MemberId
-from meetme.model.errors import DeviceFailed, Fault, MeetMeError, NotFound, Unreachable
+from meetme.model.errors import DeviceFailed, Fault, MeetMeError, Unreachable
 from meetme.model.intent import (
     AppliedLink,
     Capabilities,
     LinkEvent,
+    LinkEventKind,
     LinkIntent,
     LinkState,
     Observation,
@@ -31,22 +33,33 @@ from meetme.model.intent import (
     ProbeRequest,
     Removal,
 )
+from tests.simulation.layout import PORTS, Home
 from tests.simulation.process import Process
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 T = TypeVar("T")
-PORTS = ("p1", "p2")
 
 
 @dataclass
 class Device:
     """What survives: what the configurator has written down, and what the router carries (half of an intent: None)."""
 
+    router: str = "r"
     kept: dict[str, Kept] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     carried: dict[str, LinkIntent | None] = field(default_factory=dict)
+
+    def reboot(self) -> None:
+        """The router forgets what it carries; its configurator does not."""
+        self.carried.clear()
+
+    def replace(self) -> None:
+        """Another router in its place, with a configurator that knows of nothing."""
+        self.carried.clear()
+        self.kept.clear()
+        self.seen.clear()
 
 
 class Configurator(Process):
@@ -54,14 +67,19 @@ class Configurator(Process):
 
     trouble = "crash at an order"
 
-    def __init__(self, world: World, member: MemberId, device: Device, *, probes: bool) -> None:
-        super().__init__(world, f"{member}'s configurator")
+    def __init__(self, world: World, member: MemberId, device: Device) -> None:
+        super().__init__(world, f"{member}'s configurator {device.router}".removesuffix(" r"))
+        self.clock = world.clock(f"{member}/{device.router}")
         self._member = member
         self._device = device
-        self._probes = probes
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._wake = asyncio.Event()
+        self._watchers = Watchers()
         self.spawn(self._tend())
+
+    @property
+    def _home(self) -> Home:
+        return self.world.layout.by_id[self._member]
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
@@ -72,12 +90,13 @@ class Configurator(Process):
 
     async def apply(self, intent: LinkIntent, confirm_seconds: float | None) -> tuple[str, ...]:
         """As `configurator.keeper.Keeper.apply`."""
+        self.world.ordered(self._member, self._device, intent)
         async with self._locks[intent.circuit]:
             circuit, device = intent.circuit, self._device
             self._remember(circuit, intent.generation)
             self.crash_point("before an order is written down")
             before = device.kept.get(circuit)
-            deadline = self.world.clock.now() + confirm_seconds if confirm_seconds else None
+            deadline = self.clock.now() + confirm_seconds if confirm_seconds else None
             others = [kept for other, kept in device.kept.items() if other != circuit]
             plan.check(intent)
             kept = plan.admit(intent, before, others, seen=device.seen.get(circuit, 0), deadline=deadline)
@@ -107,7 +126,7 @@ class Configurator(Process):
                 agreement=agreement,
                 generation=generation,
                 seen=device.seen.get(circuit, 0),
-                now=self.world.clock.now(),
+                now=self.clock.now(),
             )
             self._keep(kept)
             self.crash_point("after an order was carried out, before its answer left")
@@ -146,22 +165,25 @@ class Configurator(Process):
             if fails or self.world.strikes("device fails", f"{self.name} {circuit}"):
                 raise DeviceFailed("device_failed", "the device refused")
             if self.would_crash("half-way through a change of the device"):
-                self.carry(circuit, None)
+                if not (kept.wanted and carried.get(circuit) and kept.wanted.agreement == carried[circuit].agreement):  # type: ignore[union-attr]
+                    self.carry(circuit, None)  # a change is all or nothing
                 self.crash("half-way through a change of the device")
             self.carry(circuit, kept.wanted, gone=kept.wanted is None)
             self.crash_point("after the device was changed")
         if kept.state is LinkState.REMOVING:
             self._device.kept.pop(circuit, None)
             self.world.device_changed(self._member)
+            self._tell(LinkEventKind.REMOVED, circuit, kept.intent.agreement)
 
     def carry(self, circuit: str, intent: LinkIntent | None, *, gone: bool = False) -> None:
         """Change the device itself."""
+        self.world.changes(self._member, self._device, circuit, intent)
         if gone:
             self._device.carried.pop(circuit, None)
         else:
             self._device.carried[circuit] = intent
         what = f"{intent.agreement} {intent.generation}" if intent else "nothing" if gone else "a half"
-        self.world.trace(f"{self._member}'s router carries {what} on {circuit}")
+        self.world.trace(f"{self._member}'s router {self._device.router} carries {what} on {circuit}")
         self.world.device_changed(self._member)
 
     async def _pause(self, circuit: str) -> None:
@@ -177,7 +199,7 @@ class Configurator(Process):
             for circuit in list(self._device.kept):
                 async with self._locks[circuit]:
                     await self._tend_to(circuit)
-            now = self.world.clock.now()
+            now = self.clock.now()
             due = [k.deadline for k in self._device.kept.values() if k.deadline is not None]
             owed = any(self._device.carried.get(c) != k.wanted for c, k in self._device.kept.items())
             waits = [at - now for at in due] + ([1.0] if owed else [])
@@ -199,17 +221,39 @@ class Configurator(Process):
                 await self._bring(fresh)
             except DeviceFailed:
                 return
+        if fresh != kept:
+            self._tell(LinkEventKind.ROLLED_BACK, circuit, kept.intent.agreement)
 
     def expired(self, kept: Kept) -> Kept:
         """What to keep once the confirm timer has run out."""
-        return plan.expire(kept, self.world.clock.now())
+        return plan.expire(kept, self.clock.now())
+
+    def _tell(self, kind: LinkEventKind, circuit: str, agreement: UUID) -> None:
+        self._watchers.tell(LinkEvent(circuit, agreement, kind, "", in_sync=True))
+
+    async def watch(self) -> AsyncIterator[LinkEvent]:
+        """How every link stands, then what becomes of each, until the process dies."""
+
+        def present() -> Iterator[LinkEvent]:
+            for circuit, kept in self._device.kept.items():
+                yield LinkEvent(circuit, kept.intent.agreement, LinkEventKind.STATE, "", in_sync=True)
+
+        async for event in self._watchers.watch(present):
+            yield event
+        raise _gone()
+
+    def kill(self) -> None:
+        super().kill()
+        self._watchers.close()
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def observe(self) -> Observation:
         """Ports, and what is kept."""
         ports = [Port(name, up=True, mtu=1500, mac=None) for name in PORTS]
-        lan = Port("lan", up=True, mtu=1500, mac=None, addresses=(ip_interface("10.0.0.1/24"),))
+        networks = self._home.settings.local_subnet
+        addresses = tuple(ip_interface((network.network_address + 1, network.prefixlen)) for network in networks)
+        lan = Port("lan", up=True, mtu=1500, mac=None, addresses=addresses)
         links = (AppliedLink(k.intent, k.state, in_sync=True) for k in self._device.kept.values())
         return Observation((*ports, lan), (), tuple(links))
 
@@ -217,13 +261,13 @@ class Configurator(Process):
         """What every border router of these runs can do."""
         return Capabilities(
             driver="model",
-            unnumbered=self.world.schedule.unnumbered,
+            unnumbered=self._home.unnumbered,
             translate=True,
             translate_identical_only=False,
             ipv6=True,
             vlan=False,
             confirm_timer=True,
-            probe=self._probes,
+            probe=self._home.probes,
             removes=True,
         )
 
@@ -240,16 +284,17 @@ class Configurator(Process):
         await asyncio.sleep(0.001)
         if not world.crosses(request.circuit):
             return ProbeReport((), lost=3, sent=3, rtt_ms=None)
-        world.packets_crossed(request.circuit)
+        world.packets_crossed(request.circuit, self._device)
         return ProbeReport(request.sizes, lost=0, sent=len(request.sizes), rtt_ms=1.0)
 
 
 class ConfiguratorLine:
-    """The way of one negotiator process to its configurator (`configurator.client.RouterControl`)."""
+    """The way of one negotiator process to a configurator (`configurator.client.RouterControl`)."""
 
-    def __init__(self, world: World, member: MemberId) -> None:
+    def __init__(self, world: World, member: MemberId, router: str) -> None:
         self._world = world
         self._member = member
+        self._router = router
 
     async def _call(self, what: str, order: Callable[[Configurator], Coroutine[Any, Any, T]]) -> T:
         world, where = self._world, f"{self._member} orders {what}"
@@ -266,7 +311,7 @@ class ConfiguratorLine:
     def _arrive(
         self, where: str, order: Callable[[Configurator], Coroutine[Any, Any, T]], reply: asyncio.Future[T]
     ) -> None:
-        configurator = self._world.members[self._member].configurator
+        configurator = self._world.members[self._member].configurators[self._router]
         if configurator is None:
             if not reply.done():
                 reply.set_exception(_gone())
@@ -324,14 +369,17 @@ class ConfiguratorLine:
         return self._here().capabilities()
 
     def _here(self) -> Configurator:
-        configurator = self._world.members[self._member].configurator
+        configurator = self._world.members[self._member].configurators[self._router]
         if configurator is None:
             raise _gone()
         return configurator
 
-    def watch(self) -> AsyncIterator[LinkEvent]:
-        """Nobody watches in these runs."""
-        raise NotFound("not_watched", "nobody watches")
+    async def watch(self) -> AsyncIterator[LinkEvent]:
+        """What the configurator tells, a little later; ends with an error when it dies."""
+        await asyncio.sleep(0.002)
+        async for event in self._here().watch():
+            await asyncio.sleep(0.002)
+            yield event
 
     async def close(self) -> None:
         """There is no connection."""

@@ -1,7 +1,8 @@
 """Faults seeded into the rules, the loop, the inbox and the configurator: the ordinary run has to find each of them.
 
 A mutant is a class that takes the place of the real one in `member.Parts`; no source is changed. The rules' are in
-`mutated_rules`, the others in `mutated_shell`.
+`mutated_rules`, those around them in `mutated_shell`, those of many members and
+processes in `mutated_many`, those of changes in `mutated_change`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,6 @@ def mutant(part: str, plot: str = "storm") -> Callable[[type], type]:
     return register
 
 
-from tests.simulation import mutated_rules, mutated_shell  # noqa: E402
+from tests.simulation import mutated_change, mutated_many, mutated_rules, mutated_shell  # noqa: E402
 
-__all__ = ["MUTANTS", "Mutant", "mutant", "mutated_rules", "mutated_shell"]
+__all__ = ["MUTANTS", "Mutant", "mutant", "mutated_change", "mutated_many", "mutated_rules", "mutated_shell"]

@@ -137,10 +137,10 @@ class ProbeSkipped(Performer):
 class TimerLostOnRestart(Configurator):
     """A configurator that was started again never rolls back."""
 
-    def __init__(self, world: Any, member: Any, device: Any, *, probes: bool) -> None:
+    def __init__(self, world: Any, member: Any, device: Any) -> None:
         for circuit, kept in device.kept.items():
             device.kept[circuit] = replace(kept, deadline=None)
-        super().__init__(world, member, device, probes=probes)
+        super().__init__(world, member, device)
 
 
 @mutant("configurator", "nobody_home")

@@ -36,6 +36,9 @@ class PeerWire:
         world = self._world
         where = f"{self._sender.member.id}>{peer} {message.type} {world.label(message.negotiation)}"
         text = wire.write_message(message)
+        crook = world.crooks.get(self._sender.member.id)
+        if crook is not None:
+            text = crook.twist(text, where)
         if world.cut:
             raise unreachable()
         reply: asyncio.Future[object | None] = asyncio.get_running_loop().create_future()
@@ -57,7 +60,7 @@ class PeerWire:
         self, text: str, where: str, peer: MemberId, message: wire.Message, reply: asyncio.Future[object | None]
     ) -> None:
         world = self._world
-        receiver = world.members[peer].negotiator
+        receiver = world.members[peer].somebody(world.chance, where)
         if world.cut or receiver is None:
             _answer(reply, unreachable())
             return
@@ -79,8 +82,10 @@ class PeerWire:
             answer = await receiver.receive(text, self._sender.member.id)
             receiver.crash_point("after a message was handled, before its answer left")
             result = None if answer is None else json.loads(answer)
+            if (crook := world.crooks.get(receiver.member.id)) is not None:
+                result = crook.answer(result, where)
             if answer is not None:
-                world.acknowledge(receiver.member, self._sender.member.id, message, answer)
+                world.acknowledge(receiver.member, self._sender.member.id, text, answer)
         except MeetMeError as error:
             result = error
         except asyncio.CancelledError:

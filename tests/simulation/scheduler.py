@@ -17,6 +17,10 @@ EPOCH = 1_800_000_000.0
 """What the members' clocks show when a run begins."""
 
 
+TOLERATED_SECONDS = 16.0
+"""How far a member's clock may be off either way: its messages are good for 35 s."""
+
+
 class Stuck(Exception):
     """Nothing will ever happen again in this run, and it has not ended."""
 
@@ -45,19 +49,33 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._virtual.now
 
 
-class VirtualClock:
-    """What a member's clock shows."""
+@dataclass(frozen=True)
+class Skew:
+    """How a clock is wrong: by so many seconds at the beginning, and by `drift` more with every second."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    seconds: float = 0.0
+    drift: float = 0.0
+
+
+class VirtualClock:
+    """What a process's clock shows."""
+
+    def __init__(self, loop: VirtualLoop, skew: Skew) -> None:
         self._loop = loop
+        self.skew = skew
 
     def now(self) -> float:
         """Seconds since the epoch."""
-        return EPOCH + self._loop.time()
+        return EPOCH + self.skew.seconds + self._loop.time() * (1.0 + self.skew.drift)
 
     def monotonic(self) -> float:
         """Virtual seconds since the run began."""
         return self._loop.time()
+
+    def mend(self) -> None:
+        """Set it right, where it is wrong by more than anybody tolerates."""
+        if abs(self.skew.seconds) > TOLERATED_SECONDS:
+            self.skew = Skew()
 
 
 @dataclass(frozen=True)
@@ -74,11 +92,15 @@ class Chance:
     So taking one stroke out (`dropped`) leaves the others as they were, which is what shrinking needs.
     """
 
-    def __init__(self, seed: int, rates: Mapping[str, float], dropped: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, seed: int, rates: Mapping[str, float], dropped: frozenset[str] = frozenset(), quiet: float = 0.0
+    ) -> None:
+        """`quiet`: for so many seconds nothing goes wrong yet."""
         self._seed = seed
         self._rates = rates
         self._dropped = dropped
         self._seen: Counter[str] = Counter()
+        self._quiet = quiet
         self.calm = False
         self.strokes: list[Stroke] = []
 
@@ -87,7 +109,7 @@ class Chance:
         rate = self._rates.get(kind, 0.0)
         site = f"{kind}: {where}"
         self._seen[site] += 1
-        if self.calm or rate <= 0.0:
+        if self.calm or rate <= 0.0 or at < self._quiet:
             return False
         site = f"{site} #{self._seen[site]}"
         if self._roll(site) >= rate or site in self._dropped:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from meetme.model.agreement import MemberId
 from tests.simulation.member import Parts
 from tests.simulation.schedule import Schedule
 from tests.simulation.world import Result, simulate
@@ -15,7 +14,7 @@ T = TypeVar("T")
 MOST_RUNS = 150
 
 
-def shrink(failed: Result, parts: Mapping[MemberId, Parts] | None = None, most_runs: int = MOST_RUNS) -> Result:
+def shrink(failed: Result, parts: Parts | None = None, most_runs: int = MOST_RUNS) -> Result:
     """A run of the same seed with fewer actions and fewer strokes of fate that still violates something."""
     best, runs = failed, 0
 

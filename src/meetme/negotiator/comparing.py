@@ -54,7 +54,9 @@ def _follow(n: Negotiation, event: ev.StateReceived | ev.QueryReceived) -> Move:
         # Still at it, the peer waits for our word. Where it cannot reach us (we are behind NAT), this is how it comes.
         return terminate(replace(n, peer_ended=theirs is not S.TERMINATING), at)
     lost = theirs is None or (n.agreement is not None and 0 < event.agreed < n.agreement.revision)
-    if lost and n.state is S.ACTIVE and not n.peer_lost and isinstance(event, ev.StateReceived):
+    # A peer that has an older revision and asks gets the newer one with the answer.
+    told = isinstance(event, ev.StateReceived) or theirs is None
+    if lost and told and n.state is S.ACTIVE and not n.peer_lost:
         n = replace(n, queries=n.queries + 1, peer_lost=True)
         return n, (Send(MessageType.QUERY, n.message(MessageType.QUERY), "send:query"),)
     return replace(n, peer_lost=lost), ()

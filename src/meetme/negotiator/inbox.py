@@ -287,7 +287,7 @@ class Inbox:
         known = store.load(tx, id)
         try:
             attachment = self._land(tx, message)
-            if known is None and any(s.agreement == id for s in self._routers.get(attachment.router).strays):
+            if known is None and any(s.agreement == id for router in self._routers for s in router.strays):
                 # Known to the router and lost to the store: what it was is found out, it does not begin anew.
                 raise Conflict(
                     "negotiation_known",

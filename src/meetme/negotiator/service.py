@@ -13,13 +13,10 @@ from sqlalchemy import text
 
 from meetme import __version__
 from meetme.configurator.client import RouterControl, open_configurator
-from meetme.model.errors import MeetMeError, Unreachable, Unsupported
-from meetme.model.intent import AppliedLink, LinkEvent, LinkEventKind
+from meetme.model.errors import MeetMeError, Unreachable
 from meetme.model.members import Roster
-from meetme.negotiator import events as ev
 from meetme.negotiator import host_probe, local_api, operations_api, peers_api, store, wire
 from meetme.negotiator.change_desk import ChangeDesk
-from meetme.negotiator.changing import under_way
 from meetme.negotiator.desk import Desk
 from meetme.negotiator.diagnosis import Doctor
 from meetme.negotiator.events import Event
@@ -36,11 +33,11 @@ from meetme.negotiator.router_tls import router_tls
 from meetme.negotiator.routers import Opener, Router, Routers
 from meetme.negotiator.settings import Configurator, NegotiatorSettings
 from meetme.negotiator.side import Line, Side
-from meetme.negotiator.states import Device, State
 from meetme.negotiator.strays import Strays
 from meetme.negotiator.traces import entered as _entered
 from meetme.negotiator.traces import traced
-from meetme.runtime.clock import Clock
+from meetme.negotiator.watching import Watcher
+from meetme.runtime.clock import Clock, SharedClock
 from meetme.runtime.database import Database, migrate
 from meetme.runtime.figures import DatabaseFigures, LoopFigures
 from meetme.runtime.grpc import Tls
@@ -61,8 +58,6 @@ FIRST_LOOK_SECONDS = 1.0
 """How long the start waits to see the routers: one that is away is looked for while we serve."""
 PURGE_SECONDS = 600.0
 """Between two times of forgetting old messages."""
-RECONNECT_SECONDS = 2.0
-"""Between two attempts to watch a router whose configurator is away."""
 
 
 class NegotiatorService:
@@ -86,6 +81,7 @@ class NegotiatorService:
         `host`: how this host asks addresses where a router's configurator cannot probe.
         """
         settings.check(identity.member)
+        clock = shared = SharedClock(clock)
         self._settings = settings
         self._database = database
         self._clock = clock
@@ -121,7 +117,9 @@ class NegotiatorService:
             committed=self._bell.ring,
             figures=LoopFigures(self.registry),
         )
-        self._replicas = Replicas(database, self._ledger, owner=owner, clock=clock, changed=self._elsewhere)
+        self._replicas = Replicas(
+            database, self._ledger, owner=owner, clock=clock, changed=self._elsewhere, time_is=shared.set
+        )
         if settings.probe_interval:
             self._monitor = HealthMonitor(
                 database,
@@ -132,7 +130,7 @@ class NegotiatorService:
                 seen=ProbeFigures(self.registry).seen,
             )
             self.registry.register(HealthFigures(self._monitor.states))
-        self._strays = Strays(database, self._side, line, clock)
+        self._watcher = Watcher(database, self._loop, Strays(database, self._side, line, clock), clock)
         parts = (self._loop, self._ledger, self._machine, self._side, self._routers)
         self._desk = Desk(*parts, line, clock)
         changes = ChangeDesk(*parts, line, clock)
@@ -189,7 +187,7 @@ class NegotiatorService:
             asyncio.create_task(self._loop.run(), name="negotiator loop"),
             asyncio.create_task(self._keep_tidy(), name="negotiator purge"),
             asyncio.create_task(self._replicas.run(), name="negotiator replicas"),
-            *(asyncio.create_task(self._follow(router), name=f"watch {router.name}") for router in self._routers),
+            *(asyncio.create_task(self._watcher.follow(r), name=f"watch {r.name}") for r in self._routers),
             *looks,
         ]
         if self._monitor is not None:
@@ -241,67 +239,6 @@ class NegotiatorService:
         except MeetMeError as error:
             self._log.warning("a router cannot be reached", router=router.name, problem=error.text)
 
-    async def _follow(self, router: Router) -> None:
-        """Hear from the router what becomes of its links: one that is gone is put back."""
-        settling: asyncio.Task[None] | None = None
-        while True:
-            try:
-                view = await router.look()
-                if view.observation is not None and await self._strays.found(router, view.observation.links):
-                    settling = asyncio.create_task(self._settle(router), name=f"strays {router.name}")
-                elif view.observation is not None:
-                    await self._restore_missing(router.name, view.observation.links)
-                async for event in router.watch():
-                    await self._heard(event)
-            except Unsupported:
-                return
-            except MeetMeError as error:
-                self._log.info("a router is not being watched", router=router.name, problem=error.text)
-            except Exception:
-                self._log.exception("watching a router failed unexpectedly", router=router.name)
-            finally:
-                if settling is not None:
-                    settling.cancel()
-            await asyncio.sleep(RECONNECT_SECONDS)
-
-    async def _settle(self, router: Router) -> None:
-        """The router knows more than the store: first hear from the peers what is over, then put back what is not."""
-        try:
-            for n in await self._database.run(store.negotiations):
-                if n.attachment.router == router.name and _settled(n):
-                    await self._loop.deliver(str(n.id), ev.CompareDue(self._clock.now()))
-            await self._strays.settle(router)
-            view = await router.look()
-            await self._restore_missing(router.name, view.observation.links if view.observation else ())
-        except MeetMeError as error:
-            self._log.info("what a router has cannot be settled now", router=router.name, problem=error.text)
-        except Exception:
-            self._log.exception("settling what a router has failed unexpectedly", router=router.name)
-
-    async def _restore_missing(self, router: str, links: Collection[AppliedLink]) -> None:
-        """The negotiator's word wins: what should be on the device and is not, or is older, is ordered again.
-
-        What is newer there is what the peer has to tell us: the store was restored from a backup.
-        """
-        present = {link.intent.agreement: link.intent.revision for link in links}
-        known = await self._database.run(store.negotiations)
-        for n in known:
-            if n.attachment.router != router or not _settled(n):
-                continue
-            there, agreed = present.get(n.id), n.agreement.revision if n.agreement else 0
-            if there is None or (there < agreed and not under_way(n)):
-                await self._loop.deliver(str(n.id), ev.DeviceLost(self._clock.now()))
-            elif there > agreed and not under_way(n):
-                await self._loop.deliver(str(n.id), ev.CompareDue(self._clock.now()))
-
-    async def _heard(self, event: LinkEvent) -> None:
-        if event.agreement is None or event.kind not in (LinkEventKind.ROLLED_BACK, LinkEventKind.REMOVED):
-            return
-        id = event.agreement
-        n = await self._database.run(lambda tx: store.load(tx, id))
-        if n is not None and _settled(n):
-            await self._loop.deliver(str(id), ev.DeviceLost(self._clock.now()))
-
     def _elsewhere(self, instances: Collection[str]) -> None:
         """Another replica on the same database has written, or may have."""
         self._bell.ring(instances)
@@ -322,11 +259,6 @@ class NegotiatorService:
 
 def _stored(n: Negotiation) -> Health | None:
     return n.health
-
-
-def _settled(n: Negotiation) -> bool:
-    """Whether the device should have the link for good, and no order about it is under way."""
-    return n.state is State.ACTIVE and n.device is Device.CONFIRMED
 
 
 def _opener(configurator: Configurator, tls: Tls | None) -> Opener:

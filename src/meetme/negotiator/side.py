@@ -73,7 +73,7 @@ class Side:
 
         Raises Unreachable `router_unseen`, NotFound `peer_unknown`.
         """
-        strays = self._routers.get(attachment.router).strays
+        strays = [stray for router in self._routers for stray in router.strays]
         unknown = prefixes_of([stray for stray in strays if n is None or stray.agreement != n.id])
         claimed = (*store.claimed_prefixes(tx, n.id if n else None), *unknown)
         view = self.view(attachment)

@@ -29,6 +29,30 @@ class SystemClock:
         return time.monotonic()
 
 
+class SharedClock:
+    """A clock that is set by another: replicas on one database go by the database's, so that they agree on what is due.
+
+    A process that nobody tells goes by its own.
+    """
+
+    def __init__(self, own: Clock) -> None:
+        self._own = own
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        """Seconds since the epoch, as far as was told."""
+        return self._own.now() + self._ahead
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+        return self._own.monotonic()
+
+    def set(self, now: float) -> float:
+        """The other clock shows `now`. Returns by how many seconds the own one is behind it."""
+        self._ahead = now - self._own.now()
+        return self._ahead
+
+
 @dataclass(slots=True)
 class ManualClock:
     """A clock that stands still until it is moved: for tests and for the simulation."""

@@ -12,7 +12,9 @@ back long before it runs out. Rules of this file:
    it starts is alone, and every lease of another owner is a dead one's. Nobody is heard: who waits looks now and then.
 3. Taken for dead and alive after all, an owner has lost its leases: its results are dropped, orders to devices are
    fenced by their generation. That is what happens to a lease that runs out, too.
-4. Where all of this fails (a host without power, a network that is cut), leases still run out.
+4. On PostgreSQL every process goes by the server's clock: what is due, and when a lease runs out, is one question with
+   one answer, whatever the clocks of the hosts show.
+5. Where all of this fails (a host without power, a network that is cut), leases still run out.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ GATHER_SECONDS = 0.01
 ANSWER_SECONDS = 5.0
 """How long the server may take to answer before the connection counts as lost."""
 RECONNECT_SECONDS = 0.2
+OFF_SECONDS = 2.0
+"""How far a host's clock may be from the database's before that is worth a word."""
 _NAMESPACE = zlib.crc32(b"meetme replica") & 0x7FFFFFFF
 _ALIVE = (
     "SELECT objid FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
@@ -69,13 +73,19 @@ class Replicas:
         owner: str,
         clock: Clock,
         changed: Callable[[Collection[str]], None],
+        time_is: Callable[[float], float] = lambda _now: 0.0,
     ) -> None:
-        """`owner`: as this process leases. `changed` is told the instances that others wrote about; empty: any."""
+        """`owner`: as this process leases. `changed` is told the instances that others wrote about; empty: any.
+
+        `time_is` is told now and then what the database's clock shows (epoch seconds), and says how far off it was.
+        """
         self._database = database
         self._ledger = ledger
         self._owner = owner
         self._clock = clock
         self._changed = changed
+        self._time_is = time_is
+        self._off = 0.0
         self._log = structlog.get_logger().bind(owner=owner)
         self._file: int | None = None
         self._line: AsyncConnection[Any] | None = None
@@ -138,6 +148,7 @@ class Replicas:
                 await line.execute(statement)
             await line.execute("SELECT pg_advisory_lock_shared(%s, %s)", (_NAMESPACE, _signed(key_of(self._owner))))
             await line.execute(f"LISTEN {CHANNEL}")
+            await self._keep_time(line)
             self._line = line
         return self._line
 
@@ -163,8 +174,19 @@ class Replicas:
                     await self._look()
                 look = now + LOOK_SECONDS
             if now >= poll:
+                await self._keep_time(line)
                 self._changed(())
                 poll = now + POLL_SECONDS
+
+    async def _keep_time(self, line: AsyncConnection[Any]) -> None:
+        """Go by the database's clock: leases and deadlines of one replica are judged by the others."""
+        asked = time.monotonic()
+        cursor = await line.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+        row = await cursor.fetchone()
+        off = self._time_is(row[0] + (time.monotonic() - asked) / 2) if row else 0.0
+        if abs(off - self._off) > OFF_SECONDS:
+            self._off = off
+            self._log.warning("the clock of this host differs from the database's, which counts", seconds=round(off, 1))
 
     async def _look(self) -> None:
         """Take back what owners hold that have been dead for two looks."""

@@ -34,6 +34,6 @@ def mutant(part: str, plot: str = "storm") -> Callable[[type], type]:
     return register
 
 
-from tests.simulation import mutated_change, mutated_many, mutated_rules, mutated_shell  # noqa: E402
+from tests.simulation import mutated_rules, mutated_shell  # noqa: E402
 
-__all__ = ["MUTANTS", "Mutant", "mutant", "mutated_change", "mutated_many", "mutated_rules", "mutated_shell"]
+__all__ = ["MUTANTS", "Mutant", "mutant", "mutated_rules", "mutated_shell"]

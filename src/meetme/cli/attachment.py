@@ -87,7 +87,11 @@ async def set_(
 @api_options
 @asynchronous
 async def remove(circuit: str, url: str, token: str | None) -> int:
-    """Forget CIRCUIT, once it is not there any more. One that an agreement uses stays."""
+    """Forget CIRCUIT, once it is not there any more. One that an agreement uses stays.
+
+    What is kept for an agreement over it that has been taken back, because its peer has not answered, is free a day
+    later.
+    """
     from meetme.negotiator.client import NegotiatorClient
 
     async with NegotiatorClient(url, read_token(token)) as client:

@@ -20,6 +20,7 @@ async def terminate(negotiation: str, wait: bool, timeout: float, url: str, toke
     """Take an agreement back: the own router at once, the peer's as soon as it can be reached.
 
     Until the peer has answered, alias, link prefix and port stay quarantined and the negotiation is `terminating`.
+    Where it never does: `meetme release`, or, a day later, `meetme attachment remove` of a circuit that was given back.
     """
     import asyncio
     from contextlib import aclosing

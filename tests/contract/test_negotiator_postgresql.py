@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from uuid import UUID
 
 from sqlalchemy import text
 
 from meetme.model.errors import Conflict
 from meetme.negotiator import logbook, store
+from meetme.negotiator.client import NegotiatorClient
 from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.states import State
 from meetme.negotiator.views import StartRequest
-from tests.negotiator.pair import Side, pair
+from meetme.runtime.database import Database
+from tests.negotiator.pair import TOKEN, Side, pair
 
 CIRCUITS = [f"c{number}" for number in range(1, 9)]
 
@@ -66,6 +70,33 @@ async def test_both_start_everything_at_once_and_nobody_waits_in_a_circle(new_po
             assert side.database.run_now(logbook.verify_audit) is None
             assert side.database.run_now(store.claimed_prefixes) == ()
             assert side.database.run_now(deadlocks) == 0
+
+
+async def test_a_stream_at_one_replica_tells_at_once_what_another_has_done(
+    new_postgresql: Callable[[str], str],
+) -> None:
+    async with members(new_postgresql) as (a, b):
+        own = Database.open(a.database._engine.url.render_as_string())
+        second = a.make(database=own)
+        await second.start()
+        heard: dict[str, float] = {}
+
+        async def follow(client: NegotiatorClient, id: UUID, name: str) -> None:
+            async with aclosing(client.follow(id)) as views:
+                async for view in views:
+                    if view.state is State.ACTIVE:
+                        heard[name] = time.monotonic()
+                        return
+
+        async with NegotiatorClient(second.local_url, TOKEN) as there, asyncio.timeout(30):
+            started = await a.client.start(StartRequest("csp-b"))
+            await asyncio.gather(follow(a.client, started.id, "here"), follow(there, started.id, "there"))
+            assert heard["there"] - heard["here"] < 0.7, "the poll comes every ten seconds"
+            await there.terminate(started.id)
+            assert (await a.until(started.id)).state is State.TERMINATED
+            assert (await b.until(started.id)).state is State.TERMINATED
+        await second.close()
+        await own.close()
 
 
 async def settled(side: Side, circuit: str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -345,3 +346,30 @@ async def test_a_database_that_fails_for_a_moment_ends_nothing(
             await until(lambda: world.loop._next_due is not None)
         await world.loop.deliver("x", "x/start")
         await until(lambda: world.performed)
+
+
+async def test_what_could_not_be_settled_is_tried_again_as_soon_as_the_database_answers(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, answers, run = World(database, owes(go=(Owed("k", "send", "1"),))), True, database._run
+
+    def sometimes(*arguments):
+        if not answers:
+            raise Unreachable("database_unreachable", "database: does not answer (gone)")
+        return run(*arguments)
+
+    async def perform(_lease: Lease) -> None:
+        nonlocal answers
+        answers = len(world.performed) > 1
+
+    monkeypatch.setattr(database, "_run", sometimes)
+    world.inner = perform
+    async with world.running():
+        await world.loop.deliver("x", "x/go")
+        await until(lambda: not answers)
+        await asyncio.sleep(0.2)
+        answers = True
+        began = time.monotonic()
+        await until(lambda: len(world.performed) == 2)
+        assert time.monotonic() - began < 5, "and not when the lease runs out"
+        await until(lambda: world.owed() == [])

@@ -104,6 +104,8 @@ class Loop(Generic[S, E]):
         self._attempts: dict[Lease, asyncio.Task[None]] = {}
         self._newest: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._commits: set[asyncio.Task[Any]] = set()
+        self._unsettled: list[Lease] = []
+        """Leases on effects that nobody performs any more, while the database was away."""
         self._look = True
         self._next_due: float | None = None
         self._changed = asyncio.Event()
@@ -150,11 +152,18 @@ class Loop(Generic[S, E]):
     async def _take(self) -> None:
         # Forgotten before the transaction begins: commits that end meanwhile then say what they know of.
         self._look, self._next_due = False, None
+        unsettled = len(self._unsettled)
         try:
-            await self.commit(lambda _tx: None)
+            await self.commit(self._give_back)
         except Exception:
             self._log.exception("cannot look for owed effects")
             self._next_due = self._clock.now() + 1.0
+            return
+        del self._unsettled[:unsettled]
+
+    def _give_back(self, tx: Connection) -> None:
+        for lease in self._unsettled:
+            self._ledger.release(tx, lease, self._clock.now())
 
     async def _sleep(self) -> None:
         seconds = IDLE_SECONDS
@@ -264,7 +273,9 @@ class Loop(Generic[S, E]):
         try:
             await self.commit(lambda tx: self._ledger.postpone(tx, lease, self._clock.now(), seconds, note))
         except Exception:
-            # Nothing is lost: the lease runs out, and then it is tried again.
+            # Nothing is lost: it is given back as soon as the database answers again, or its lease runs out.
+            self._unsettled.append(lease)
+            self.wake()
             self._log.exception("an effect cannot be postponed", kind=lease.kind)
 
     async def _renew(self) -> None:

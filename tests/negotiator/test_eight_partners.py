@@ -10,25 +10,10 @@ from meetme.model.agreement import LinkKind, MemberId, Role, Translation
 from meetme.negotiator.addressing import LinkWish, TranslationWish
 from meetme.negotiator.states import State
 from tests.negotiator.test_random_networks import agreements, check_packets
-from tests.networks.generator import Draw, nets
+from tests.networks.generator import nets, star
 from tests.networks.members import Talks, at_once
-from tests.networks.plan import Circuit, Network, Site
 
-SAME = nets("10.0.0.0/24")
-WIDE, EXACT, LINKS = nets("100.64.0.0/16"), nets("100.64.0.0/21"), nets("169.254.100.0/27")
-
-
-def star(count: int, *, hub_starts: bool, both: bool = False, pool=WIDE, **wish: object) -> Network:
-    """A hub in the middle of the alphabet, so that it loses to half of its partners where both start."""
-    draw = Draw(Random(1))
-    names = [MemberId(f"{'a' if i % 2 else 'z'}{i}") for i in range(count)]
-    hub = MemberId("hub")
-    sites = [
-        Site(name, (draw.lan(SAME[0]),), private_networks=pool, negotiated_networks=LINKS) for name in (hub, *names)
-    ]
-    pairs = [(hub, name) if hub_starts else (name, hub) for name in names]
-    circuits = [Circuit(f"c{i}", *pair, both=both, **wish) for i, pair in enumerate(pairs)]  # type: ignore[arg-type]
-    return Network(tuple(sites), tuple(circuits))
+EXACT = nets("100.64.0.0/21")
 
 
 def all_agreed(talks: Talks, count: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from meetme.model.addresses import Address, Prefix
 from meetme.model.agreement import MemberId
@@ -182,3 +182,20 @@ def _circuit(
         link=draw.pick(LINK_WISHES[:-1] if live else LINK_WISHES),
         both=draw.chance(6),
     )
+
+
+def star(
+    count: int, *, hub_starts: bool, both: bool = False, pool: Sequence[Prefix] = nets("100.64.0.0/16"), **wish: Any
+) -> Network:
+    """A hub and partners, all with the very same prefix. The hub's name is in the middle of the alphabet: where both
+    sides start, it gives way to half of its partners.
+    """
+    draw = Draw(Random(1))
+    (same,), links = nets("10.0.0.0/24"), nets("169.254.100.0/27")
+    hub, *names = [MemberId("hub"), *(MemberId(f"{'az'[i % 2]}{i}") for i in range(count))]
+    sites = [
+        Site(name, (draw.lan(same),), private_networks=tuple(pool), negotiated_networks=links) for name in (hub, *names)
+    ]
+    pairs = [(hub, name) if hub_starts else (name, hub) for name in names]
+    circuits = [Circuit(f"c{i}", *pair, both=both, **wish) for i, pair in enumerate(pairs)]
+    return Network(tuple(sites), tuple(circuits))

@@ -49,6 +49,9 @@ class Wire:
         os.read(self._ready, 1)
         return self._there.popleft(), ("100.64.0.1", 0)
 
+    def setsockopt(self, *_option: Any) -> None:
+        pass
+
     def close(self) -> None:
         os.close(self._ready)
         os.close(self._ring)

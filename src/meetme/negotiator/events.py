@@ -14,8 +14,12 @@ from meetme.model.agreement import Agreement, MemberId, Role
 from meetme.model.errors import Problem
 from meetme.model.members import MemberPolicy
 from meetme.negotiator.addressing import Counter, Offer, Own
+from meetme.negotiator.change_events import ChangeAsked as ChangeAsked
+from meetme.negotiator.change_events import ChangeDue as ChangeDue
+from meetme.negotiator.change_events import ChangeRefused as ChangeRefused
+from meetme.negotiator.change_events import ChangeWanted as ChangeWanted
 from meetme.negotiator.messages import Verified
-from meetme.negotiator.negotiation import Attachment, Health, Wish
+from meetme.negotiator.negotiation import Attachment, Health
 from meetme.negotiator.states import State
 
 
@@ -326,43 +330,6 @@ class CompareDue:
     """Time to compare with the peer."""
 
     at: float
-
-
-# --- changing an active agreement -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeAsked:
-    """A person or a catalogue wants the agreement changed. `own` has the wish in it."""
-
-    at: float
-    wish: Wish
-    own: Own
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeWanted:
-    """The responder's side wants it changed, and asks the initiator to begin."""
-
-    at: float
-    message: UUID
-    own: Own
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeRefused:
-    """The initiator will not begin."""
-
-    at: float
-    problems: tuple[Problem, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeDue:
-    """Time to begin what the responder's side has asked for, if nothing else is under way."""
-
-    at: float
-    own: Own
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,25 @@ def test_the_commands_of_a_circuit(name: str) -> None:
     assert text == path.read_text(), "UPDATE_GOLDEN=1 writes it anew"
 
 
+CHANGED = replace(
+    SINGLE,
+    mtu=1400,
+    local=(mapping("10.3.0.0/24", "100.64.3.0/24"), *SINGLE.local),
+    remote=(*SINGLE.remote, mapping("fd64::/64", "fd00:1::/64")),
+    probe_source=None,
+)  # fmt: skip
+
+
+def test_the_commands_of_a_change() -> None:
+    """What stays is replaced in its place or not touched at all; no chain and no set of it is made anew."""
+    have, want = render(SINGLE, FACTS), render(CHANGED, FACTS)
+    text = f"# change\n{commands(have, want)}\n# back\n{commands(want, have)}"
+    path = GOLDEN / "a-change-and-back.sh"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text(), "UPDATE_GOLDEN=1 writes it anew"
+
+
 def test_nothing_to_do_where_nothing_differs() -> None:
     want = render(SINGLE, FACTS)
     assert steps(SINGLE.circuit, want, render(SINGLE, FACTS)) == ()

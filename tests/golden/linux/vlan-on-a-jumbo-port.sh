@@ -14,19 +14,64 @@ ip netns exec mm-59e9d63092 sysctl -w net/ipv6/conf/default/disable_ipv6=0
 ip netns exec mm-59e9d63092 sysctl -w net/ipv6/fwmark_reflect=1
 ip netns exec mm-59e9d63092 nft -f - <<'END'
 table inet meetme {
+	set local_inside4 {
+		type ipv4_addr; flags interval;
+		elements = { 10.0.0.0/24 }
+	}
+
+	set local_wire4 {
+		type ipv4_addr; flags interval;
+		elements = { 100.64.1.0/24 }
+	}
+
+	set remote_inside4 {
+		type ipv4_addr; flags interval;
+		elements = { 100.64.2.0/24 }
+	}
+
+	set remote_wire4 {
+		type ipv4_addr; flags interval;
+		elements = { 10.0.0.0/24 }
+	}
+
+	set router4 {
+		type ipv4_addr; flags interval;
+		elements = { 10.0.0.0/32, 10.0.0.1/32, 10.0.0.255/32 }
+	}
+
+	map to_remote4 {
+		type ipv4_addr : interval ipv4_addr; flags interval;
+		elements = { 100.64.2.0/24 : 10.0.0.0/24 }
+	}
+
+	map to_local4 {
+		type ipv4_addr : interval ipv4_addr; flags interval;
+		elements = { 100.64.1.0/24 : 10.0.0.0/24 }
+	}
+
+	map from_local4 {
+		type ipv4_addr : interval ipv4_addr; flags interval;
+		elements = { 10.0.0.0/24 : 100.64.1.0/24 }
+	}
+
+	map from_remote4 {
+		type ipv4_addr : interval ipv4_addr; flags interval;
+		elements = { 10.0.0.0/24 : 100.64.2.0/24 }
+	}
+
 	chain prerouting {
 		type filter hook prerouting priority mangle; policy accept;
 		ct state invalid drop
-		iifname "in-59e9d63092" ip saddr { 10.0.0.0/24 } ip daddr { 100.64.2.0/24 } meta mark set 2
-		iifname "eth2.107" ip saddr { 10.0.0.0/24 } ip daddr { 100.64.1.0/24 } meta mark set 1
-		iifname "in-59e9d63092" ip daddr { 100.64.2.0/24 } ct state related icmp type { destination-unreachable, time-exceeded, parameter-problem } meta mark set 2
-		iifname "eth2.107" ip daddr { 100.64.1.0/24 } ct state related icmp type { destination-unreachable, time-exceeded, parameter-problem } meta mark set 1
+		iifname "in-59e9d63092" ip saddr @local_inside4 ip daddr @remote_inside4 meta mark set 2
+		iifname "eth2.107" ip saddr @remote_wire4 ip daddr @local_wire4 meta mark set 1
+		iifname "in-59e9d63092" ip daddr @remote_inside4 ct state related icmp type { destination-unreachable, time-exceeded, parameter-problem } meta mark set 2
+		iifname "eth2.107" ip daddr @local_wire4 ct state related icmp type { destination-unreachable, time-exceeded, parameter-problem } meta mark set 1
 	}
 
 	chain forward {
 		type filter hook forward priority filter; policy drop;
 		meta nfproto ipv4 tcp flags syn tcp option maxseg size set 8956
-		iifname "eth2.107" ip daddr { 10.0.0.0/32, 10.0.0.1/32, 10.0.0.255/32 } jump router
+		iifname "eth2.107" ip daddr @router4 jump router
 		iifname "eth2.107" oifname "in-59e9d63092" meta mark 1 accept
 		iifname "in-59e9d63092" oifname "eth2.107" meta mark 2 accept
 	}
@@ -40,10 +85,10 @@ table inet meetme {
 
 	chain postrouting {
 		type filter hook postrouting priority 150; policy accept;
-		oifname "eth2.107" ip saddr != { 100.64.1.0/24 } icmp type { destination-unreachable, time-exceeded, parameter-problem } ip saddr set 100.64.1.1
-		oifname "in-59e9d63092" ip saddr != { 100.64.2.0/24 } icmp type { destination-unreachable, time-exceeded, parameter-problem } ip saddr set 100.64.2.1
-		oifname "eth2.107" meta mark 2 ip saddr != { 100.64.1.0/24 } drop
-		oifname "in-59e9d63092" meta mark 1 ip saddr != { 100.64.2.0/24 } drop
+		oifname "eth2.107" ip saddr != @local_wire4 icmp type { destination-unreachable, time-exceeded, parameter-problem } ip saddr set 100.64.1.1
+		oifname "in-59e9d63092" ip saddr != @remote_inside4 icmp type { destination-unreachable, time-exceeded, parameter-problem } ip saddr set 100.64.2.1
+		oifname "eth2.107" meta mark 2 ip saddr != @local_wire4 drop
+		oifname "in-59e9d63092" meta mark 1 ip saddr != @remote_inside4 drop
 	}
 
 	chain input {
@@ -59,14 +104,14 @@ table inet meetme {
 
 	chain dstnat {
 		type nat hook prerouting priority dstnat; policy accept;
-		iifname "in-59e9d63092" dnat ip prefix to ip daddr map { 100.64.2.0/24 : 10.0.0.0/24 }
-		iifname "eth2.107" dnat ip prefix to ip daddr map { 100.64.1.0/24 : 10.0.0.0/24 }
+		iifname "in-59e9d63092" dnat ip prefix to ip daddr map @to_remote4
+		iifname "eth2.107" dnat ip prefix to ip daddr map @to_local4
 	}
 
 	chain srcnat {
 		type nat hook postrouting priority srcnat; policy accept;
-		oifname "eth2.107" snat ip prefix to ip saddr map { 10.0.0.0/24 : 100.64.1.0/24 }
-		oifname "in-59e9d63092" snat ip prefix to ip saddr map { 10.0.0.0/24 : 100.64.2.0/24 }
+		oifname "eth2.107" snat ip prefix to ip saddr map @from_local4
+		oifname "in-59e9d63092" snat ip prefix to ip saddr map @from_remote4
 	}
 }
 END

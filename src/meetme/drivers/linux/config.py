@@ -92,6 +92,16 @@ class Route:
         return "route add " + self._text(full=True)
 
     @property
+    def replace(self) -> str:
+        """The command that makes it in the place of one that differs; no packet finds neither of them."""
+        return "route replace " + self._text(full=True)
+
+    @property
+    def place(self) -> tuple[Where, Prefix, int, int]:
+        """What a table holds one route for."""
+        return (self.where, self.prefix, self.table, self.metric)
+
+    @property
     def remove(self) -> str:
         """The command that takes it back."""
         return "route del " + self._text(full=False)

@@ -6,7 +6,7 @@ before everything is in force. Removing goes the other way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from meetme.drivers.linux.config import (
@@ -24,6 +24,7 @@ from meetme.drivers.linux.config import (
     Where,
 )
 from meetme.drivers.linux.names import TAG, Names, names
+from meetme.drivers.linux.ruleset import in_place_of, meanings
 from meetme.model.addresses import Prefix
 
 
@@ -58,16 +59,16 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The ruleset, in one transaction. `replace` throws out what was there, which takes the kernel far longer."""
+    """The ruleset, in one transaction, in the place of `over`, the text that was there."""
 
     namespace: str
     text: str
-    replace: bool
+    over: str = ""
 
     @property
     def script(self) -> str:
         """What `nft` reads."""
-        return f"flush ruleset\n{self.text}" if self.replace else self.text
+        return in_place_of(self.over, self.text)
 
     @property
     def command(self) -> str:
@@ -115,7 +116,7 @@ class TakePort:
 
 @dataclass(frozen=True, slots=True)
 class ForgetFlows:
-    """Connections tracked under an older truth. Without prefixes: all of the namespace's."""
+    """Connections tracked under an older truth, in the namespace or in the router. Without prefixes: all of them."""
 
     namespace: str = ""
     prefixes: tuple[Prefix, ...] = ()
@@ -123,9 +124,11 @@ class ForgetFlows:
     @property
     def command(self) -> str:
         """As typed in the router."""
-        if self.namespace:
-            return f"{_inside(self.namespace)}conntrack -F"
-        return "; ".join(f"conntrack -D -d {prefix}; conntrack -D -r {prefix}" for prefix in self.prefixes)
+        inside = _inside(self.namespace)
+        if not self.prefixes:
+            return f"{inside}conntrack -F"
+        forget = (f"{inside}conntrack -D -d {p}; {inside}conntrack -D -r {p}" for p in self.prefixes)
+        return "; ".join(forget)
 
 
 Step = Ip | Set | Load | MakeNamespace | DropNamespace | TakePort | ForgetFlows
@@ -153,24 +156,55 @@ def _change(have: CircuitConfig, want: CircuitConfig) -> Iterator[Step]:
             have, parts=have.parts | {p for p in want.parts if isinstance(p, Rule) and p.priority == MAIN_RULE}
         )
     extra, missing = have.parts - want.parts, want.parts - have.parts
+    # A route that only differs in what it says is replaced in its place: what stays never finds a hole.
+    there = {part.place for part in extra if isinstance(part, Route)}
+    extra -= {part for part in extra if isinstance(part, Route) and part.place in {_place(other) for other in missing}}
     if not have.named:
         yield MakeNamespace(own.namespace)
     inner = [part for part in missing if isinstance(part, Sysctl) and part.where is Where.CIRCUIT]
     tracking = {part for part in inner if part.key.startswith("net/netfilter/")}
     yield from _settings(set(inner) - tracking, Where.CIRCUIT, own)
     if have.ruleset != want.ruleset:
-        yield Load(own.namespace, want.ruleset, replace=bool(have.ruleset))
+        yield Load(own.namespace, want.ruleset, have.ruleset)
     for where in (Where.ROUTER, Where.CIRCUIT):
         yield from (_ip(part, own, part.remove) for part in _ordered(extra, where) if isinstance(part, Removable))
     yield from _connect(have, want, own)
     yield from _settings(tracking, Where.CIRCUIT, own)  # they exist once a ruleset needs connection tracking
-    yield from _additions(missing, Where.CIRCUIT, own)
+    yield from _additions(missing, Where.CIRCUIT, own, there)
     if have.ruleset and have.ruleset != want.ruleset:
-        yield ForgetFlows(own.namespace)
+        yield from _forget_inside(own, have.ruleset, want.ruleset)
     yield from _settings(missing, Where.ROUTER, own)
-    yield from _additions(missing, Where.ROUTER, own)
-    if any(isinstance(part, Route) and part.where is Where.ROUTER for part in missing):
+    yield from _additions(missing, Where.ROUTER, own, there)
+    yield from _forget_in_router(have, want, extra, missing)
+
+
+def _forget_inside(own: Names, old: str, new: str) -> Iterator[Step]:
+    """What was allowed or translated otherwise. A ruleset that is not ours says nothing: then it is all."""
+    before, now = meanings(old), meanings(new)
+    if not before:
+        yield ForgetFlows(own.namespace)
+        return
+    gone = {prefix for meaning in before - now for prefix in meaning.prefixes}
+    if gone:
+        yield ForgetFlows(own.namespace, tuple(sorted(gone, key=lambda p: (p.version, p))))
+
+
+def _forget_in_router(
+    have: CircuitConfig, want: CircuitConfig, extra: Iterable[Part], missing: Iterable[Part]
+) -> Iterator[Step]:
+    """What had another way before: all that is agreed when it is new, else what was added or withdrawn alone."""
+    known = {p.prefix for p in have.parts if isinstance(p, Route) and p.where is Where.ROUTER}
+    added = {p.prefix for p in missing if isinstance(p, Route) and p.where is Where.ROUTER}
+    if added and not known & {p.prefix for p in want.parts if isinstance(p, Route) and p.where is Where.ROUTER}:
         yield ForgetFlows(prefixes=want.tracked)
+        return
+    withdrawn = {p.prefix for p in extra if isinstance(p, Route) and p.where is Where.ROUTER}
+    if added - known or withdrawn:
+        yield ForgetFlows(prefixes=tuple(sorted((added - known) | withdrawn, key=lambda p: (p.version, p))))
+
+
+def _place(part: Part) -> object:
+    return part.place if isinstance(part, Route) else None
 
 
 def _connect(have: CircuitConfig, want: CircuitConfig, own: Names) -> Iterator[Step]:
@@ -232,9 +266,14 @@ def _settings(parts: Iterable[Part], where: Where, own: Names) -> Iterator[Step]
         yield Set(part, namespace)
 
 
-def _additions(parts: Iterable[Part], where: Where, own: Names) -> Iterator[Step]:
+def _additions(
+    parts: Iterable[Part], where: Where, own: Names, there: Container[object] = frozenset()
+) -> Iterator[Step]:
+    """`there`: the places of routes that are replaced."""
     for part in _ordered(parts, where):
-        if not isinstance(part, Sysctl):
+        if isinstance(part, Route) and part.place in there:
+            yield _ip(part, own, part.replace)
+        elif not isinstance(part, Sysctl):
             yield _ip(part, own, part.add)
 
 

@@ -70,7 +70,8 @@ class Execution:
                     sysctls = [step.sysctl for step in together if isinstance(step, Set)]
                     self._at(namespace, partial(_set, sysctls))
                 else:
-                    self._one(together[0])
+                    for step in together:
+                        self._one(step)
             if loading is not None:
                 loading.result()
 
@@ -101,10 +102,10 @@ class Execution:
                 self._make_namespace()
             case DropNamespace():
                 self._drop_namespace()
-            case ForgetFlows(namespace, _) if namespace:
+            case ForgetFlows(namespace, ()):
                 self._at(namespace, conntrack.forget_all)
-            case ForgetFlows(_, prefixes):
-                conntrack.forget(prefixes)
+            case ForgetFlows(namespace, prefixes):
+                self._at(namespace, partial(conntrack.forget, prefixes))
             case _:
                 raise AssertionError(step)
 

@@ -9,11 +9,17 @@ ruleset, or any rule of it, stops traffic; nothing of it, removed, lets anything
     srcnat       source, one to one
     postrouting  errors get a source that the receiver can know; nothing untranslated leaves
     input/output neighbour discovery, and the errors that this namespace makes
+
+Prefixes are elements of named sets, which a change adds to and takes from: a set that is loaded anew is empty for a
+moment after its rules count (seen on Linux 6.18), and whatever needs it then is dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
 
 from meetme.drivers.linux.names import FROM_CIRCUIT, FROM_INSIDE
 from meetme.model.addresses import Address, Prefix, within
@@ -39,8 +45,11 @@ def ruleset(intent: LinkIntent, *, circuit: str, inside: str, own: Iterable[Pref
     """
     x, u = f'iifname "{circuit}"', f'iifname "{inside}"'
     ox, ou = f'oifname "{circuit}"', f'oifname "{inside}"'
-    pre, forward, router, dstnat, srcnat, post, output = ([] for _ in range(7))
+    pre, forward, router, post, output = ([] for _ in range(5))
+    dstnat: list[str] = []
+    srcnat: list[str] = []
     forward_router: list[str] = []
+    sets: list[str] = []
     own = tuple(own)
     for version in (4, 6):
         local = [m for m in intent.local if m.inside.version == version]
@@ -48,8 +57,14 @@ def ruleset(intent: LinkIntent, *, circuit: str, inside: str, own: Iterable[Pref
         if not local or not remote:
             continue
         ip, errors = _IP[version], _ERRORS[version]
-        local_inside, local_wire = _set(m.inside for m in local), _set(m.wire for m in local)
-        remote_inside, remote_wire = _set(m.inside for m in remote), _set(m.wire for m in remote)
+        sets += [
+            _named("set", f"local_inside{version}", version, _elements(m.inside for m in local)),
+            _named("set", f"local_wire{version}", version, _elements(m.wire for m in local)),
+            _named("set", f"remote_inside{version}", version, _elements(m.inside for m in remote)),
+            _named("set", f"remote_wire{version}", version, _elements(m.wire for m in remote)),
+        ]
+        local_inside, local_wire = f"@local_inside{version}", f"@local_wire{version}"
+        remote_inside, remote_wire = f"@remote_inside{version}", f"@remote_wire{version}"
 
         pre += [
             f"{u} {ip} saddr {local_inside} {ip} daddr {remote_inside} meta mark set {FROM_INSIDE}",
@@ -63,13 +78,19 @@ def ruleset(intent: LinkIntent, *, circuit: str, inside: str, own: Iterable[Pref
         )
         mine = [p for p in own if p.version == version and any(within(p, m.inside) for m in local)]
         if mine:
-            forward_router.append(f"{x} {ip} daddr {_set(mine)} jump router")
+            sets.append(_named("set", f"router{version}", version, _elements(mine)))
+            forward_router.append(f"{x} {ip} daddr @router{version} jump router")
         if intent.probe is not None and intent.probe.version == version:
             router.append(f"{ip} daddr {intent.probe} {_ECHO[version]} accept")
-        dstnat += _translate(u, f"dnat {ip}", f"{ip} daddr", [(m.inside, m.wire) for m in remote])
-        dstnat += _translate(x, f"dnat {ip}", f"{ip} daddr", [(m.wire, m.inside) for m in local])
-        srcnat += _translate(ox, f"snat {ip}", f"{ip} saddr", [(m.inside, m.wire) for m in local])
-        srcnat += _translate(ou, f"snat {ip}", f"{ip} saddr", [(m.wire, m.inside) for m in remote])
+        for chain, match, verb, field, name, pairs in (
+            (dstnat, u, f"dnat {ip}", f"{ip} daddr", f"to_remote{version}", [(m.inside, m.wire) for m in remote]),
+            (dstnat, x, f"dnat {ip}", f"{ip} daddr", f"to_local{version}", [(m.wire, m.inside) for m in local]),
+            (srcnat, ox, f"snat {ip}", f"{ip} saddr", f"from_local{version}", [(m.inside, m.wire) for m in local]),
+            (srcnat, ou, f"snat {ip}", f"{ip} saddr", f"from_remote{version}", [(m.wire, m.inside) for m in remote]),
+        ):
+            if elements := _pairs(pairs):
+                sets.append(_named("map", name, version, elements))
+                chain.append(f"{match} {verb} prefix to {field} map @{name}")
         known_there, known_here = (
             _speaker(local, intent.probe, wire=True),
             _speaker(remote, intent.peer_probe, wire=False),
@@ -90,7 +111,7 @@ def ruleset(intent: LinkIntent, *, circuit: str, inside: str, own: Iterable[Pref
             f"{x} {ou} meta mark {FROM_CIRCUIT} accept",
             f"{u} {ox} meta mark {FROM_INSIDE} accept",
         ]),
-        _block("chain router", ["ct direction reply accept", "ct state related accept", *router, "drop"]),
+        _block("chain router", _lines(["ct direction reply accept", "ct state related accept", *router, "drop"])),
         _chain("postrouting", "filter", "postrouting", "150", "accept", post),
         _chain("input", "filter", "input", "filter", "drop", [f"{_DISCOVERY} ip6 hoplimit 255 accept"]),
         _chain("output", "filter", "output", "filter", "drop", [f"{_DISCOVERY} accept", *output]),
@@ -98,17 +119,76 @@ def ruleset(intent: LinkIntent, *, circuit: str, inside: str, own: Iterable[Pref
     if dstnat:
         chains.append(_chain("dstnat", "nat", "prerouting", "dstnat", "accept", dstnat))
         chains.append(_chain("srcnat", "nat", "postrouting", "srcnat", "accept", srcnat))
-    body = "\n".join(chains)
+    body = "\n".join([*sets, *chains])
     return f"table inet {TABLE} {{\n{body}}}\n"
 
 
-def _translate(match: str, verb: str, field: str, pairs: Sequence[tuple[Prefix, Prefix]]) -> list[str]:
-    """One prefix map. nft accepts unequal lengths without a word: `render` has checked them."""
+_TYPES = {4: "ipv4_addr", 6: "ipv6_addr"}
+_BLOCK = re.compile(r"^\t(set|map|chain) (\w+) \{\n((?:\t\t.*\n)*)\t\}$", re.MULTILINE)
+_ELEMENTS = re.compile(r"elements = \{ ([^}]*) \}")
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """One thing that a ruleset does with a prefix, or with a pair: the set or map, and the element."""
+
+    where: str
+    element: str
+
+    @property
+    def prefixes(self) -> tuple[Prefix, ...]:
+        """What it is about."""
+        return tuple(ip_network(prefix) for prefix in self.element.split(" : "))
+
+
+def meanings(text: str) -> frozenset[Meaning]:
+    """What a text of `ruleset` allows and translates, prefix by prefix. Nothing where it is no such text."""
+    blocks = [(name, body) for kind, name, body in _BLOCK.findall(text) if kind != "chain"]
+    return frozenset(
+        Meaning(name, element)
+        for name, body in blocks
+        for elements in _ELEMENTS.findall(body)
+        for element in elements.split(", ")
+    )
+
+
+def in_place_of(old: str, new: str) -> str:
+    """The script that loads `new` where `old` is: no packet that both allow is lost.
+
+    So a set keeps what stays in it, and a chain stays: a new one drops, by its policy, what passes before its rules
+    count.
+    """
+    if not old:
+        return new
+    if not meanings(old):
+        return f"flush ruleset\n{new}"
+    before = {name: (kind, body) for kind, name, body in _BLOCK.findall(old)}
+    now = {name: (kind, body) for kind, name, body in _BLOCK.findall(new)}
+    chains = [name for name, (kind, _) in before.items() if kind == "chain" and now.get(name) != before[name]]
+    gone = before.keys() - now.keys()
+    lines = [f"flush chain inet {TABLE} {name}" for name in chains]
+    lines += [f"delete {before[name][0]} inet {TABLE} {name}" for name in chains if name in gone]
+    lines += [f"delete {kind} inet {TABLE} {name}" for name, (kind, _) in before.items() if name in gone - set(chains)]
+    lines += _elements_changed(meanings(old), meanings(new), before.keys() & now.keys())
+    blocks = [_block(f"{kind} {name}", body) for name, (kind, body) in now.items() if _reload(name, before, now)]
+    return "\n".join(lines) + f"\ntable inet {TABLE} {{\n" + "\n".join(blocks) + "}\n"
+
+
+def _reload(name: str, before: dict[str, tuple[str, str]], now: dict[str, tuple[str, str]]) -> bool:
+    return name not in before or (now[name][0] == "chain" and now[name] != before[name])
+
+
+def _elements_changed(old: frozenset[Meaning], new: frozenset[Meaning], stays: Collection[str]) -> Iterator[str]:
+    for verb, changed in (("delete", old - new), ("add", new - old)):
+        for meaning in sorted(changed, key=lambda m: (m.where, m.element)):
+            if meaning.where in stays:
+                yield f"{verb} element inet {TABLE} {meaning.where} {{ {meaning.element} }}"
+
+
+def _pairs(pairs: Sequence[tuple[Prefix, Prefix]]) -> str:
+    """The elements of a prefix map. nft accepts unequal lengths without a word: `render` has checked them."""
     changed = [(a, b) for a, b in pairs if a != b]
-    if not changed:
-        return []
-    elements = ", ".join(f"{a} : {b}" for a, b in sorted(changed, key=lambda pair: int(pair[0].network_address)))
-    return [f"{match} {verb} prefix to {field} map {{ {elements} }}"]
+    return ", ".join(f"{a} : {b}" for a, b in sorted(changed, key=lambda pair: int(pair[0].network_address)))
 
 
 def _speaker(mappings: Sequence[Mapping], probe: Address | None, *, wire: bool) -> Address:
@@ -128,14 +208,26 @@ def _counterpart(address: Address, mapping: Mapping) -> Address:
     return mapping.wire[int(address) - int(mapping.inside.network_address)]
 
 
-def _set(prefixes: Iterable[Prefix]) -> str:
+def _elements(prefixes: Iterable[Prefix]) -> str:
     ordered = sorted(set(prefixes), key=lambda p: (int(p.network_address), p.prefixlen))
-    return "{ " + ", ".join(str(p) for p in ordered) + " }"
+    return ", ".join(str(p) for p in ordered)
+
+
+def _named(kind: str, name: str, version: int, elements: str) -> str:
+    target = f" : interval {_TYPES[version]}" if kind == "map" else ""
+    return _block(
+        f"{kind} {name}", f"\t\ttype {_TYPES[version]}{target}; flags interval;\n\t\telements = {{ {elements} }}\n"
+    )
 
 
 def _chain(name: str, kind: str, hook: str, priority: str, policy: str, rules: Sequence[str]) -> str:
-    return _block(f"chain {name}", [f"type {kind} hook {hook} priority {priority}; policy {policy};", *rules])
+    head = f"type {kind} hook {hook} priority {priority}; policy {policy};"
+    return _block(f"chain {name}", _lines([head, *rules]))
 
 
-def _block(head: str, lines: Sequence[str]) -> str:
-    return f"\t{head} {{\n" + "".join(f"\t\t{line}\n" for line in lines) + "\t}\n"
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"\t\t{line}\n" for line in lines)
+
+
+def _block(head: str, body: str) -> str:
+    return f"\t{head} {{\n{body}\t}}\n"

@@ -84,7 +84,7 @@ def fuzz(url: str, examples: int) -> dict[str, set[int]]:
     return seen
 
 
-@pytest.mark.parametrize("examples", [15, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [15, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 async def test_no_request_is_a_500(examples: int) -> None:
     with quiet():
         async with pair() as (a, b):

@@ -46,6 +46,8 @@ class LinkServicer(rpc.LinkConfiguratorServicer):
     def __init__(self, keeper: Keeper[ConfigT], figures: DeviceFigures) -> None:
         self._keeper = keeper
         self._figures = figures
+        self._unproven: set[str] = set()
+        """Circuits that were applied and not confirmed since: what is probed then is worth a line in the log."""
 
     async def Apply(self, request: pb.ApplyRequest, context: Any) -> pb.ApplyReply:
         """One link's whole intent."""
@@ -57,18 +59,22 @@ class LinkServicer(rpc.LinkConfiguratorServicer):
         with self._figures.order("plan" if request.dry_run else "apply") as order:
             commands = await self._keeper.apply(intent, confirm_seconds=seconds or None, dry_run=request.dry_run)
             order.result = Result.DONE if commands else Result.UNCHANGED
+        if not request.dry_run:
+            self._unproven.add(intent.circuit)
         return pb.ApplyReply(changed=bool(commands) and not request.dry_run, commands=commands)
 
     async def Confirm(self, request: pb.LinkRef, context: Any) -> pb.ConfirmReply:
         """End the confirm timer."""
         with self._figures.order("confirm"):
             await self._keeper.confirm(request.circuit, wire.read_reference(request), request.generation)
+        self._unproven.discard(request.circuit)
         return pb.ConfirmReply()
 
     async def Remove(self, request: pb.LinkRef, context: Any) -> pb.RemoveReply:
         """Take a link back."""
         with self._figures.order("remove"):
             removal = await self._keeper.remove(request.circuit, wire.read_reference(request), request.generation)
+        self._unproven.discard(request.circuit)
         return pb.RemoveReply(left_on_device=removal.left_on_device)
 
     async def Observe(self, request: pb.ObserveRequest, context: Any) -> pb.Observation:
@@ -83,8 +89,10 @@ class LinkServicer(rpc.LinkConfiguratorServicer):
         asked = wire.read_probe(request, most=MOST_PROBE_SECONDS)
         with self._figures.order("probe"):
             report = await self._keeper.probe(asked)
-        # The one order that changes no link, and so has no line of the keeper's.
-        structlog.get_logger().info("probe", circuit=asked.circuit, sent=report.sent, lost=report.lost)
+        # The one order that changes no link, and so has no line of the keeper's. Later ones are many, and for figures.
+        log = structlog.get_logger()
+        tell = log.info if asked.circuit in self._unproven else log.debug
+        tell("probe", circuit=asked.circuit, sent=report.sent, lost=report.lost)
         return wire.report_message(report)
 
     async def Capabilities(self, request: pb.CapabilitiesRequest, context: Any) -> pb.CapabilitiesReply:

@@ -14,6 +14,7 @@ from meetme.negotiator.messages import Verified
 from meetme.negotiator.negotiation import Negotiation
 from meetme.negotiator.routers import CALL_SECONDS, Routers, limited
 from meetme.runtime.clock import Clock
+from meetme.runtime.correlation import about
 
 
 class Probing:
@@ -105,7 +106,8 @@ class Probing:
         router = self._routers.get(n.attachment.router)
         control = await router.control()
         async with limited(router.name, request.within + CALL_SECONDS):
-            return await control.probe(request)
+            with about(n.id):
+                return await control.probe(request)
 
     async def _ask_from_host(
         self, n: Negotiation, agreement: Agreement, target: Address, within: float

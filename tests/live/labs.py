@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from tests.live.host import Host, a_host
+
+INSIDE = "ip netns exec $(ip netns list | cut -d' ' -f1)"
+PAUSE, GO_ON = (f"kill -{signal} $(cat /run/configurator.pid)" for signal in ("STOP", "CONT"))
+"""A configurator would mend at once what is broken by hand."""
+LET_ALL_IN = (
+    f"{INSIDE} nft insert rule inet meetme prerouting iifname eth2 meta mark set 1; "
+    f"{INSIDE} nft flush chain inet meetme postrouting"
+)
+"""Everything that comes from the circuit passes as if it had been negotiated."""
+CUT = "nft 'add table ip cut; add chain ip cut all { type filter hook forward priority 0; policy drop; }'"
+MEND = "nft delete table ip cut"
+"""A router forwards nothing between the two."""
 
 
 @contextmanager
@@ -55,9 +68,17 @@ class Sabotage:
 
 
 def sabotaged(
-    host: Host, lab: str, acts: Sequence[Sabotage], broken: Mapping[str, str], *, seconds: float = 300
+    host: Host,
+    lab: str,
+    acts: Sequence[Sabotage],
+    broken: Mapping[str, str],
+    *,
+    seconds: float = 300,
+    others_not_made: bool = False,
 ) -> str:
     """Build it, verify it with sabotage in between: exactly the checks in `broken` fail, and each says what it maps to.
+
+    A command that fails ends it: with `others_not_made` the checks after the last in `broken` are not made.
 
     Returns what `verify` printed on stderr.
     """
@@ -71,10 +92,15 @@ def sabotaged(
     host.write("sabotaged", checks__toml="[[step]]\n".join(steps))
     host.lab("up", lab, "--timeout", str(seconds), seconds=seconds + 20)
     told = host.lab("verify", lab, "--checks", "sabotaged/checks.toml", status=1, seconds=seconds)
-    failed = dict(
-        line.removeprefix("FAILED ").split(": ", 1) for line in told.splitlines() if line.startswith("FAILED ")
-    )
+    lines = [line.removeprefix("FAILED ") for line in told.splitlines() if line.startswith("FAILED ")]
+    names = sorted(re.findall(r'^name = ["\'](.*)["\']$', checks_of(lab), re.MULTILINE), key=len, reverse=True)
+    failed = {}
+    for line in lines:
+        name = next(name for name in names if line.startswith(f"{name}: "))
+        failed[name] = line.removeprefix(f"{name}: ")
     host.lab("down", lab)
+    if others_not_made:
+        failed = {name: why for name, why in failed.items() if not why.startswith("not made")}
     assert sorted(failed) == sorted(broken), told
     for name, why in broken.items():
         assert why in failed[name], f"{name}: {failed[name]}"

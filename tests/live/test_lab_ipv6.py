@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.live.labs import Sabotage, every_check_holds, lab_host, sabotaged
+from tests.live.labs import GO_ON, INSIDE, LET_ALL_IN, PAUSE, Sabotage, every_check_holds, lab_host, sabotaged
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600)]
 
-INSIDE = "ip netns exec $(ip netns list | cut -d' ' -f1)"
-PAUSE, GO_ON = (f"kill -{signal} $(cat /run/configurator.pid)" for signal in ("STOP", "CONT"))
-LET_ALL_IN = (
-    f"{INSIDE} nft insert rule inet meetme prerouting iifname eth2 meta mark set 1; "
-    f"{INSIDE} nft flush chain inet meetme postrouting"
-)
 DROP_ERRORS = "icmpv6 type '{ destination-unreachable, time-exceeded, packet-too-big }' drop"
 ACTS = (
     Sabotage(

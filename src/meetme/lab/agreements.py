@@ -20,8 +20,8 @@ Ask = Callable[..., Mapping[str, Any]]
 class Resolver(Protocol):
     """Finds the addresses at which a machine is reached by another."""
 
-    def resolve(self, source: str, to: str) -> Sequence[str]:
-        """Its addresses, the best first; none where nothing joins the two."""
+    def resolve(self, source: str, to: str, real: str | None = None) -> Sequence[str]:
+        """Its addresses, the best first; none where nothing joins the two. `real`: only where that one is reached."""
 
 
 def alias_in(agreement: Mapping[str, Any], viewer: str, real: str) -> str | None:
@@ -45,13 +45,14 @@ class AgreementResolver:
             if row["domain"]:
                 self._members.setdefault(row["domain"], set()).add(row["machine"])
 
-    def resolve(self, source: str, to: str) -> Sequence[str]:
+    def resolve(self, source: str, to: str, real: str | None = None) -> Sequence[str]:
         """The addresses at which `source` reaches `to` by an agreement that both their members hold active."""
         ours, theirs = self._negotiations(source), self._negotiations(to)
         for identifier, negotiation in ours.items():
             if identifier not in theirs:
                 continue
-            aliases = [alias_in(negotiation["agreement"], negotiation["role"], real) for real in self._addresses(to)]
+            own = [real] if real is not None else self._addresses(to)
+            aliases = [alias_in(negotiation["agreement"], negotiation["role"], address) for address in own]
             if found := [alias for alias in aliases if alias is not None]:
                 return found
         return ()

@@ -12,6 +12,8 @@ from typing import Any
 
 from meetme.lab.labconf import Mistake, stop_at
 
+AS_AGREED = "agreed"
+"""Instead of an address that the receiver has to see: the one that the agreement tells."""
 LOCAL_EXPERIMENT = 0x88B5
 """The ethertype of a check that names none: IEEE 802, local experimental."""
 
@@ -92,7 +94,10 @@ class Check:
     """4 or 6: which of the addresses that the agreements tell. None: the first."""
     stream: str | None = None
     seen_as: str | None = None
+    """An address, or `AS_AGREED`."""
     unseen_by: tuple[str, ...] = ()
+    real: str | None = None
+    """Which of the addresses of `to` is meant. None: the first that an agreement tells."""
     viewer: str | None = None
     """Whose address for `to` is used; None: the sender's."""
     own6: str | None = None
@@ -104,7 +109,7 @@ Step = Action | Check
 _ACTION_KEYS = frozenset(("name", "on", "run", "within"))
 _PLAIN_KEYS = ("name", "from", "to", "address", "proto", "port", "size", "ethertype", "expect", "within")
 _SENDER_KEYS = ("source", "source_port", "via", "ttl", "flow", "stream")
-_CHECK_KEYS = frozenset((*_PLAIN_KEYS, *_SENDER_KEYS, "family", "seen_as", "unseen_by", "source6", "viewer"))
+_CHECK_KEYS = frozenset((*_PLAIN_KEYS, *_SENDER_KEYS, "family", "seen_as", "unseen_by", "source6", "viewer", "real"))
 _IN_VAIN_SECONDS = 0.25
 """So long a sender tries what must not arrive; the control packet that comes after it shows that it would have."""
 
@@ -190,6 +195,7 @@ class _Reader:
             stream=self._text("stream") if "stream" in self.table else None,
             seen_as=self._seen_as(protocol),
             unseen_by=self._machines("unseen_by"),
+            real=self._ip("real"),
             viewer=self._machine("viewer") if "viewer" in self.table else None,
             own6=self._ip("source6"),
         )
@@ -280,15 +286,16 @@ class _Reader:
             self.wrong("family", "is 4 or 6", value)
         elif value is not None and "address" in self.table:
             self.wrong("family", "is that of the address, where one is given", value)
-        if "viewer" in self.table and "address" in self.table:
-            self.wrong("viewer", "tells nothing, where an address is given", self.table["viewer"])
+        for key in ("real", "viewer"):
+            if key in self.table and "address" in self.table:
+                self.wrong(key, "tells nothing, where an address is given", self.table[key])
         return value
 
     def _seen_as(self, protocol: Protocol) -> str | None:
         if "seen_as" in self.table and protocol is Protocol.ETHERNET:
             self.wrong("seen_as", "belongs to icmp, tcp and udp", self.table["seen_as"])
             return None
-        return self._ip("seen_as")
+        return AS_AGREED if self.table.get("seen_as") == AS_AGREED else self._ip("seen_as")
 
     def _choice(self, key: str, kind: Callable[[str], Any], default: StrEnum) -> Any:
         value = self.table.get(key, default)

@@ -12,7 +12,7 @@ from typing import Any
 
 from meetme.lab.agents import Agents
 from meetme.lab.agreements import AgreementResolver, Resolver
-from meetme.lab.checks import Action, Check, Expectation, Protocol, Step, parse_checks
+from meetme.lab.checks import AS_AGREED, Action, Check, Expectation, Protocol, Step, parse_checks
 from meetme.lab.host import Lab
 from meetme.model.errors import DeviceFailed, Fault, NotFound
 
@@ -97,9 +97,9 @@ class Verifier:
         self._resolver = resolver or AgreementResolver(lab.running.rows, lab.machines, self._agents.ask)
         self._results: list[CheckResult] = []
         self._broken = False
-        self._reached: dict[tuple[str, str], Sequence[str]] = {}
+        self._reached: dict[tuple[str, str, str | None], Sequence[str]] = {}
         """Addresses since the last action."""
-        self._known: dict[tuple[str, str], Sequence[str]] = {}
+        self._known: dict[tuple[str, str, str | None], Sequence[str]] = {}
         self._flows: dict[str, tuple[str, int]] = {}
         self._macs: dict[tuple[str, str], str] = {}
 
@@ -202,7 +202,7 @@ class Verifier:
             why = "it arrived" if arrived else "it was answered" if said["answered"] else ""
         else:
             why = "" if arrived and answered else "it was not answered" if arrived else "it did not arrive"
-            why = why or _stranger(check, heard["seen_as"])
+            why = why or self._stranger(check, heard["seen_as"])
         why = why or _watched(check, watched)
         return _result(check, why=why, address=address or None, sent=said["sent"], **heard)
 
@@ -214,7 +214,7 @@ class Verifier:
             why = f"nothing was sent ({said['trouble'] or 'no frame left'})"
         elif not said["answered"]:
             why = f"the sender was not told{' but ' + said['trouble'] if said['trouble'] else ''}"
-        why = why or _stranger(check, said["heard_from"])
+        why = why or self._stranger(check, said["heard_from"], told=True)
         facts = {"sent": said["sent"], "received": said["answered"], "seen_as": said["heard_from"]}
         return _result(check, why=why, address=address, **facts)
 
@@ -243,7 +243,7 @@ class Verifier:
             heard = self._agents.ask(check.to, "heard")
             why = "" if said["answered"] else f"it was not answered {said['trouble']}".strip()
         return _result(
-            check, why=why or _stranger(check, heard["seen_as"]), address=address, sent=said["sent"], **heard
+            check, why=why or self._stranger(check, heard["seen_as"]), address=address, sent=said["sent"], **heard
         )
 
     def _speak(self, check: Check, address: str, port: int, nonce: str) -> Mapping[str, Any]:
@@ -301,8 +301,19 @@ class Verifier:
         aliases = (alias for alias in self._aliases(check) if check.family in (None, ip_address(alias).version))
         return check.address or next(aliases, None)
 
+    def _stranger(self, check: Check, seen_as: str | None, *, told: bool = False) -> str:
+        """What is wrong with the address under which it came, or from which the sender was `told` of an error."""
+        expected: Sequence[str] = (check.seen_as,) if check.seen_as is not None else ()
+        if check.seen_as == AS_AGREED and told:
+            expected = self._aliases(check)
+        elif check.seen_as == AS_AGREED:
+            expected = self._resolver.resolve(check.to, check.source, check.own)
+        if check.seen_as is None or seen_as in expected:
+            return ""
+        return f"it was seen as {seen_as}, not as {' or '.join(expected) or 'agreed, for nothing is'}"
+
     def _aliases(self, check: Check) -> Sequence[str]:
-        ends = check.viewer or check.source, check.to
+        ends = check.viewer or check.source, check.to, check.real
         found = self._reached.get(ends)
         if found is None:
             found = self._reached[ends] = self._resolver.resolve(*ends)
@@ -345,13 +356,6 @@ class Verifier:
         theirs = {row["domain"] for row in rows if row["machine"] == check.to and row["domain"]}
         own = {row["interface"]: row["domain"] for row in rows if row["machine"] == check.source and row["domain"]}
         return [name for name, domain in own.items() if domain in theirs] or list(own)
-
-
-def _stranger(check: Check, seen_as: str | None) -> str:
-    """What is wrong with the address under which it came."""
-    if check.seen_as in (None, seen_as):
-        return ""
-    return f"it was seen as {seen_as}, not as {check.seen_as}"
 
 
 def _watched(check: Check, watched: Mapping[str, Mapping[str, Any]]) -> str:

@@ -13,6 +13,11 @@ from meetme.lab.agent import packets
 
 _ALL_PROTOCOLS = 3  # ETH_P_ALL
 _OUTGOING = 4  # PACKET_OUTGOING
+_PACKET_INFO = {
+    int(socket.AF_INET): (socket.IPPROTO_IP, 8, 8),  # IP_PKTINFO
+    int(socket.AF_INET6): (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, socket.IPV6_PKTINFO),
+}
+"""Level and option that make the kernel tell where a datagram was sent to, and under which name it does."""
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
 
@@ -108,20 +113,28 @@ class Ear:
 
 
 class UdpEar(Ear):
-    """Echoes every datagram of ours."""
+    """Echoes every datagram of ours, from the address that it was sent to: a host may have several."""
 
     def open(self, port: int) -> socket.socket:
         """Bound to every address of the machine."""
         ear = socket.socket(self.family, socket.SOCK_DGRAM)
+        level, option, self._told = _PACKET_INFO[self.family]
+        ear.setsockopt(level, option, 1)
         ear.bind(("", port))
         self.port = ear.getsockname()[1]
         return ear
 
     def listen_once(self) -> None:
         """One datagram."""
-        data, origin = self.socket.recvfrom(65536)
+        data, told, _, origin = self.socket.recvmsg(65536, 256)
         if self.note(data, origin[0]):
-            self.socket.sendto(data, origin)
+            self.socket.sendmsg([data], [self._from(*each) for each in told], 0, origin)
+
+    def _from(self, level: int, _: int, info: bytes) -> tuple[int, int, bytes]:
+        """What came with a datagram, turned into the wish to answer from where it went; by any port."""
+        if self.family == socket.AF_INET:
+            return level, self._told, struct.pack("=I4s4x", 0, info[8:12])
+        return level, self._told, info[:16] + bytes(4)
 
     def send_control(self) -> None:
         """A datagram over loopback."""

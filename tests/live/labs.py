@@ -22,7 +22,7 @@ LET_ALL_IN = (
     f"{INSIDE} nft flush chain inet meetme postrouting"
 )
 """Everything that comes from the circuit passes as if it had been negotiated."""
-CUT = "nft 'add table ip cut; add chain ip cut all { type filter hook forward priority 0; policy drop; }'"
+CUT = "nft 'add table ip cut; add chain ip cut through { type filter hook forward priority 0; policy drop; }'"
 MEND = "nft delete table ip cut"
 """A router forwards nothing between the two."""
 

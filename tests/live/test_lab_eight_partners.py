@@ -12,7 +12,7 @@ PARTNERS = range(2, 10)
 MIRROR = """
 nft -f - <<END
 table ip mirror {
-    chain all {
+    chain copies {
         type filter hook prerouting priority raw
         iifname eth0 ip protocol icmp dup to 10.0.1.9 device "eth1"
     }

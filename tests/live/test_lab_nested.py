@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600)]
 MIRROR = """
 nft -f - <<END
 table ip mirror {
-    chain all {
+    chain copies {
         type filter hook prerouting priority raw
         ip protocol icmp ip saddr 172.20.0.2 dup to 10.9.1.3 device "eth1"
     }

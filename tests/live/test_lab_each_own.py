@@ -23,6 +23,8 @@ BROKEN = {
     "unnumbered: ping from vm1 to vm2, at an alias and from one": "it did not arrive",
     "numbered: a spoofed source on the circuit does not reach vm2": "it arrived",
     "numbered: a real source on the circuit does not reach vm2": "it arrived",
+    "numbered: an own alias as source on the circuit does not reach vm2": "it arrived",
+    "numbered: a real address on the circuit does not reach vm2": "it arrived",
 }
 
 

@@ -264,3 +264,31 @@ def test_many_workers_at_once_share_the_work_out(desk: Desk) -> None:
     assert len(taken) == len({(lease.instance, lease.key) for lease in taken}) == 50
     for n in range(10):
         assert sorted(desk.seen(f"i{n}")[1:]) == [f"i{n}/k{k}" for k in range(5)]
+
+
+PLANS = (
+    "",
+    "hashjoin",
+    "hashagg",
+    "mergejoin",
+    "material",
+    "sort",
+    "nestloop",
+    "hashjoin hashagg mergejoin material sort",
+)
+
+
+@pytest.mark.parametrize("without", PLANS)
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_no_more_is_leased_than_there_is_room_for_however_the_server_plans_it(database: Database, without: str) -> None:
+    """A subquery with LIMIT and FOR UPDATE SKIP LOCKED may be run again for each row, and find others each time."""
+    ledger = Ledger()
+    machine = Notebook(lambda _state, _event: tuple(Owed(f"k{number}", "send", "") for number in range(30)))
+    database.run_now(lambda tx: ledger.deliver(tx, machine, "x", "x/0", 0.0))
+
+    def lease(tx) -> list[Lease]:
+        for way in without.split():
+            tx.execute(text(f"SET LOCAL enable_{way} = off"))
+        return ledger.lease(tx, "notebook", "w", 1.0, 4, 30.0)
+
+    assert [lease.key for lease in database.run_now(lease)] == ["k0", "k1", "k2", "k3"]

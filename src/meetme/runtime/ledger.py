@@ -118,10 +118,12 @@ _CANCEL = text("DELETE FROM runtime_effect WHERE machine = :machine AND instance
 
 
 def _lease_statement(locking: str) -> TextClause:
+    # MATERIALIZED: PostgreSQL may else run the choice again for each row, skip what it has locked, and take too many.
     return text(
-        "UPDATE runtime_effect SET due = :until, owner = :owner, token = token + 1 WHERE id IN"
-        " (SELECT id FROM runtime_effect WHERE machine = :machine AND due <= :now"
+        "WITH chosen AS MATERIALIZED (SELECT id FROM runtime_effect WHERE machine = :machine AND due <= :now"
         f" ORDER BY due, id LIMIT :limit{locking})"
+        " UPDATE runtime_effect SET due = :until, owner = :owner, token = token + 1"
+        " WHERE id IN (SELECT id FROM chosen)"
         " RETURNING id, token, machine, instance, key, kind, body, attempts"
     )
 

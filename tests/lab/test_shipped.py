@@ -60,3 +60,12 @@ def test_what_the_how_to_says_to_routers_is_what_the_lab_proves() -> None:
     startups = "".join(path.read_text() for path in lab.glob("*.startup"))
     assert len(commands) == 2
     assert all(command in startups for command in commands)
+
+
+@pytest.mark.parametrize("lab", ["internet", "private-control-plane"])
+def test_the_filters_that_a_how_to_shows_are_those_of_a_lab(lab: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "expose-a-negotiator.md"
+    told = [part.split("```")[0] for part in page.read_text().split("```nft\n")[1:]]
+    startups = "".join(path.read_text() for path in LABS[lab].glob("router*.startup"))
+    assert len(told) == 2
+    assert any(part in startups for part in told)

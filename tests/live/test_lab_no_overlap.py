@@ -45,6 +45,7 @@ def test_every_check_holds() -> None:
         every_check_holds(host, "no-overlap")
 
 
+@pytest.mark.slow
 def test_each_check_fails_where_what_it_promises_is_broken() -> None:
     with lab_host() as host:
         sabotaged(host, "no-overlap", ACTS, BROKEN)

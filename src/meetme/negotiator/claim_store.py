@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 from uuid import UUID
 
-from sqlalchemy import Column, Connection, MetaData, Table, Text, bindparam, delete, insert, select
+from sqlalchemy import Column, Connection, MetaData, Table, Text, bindparam, delete, func, insert, select
 
 from meetme.model.addresses import Prefix
 from meetme.model.errors import Conflict
@@ -32,6 +32,9 @@ _CLASHES = {"prefix": ("prefix", "local"), "local": ("prefix",)}
 """Kinds of prefix that must not overlap one of this kind: announced prefixes are shared among negotiations."""
 _OTHERS = select(CLAIM.c.negotiation).where(CLAIM.c.negotiation != bindparam("but"))
 _HOLDER = _OTHERS.where(CLAIM.c.kind == bindparam("what"), CLAIM.c.value == bindparam("wanted")).limit(1)
+_AT_ROUTER = _OTHERS.where(
+    CLAIM.c.kind == "port", func.substr(CLAIM.c.value, 1, bindparam("length")) == bindparam("beginning")
+)
 # Two prefixes that share an address are nested: the other one begins within this one, or is one around it.
 _OVERLAPPING = _OTHERS.where(
     CLAIM.c.kind.in_(bindparam("kinds", expanding=True)),
@@ -113,3 +116,10 @@ def claimant(tx: Connection, kind: str, value: str, other_than: UUID | None = No
     """Which negotiation has this port or circuit."""
     holder = _holder(tx, Claim(kind, value), str(other_than))
     return None if holder is None else UUID(holder)
+
+
+def at_router(tx: Connection, router: str, other_than: UUID | None = None) -> tuple[UUID, ...]:
+    """Every other negotiation that has a port of this router."""
+    beginning = f"{router}/"
+    found = tx.scalars(_AT_ROUTER, {"but": str(other_than), "beginning": beginning, "length": len(beginning)})
+    return tuple(map(UUID, found))

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from meetme.model.addresses import Address
 from meetme.model.agreement import Agreement, MemberId
-from meetme.model.errors import Fault, InvalidInput, Problem, Unreachable
+from meetme.model.errors import Conflict, Fault, InvalidInput, Problem, Unreachable
 from meetme.model.members import MemberPolicy
 from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own
@@ -78,7 +78,7 @@ class Side:
         claimed = (*store.claimed_prefixes(tx, n.id if n else None), *unknown)
         view = self.view(attachment)
         control = control_plane(self._control_urls(), self._resolved)
-        return own_facts(
+        own = own_facts(
             self.me,
             self.settings,
             terms,
@@ -88,16 +88,42 @@ class Side:
             control=control,
             count_summaries=self.policy(peer).count_summaries,
         )
+        if view.capabilities.translate_identical_only and store.at_router(tx, attachment.router, n.id if n else None):
+            # The recipe of the three actions marks every packet that does not come from its link: one agreement alone.
+            return replace(own, can=replace(own.can, single_identical=own.can.single))
+        return own
 
     def admitted(
         self, tx: Connection, peer: MemberId, attachment: Attachment, terms: Terms, n: Negotiation | None = None
     ) -> Own:
-        """The same, for an offer that is made or taken now. Raises Conflict `local_subnet_in_use` as well."""
+        """The same, for an offer that is made or taken now.
+
+        Raises Conflict `local_subnet_in_use`, `router_translates_one_link` as well.
+        """
         own = self.facts(tx, peer, attachment, terms, n)
         taken = store.announced_in_vain(tx, own.prefixes, n.id if n else None)
         if taken is not None:
             raise taken
+        self._check_recipe(tx, attachment, n)
         return own
+
+    def _check_recipe(self, tx: Connection, attachment: Attachment, n: Negotiation | None) -> None:
+        """A router with the three actions alone that translates for one agreement carries nothing beside it."""
+        if not self.view(attachment).capabilities.translate_identical_only:
+            return
+        for id in store.at_router(tx, attachment.router, n.id if n else None):
+            other = store.load(tx, id)
+            if other is None or other.agreement is None:
+                continue
+            entries = (*other.agreement.initiator.prefixes, *other.agreement.responder.prefixes)
+            if any(entry.translator is other.role for entry in entries):
+                raise Conflict(
+                    "router_translates_one_link",
+                    f"port: router {attachment.router} translates for negotiation {id} and carries nothing beside it",
+                    hint="terminate that one first, or use a configurator with LinkConfigurator",
+                    field="port",
+                    existing=str(id),
+                )
 
     def view(self, attachment: Attachment) -> RouterView:
         """What the router of a port was last seen to have. Raises Unreachable `router_unseen`, NotFound."""

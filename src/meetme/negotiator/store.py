@@ -33,6 +33,7 @@ from meetme.negotiator import wire
 from meetme.negotiator.claim_store import CLAIM as CLAIM
 from meetme.negotiator.claim_store import META as _META
 from meetme.negotiator.claim_store import announced_in_vain as announced_in_vain
+from meetme.negotiator.claim_store import at_router as at_router
 from meetme.negotiator.claim_store import claim as claim
 from meetme.negotiator.claim_store import claimant as claimant
 from meetme.negotiator.claim_store import claimed_prefixes as claimed_prefixes

@@ -13,6 +13,7 @@ import grpc.aio
 import pytest
 
 from meetme.configurator.client import open_configurator
+from meetme.configurator.figures import DeviceFigures
 from meetme.configurator.service import ActionServicer
 from meetme.configurator.three_actions import ThreeActionClient, actions_for
 from meetme.configurator.v1 import configurator_pb2 as pb
@@ -227,7 +228,7 @@ class Refusing:
 
 
 async def test_our_own_service_never_raises_on_an_action() -> None:
-    servicer = ActionServicer(Refusing(), "fake")
+    servicer = ActionServicer(Refusing(), "fake", DeviceFigures())
     address = await servicer.AddIPToInterface(pb.IPAssignment(ip="10.0.0.1/24", interface="eth0"), None)
     assert (address.success, address.message) == (False, 'device: "ip addr add" failed; look')
     route = await servicer.AddRoute(pb.Route(destinationNetwork="10.0.0.0/24", nextHop="10.0.1.1"), None)
@@ -236,7 +237,7 @@ async def test_our_own_service_never_raises_on_an_action() -> None:
         nat = await servicer.ConfigureNat(bad, None)
         assert not nat.success
         assert nat.message.startswith("localNetwork: must be")
-    none = await ActionServicer(None, "memory").AddRoute(pb.Route(), None)
+    none = await ActionServicer(None, "memory", DeviceFigures()).AddRoute(pb.Route(), None)
     assert (none.success, "LinkConfigurator" in none.message) == (False, True)
 
 

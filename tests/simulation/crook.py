@@ -55,6 +55,9 @@ class Crook:
     def twist(self, text: str, where: str) -> str:
         """What is sent instead of a message: something else, something older, or the truth."""
         self._said.append(text)
+        document = json.loads(text)["body"].get("agreement")
+        if document is not None:
+            self._documents.append(document)
         if not self._world.strikes("twist", where):
             return text
         random = self._random(where)
@@ -103,6 +106,8 @@ class Crook:
             return None
         message = json.loads(random.choice(self._said))
         message["to"] = victim.id
+        if random.random() < 0.4:
+            return json.dumps(self._aimed(random, victim, message))
         for _ in range(random.choice([0, 1, 2])):
             match random.randrange(6):
                 case 0:  # what somebody is about, its own or another's
@@ -120,6 +125,24 @@ class Crook:
                     message["negotiation"] = str(self._world.new_id())
         return json.dumps(message) if random.random() < 0.5 else self._altered(random, message)
 
+    def _aimed(self, random: Random, victim: Member, message: dict[str, Any]) -> dict[str, Any]:
+        """What would do harm if it were believed."""
+        message |= {"message": str(self._world.new_id()), "from": self._member.id}
+        others = list(victim.known.values())
+        match random.randrange(3):
+            case 0 if others:  # the end of what others have agreed on
+                n = random.choice(others)
+                return message | {"negotiation": str(n.id), "circuit": n.circuit, "type": "terminate", "body": {}}
+            case 1 if self._documents:  # an agreement that nobody but itself has signed
+                fresh = str(self._world.new_id())
+                forged = self._agreement(random.choice(self._documents)) | {"id": fresh, "circuit": message["circuit"]}
+                body = {"state": "active", "revision": 5, "agreement": self._signed(forged)}
+                return message | {"negotiation": fresh, "type": "query", "body": body}
+            case _:  # the circuit of another
+                offers = [one for one in map(json.loads, self._said) if one.get("type") == "propose"]
+                about = {"negotiation": str(self._world.new_id()), "circuit": random.choice(["c1", "c2", "c6"])}
+                return message | {**(random.choice(offers) if offers else {}), **about, "to": victim.id}
+
     def _claim(self, random: Random) -> dict[str, Any]:
         """That something stands, with a document that may once have been true."""
         agreement = random.choice(self._documents) if self._documents else None
@@ -130,11 +153,9 @@ class Crook:
     def _altered(self, random: Random, message: dict[str, Any]) -> str:
         body = message.get("body", {})
         document = body.get("agreement") if isinstance(body, dict) else None
-        if isinstance(document, dict):
-            self._documents.append(document)
-            if random.random() < 0.5:
-                body["agreement"] = self._resigned(random, document)
-                return json.dumps(message)
+        if isinstance(document, dict) and random.random() < 0.5:
+            body["agreement"] = self._resigned(random, document)
+            return json.dumps(message)
         self._alter(random, message)
         if random.random() < 0.2:
             message["message"] = str(self._world.new_id())
@@ -142,11 +163,19 @@ class Crook:
 
     def _resigned(self, random: Random, document: dict[str, Any]) -> dict[str, Any]:
         """Another agreement, with its own good signature and the other's, which is not good for it."""
-        text = document["payload"]
-        agreement = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        agreement = self._agreement(document)
         self._alter(random, agreement)
-        fresh: dict[str, Any] = json.loads(signed(json.dumps(agreement, sort_keys=True).encode(), self._member.id))
+        fresh = self._signed(agreement)
         return {**fresh, "signatures": [*fresh["signatures"], *document["signatures"]]}
+
+    def _agreement(self, document: dict[str, Any]) -> dict[str, Any]:
+        text = document["payload"]
+        agreement: dict[str, Any] = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return agreement
+
+    def _signed(self, agreement: dict[str, Any]) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(signed(json.dumps(agreement, sort_keys=True).encode(), self._member.id))
+        return document
 
     def _alter(self, random: Random, value: Any) -> None:
         places = list(_leaves(value))

@@ -63,6 +63,10 @@ def nobody_contradicts(world: World, id: UUID) -> Iterator[str]:
             yield f"{one.id} was active while {two.id} never was ({responder.state})"
         if (two.id, id) in world.ever_active and initiator.state in BEFORE_THE_DECISION:
             yield f"{two.id} was active while {one.id} is {initiator.state}"
+        change = initiator.change
+        over = change is not None and change.state in (State.FAILED, State.REFUSED) and initiator.state is State.ACTIVE
+        if over and change is not None and responder.adopted == change.number:
+            yield f"{one.id} says that change {change.number} has failed, and at {two.id} it is in force"
 
 
 def both_sides(world: World, id: UUID) -> Iterator[tuple[tuple[Member, Negotiation], tuple[Member, Negotiation]]]:
@@ -246,6 +250,16 @@ def decided_in_time(world: World, member: Member, n: Negotiation) -> Iterator[st
         late = world.now - begun - DECIDE_SECONDS
         if late > 0:
             yield f"{member.id} has decided on {world.label(n.id)} {late:.1f} s after its deadline"
+
+
+def change_decided_in_time(world: World, member: Member, n: Negotiation) -> Iterator[str]:
+    """1. A change too is decided before the responder's deadline, or never."""
+    before, begun = member.known.get(n.id), world.change_committed_at.get((member.id, n.id, n.adopted))
+    if n.role is Role.INITIATOR or before is None or before.adopted == n.adopted or begun is None:
+        return
+    late = world.now - begun - DECIDE_SECONDS
+    if late > 0:
+        yield f"{member.id} has decided on a change of {world.label(n.id)} {late:.1f} s after its deadline"
 
 
 def a_wrong_clock_is_named(world: World, member: Member, n: Negotiation) -> Iterator[str]:

@@ -19,21 +19,23 @@ class Mutant:
 
     parts: Parts
     plot: str
+    seed: int | None = None
+    """Where no seed of the ordinary run shows it: one that does."""
 
 
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(part: str, plot: str = "storm") -> Callable[[type], type]:
+def mutant(part: str, plot: str = "storm", seed: int | None = None) -> Callable[[type], type]:
     """Register a class as a mutant of one part, under its name."""
 
     def register(cls: type) -> type:
-        MUTANTS[cls.__name__] = Mutant(Parts(**{part: cls}), plot)
+        MUTANTS[cls.__name__] = Mutant(Parts(**{part: cls}), plot, seed)
         return cls
 
     return register
 
 
-from tests.simulation import mutated_rules, mutated_shell  # noqa: E402
+from tests.simulation import mutated_change, mutated_many, mutated_rules, mutated_shell  # noqa: E402
 
-__all__ = ["MUTANTS", "Mutant", "mutant", "mutated_rules", "mutated_shell"]
+__all__ = ["MUTANTS", "Mutant", "mutant", "mutated_change", "mutated_many", "mutated_rules", "mutated_shell"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from meetme.model.addresses import Prefix
 from meetme.model.agreement import Agreement, MemberId
 from meetme.model.intent import LinkIntent, LinkState
 from meetme.model.members import MemberPolicy
@@ -19,8 +17,9 @@ from meetme.negotiator.events import Event
 from meetme.negotiator.inbox import Inbox
 from meetme.negotiator.machine import NegotiationMachine
 from meetme.negotiator.negotiation import Negotiation
+from meetme.negotiator.strays import Strays
 from meetme.negotiator.watching import Watcher
-from meetme.runtime.ledger import Lease, Ledger, Step
+from meetme.runtime.ledger import Ledger, Step
 from tests.simulation.device import Configurator
 from tests.simulation.member import FastSide
 from tests.simulation.mutants import mutant
@@ -122,53 +121,15 @@ class TheWholePeerIsEnded(NegotiationMachine):
                     Ledger().deliver(tx, self, str(n.id), ev.TerminateAsked(now), now)
 
 
-@mutant("side", "lost_database")
-class ForgottenIsFree(FastSide):
+@mutant("strays", "lost_database")
+class StraysUnseen(Strays):
     """What the store has lost is given out again, though the router still has it."""
 
-    def _forgotten(self, tx: Connection) -> Iterator[Prefix]:
-        return iter(())
-
-
-class _Blind:
-    def __init__(self, routers: Any) -> None:
-        self._routers = routers
-        self.get = routers.get
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(())
-
-
-@mutant("inbox", "lost_database")
-class ReplayTakenForNew(Inbox):
-    """A proposal from before the own store was lost begins anew what is in force."""
-
-    def __init__(
-        self, database: Any, loop: Any, ledger: Any, machine: Any, side: Any, routers: Any, *more: Any
-    ) -> None:
-        super().__init__(database, loop, ledger, machine, side, _Blind(routers), *more)  # type: ignore[arg-type]
+    async def found(self, router: Any, links: Any) -> bool:
+        return False
 
 
 # --- replicas ---------------------------------------------------------------------------------------------------------
-
-
-@mutant("ledger", "replicas")
-class ResultOfTheDeadTaken(Ledger):
-    """Whoever has performed what was owed settles it, whether or not it is still his to do."""
-
-    def settle(self, tx: Connection, machine: Any, lease: Lease, event: Any, now: float) -> bool:
-        tx.execute(text("DELETE FROM runtime_effect WHERE id = :id"), {"id": lease.id})
-        if event is not None:
-            self.deliver(tx, machine, lease.instance, event, now)
-        return True
-
-
-@mutant("siblings", "replicas")
-class NobodyIsTold(Siblings):
-    """The other replicas do not hear what one has written."""
-
-    def wrote(self, instances: Collection[str]) -> None:
-        return
 
 
 @mutant("siblings", "replicas")

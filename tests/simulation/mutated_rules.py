@@ -55,14 +55,6 @@ class DeadlineDropped(MutatedRules):
         return _without(effects, "timer:Deadline")
 
 
-@mutant("machine", "lost_database")
-class NeverCompares(MutatedRules):
-    """Who has lost its database is never told."""
-
-    def effects(self, before: Negotiation | None, after: Negotiation, effects: Effects) -> Effects:
-        return _without(effects, "timer:CompareDue")
-
-
 @mutant("machine", "device_trouble")
 class RemovalNotOwedAfterFailure(MutatedRules):
     """What failed stays on the device."""

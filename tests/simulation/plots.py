@@ -47,7 +47,7 @@ def glare(random: Random, turn: int) -> Plot:
 
 
 LAST_WORDS: tuple[tuple[str | None, dict[str, float]], ...] = (
-    ("order to confirm", {"lose confirm's answer": 1.0, "lose query": 1.0, "device fails to restore": 0.6}),
+    ("order to confirm", {"lose confirm's answer": 1.0, "lose query": 1.0, "device fails to restore": 0.9}),
     ("order to confirm", {"device fails to restore": 0.6}),
     (None, {"lose confirm's answer": 1.0, "lose query": 1.0}),
     (None, {"lose terminate": 1.0}),

@@ -32,15 +32,26 @@ def change(random: Random, turn: int) -> Plot:
     """Both sides change what they announce, one after the other and at once; some take the whole back meanwhile."""
     begun = random.uniform(1, 3)
     actions = [Action(0.1, "start", random.choice(BOTH), "c1"), *_changes(random, begun, random.choice([1, 2, 2, 4]))]
+    if turn % 2 == 0:  # both at once
+        actions += [Action(begun + random.uniform(0, 0.02), "change", side, "c1", wish=WISHES[0]) for side in BOTH]
     if random.random() < 0.3:
         actions.append(Action(0.2, "start", random.choice(BOTH), "c2"))
     if random.random() < 0.35:
         after = begun + random.choice([random.uniform(0, 0.2), random.uniform(0, 40)])
         actions.append(Action(after, "terminate", random.choice(BOTH), "c1"))
-    what = ("cut the way to the peer", "darken", "kill negotiator", "reboot the router", "mute confirm")[turn % 5]
-    if random.random() < 0.7:
-        seconds = random.choice([random.uniform(0.5, 4), random.uniform(20, 60)])
-        actions.append(Action(begun + random.uniform(0, 0.2), what, random.choice(BOTH), "c1", seconds))
+    match turn % 5:
+        case 0:
+            away = random.choice([random.uniform(0.5, 4), random.uniform(20, 60)])
+            actions.append(Action(begun + random.uniform(0, 0.2), "cut the way to the peer", ALFA, "c1", away))
+        case 1:
+            actions.append(Action(begun - 0.01, "darken", ALFA, "c1", random.uniform(5, 40)))
+        case 2:
+            actions.append(Action(begun + random.uniform(0, 0.2), "kill negotiator", random.choice(BOTH), "c1", 2.0))
+        case 3:
+            actions.append(Action(begun + random.uniform(0, 3), "reboot the router", random.choice(BOTH), "c1", 2.0))
+        case _:  # what decides arrives when the time is just over
+            actions.append(Action(begun, "mute confirm", ALFA, "c1", random.uniform(28.0, 33.0)))
+            actions += [Action(begun + 29.0, "slow disk", side, "c1", 15.0) for side in BOTH]
     rates = some(random, *random.sample(sorted(TROUBLE), random.choice([0, 1, 2])))
     layout = two_members(random, probes=True, aliases="172.16.0.0/20")
     return Plot(actions, rates, 60.0, layout, quiet=begun)
@@ -56,6 +67,8 @@ def change_crashes(random: Random, turn: int) -> Plot:
     if turn % 2:
         rates |= {f"lose {lost}": 0.5, f"lose {lost}'s answer": 0.5, "repeat": 0.3}
     rates |= {"device fails": random.choice([0.0, 0.0, 0.4])}
+    if turn % 3 == 0:  # the decision is made, and nothing is heard of it
+        rates = {"lose confirm's answer": 1.0, "lose query": 1.0}
     return Plot(actions, rates, 70.0, two_members(random, probes=True, aliases="172.16.0.0/20"), quiet=2.0)
 
 

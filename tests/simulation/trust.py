@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from meetme.model.addresses import Prefix, overlaps_any, within
 from meetme.model.agreement import MemberId, Role
 from meetme.model.intent import LinkIntent
+from meetme.negotiator.negotiation import Negotiation
 from meetme.negotiator.states import State
 
 if TYPE_CHECKING:
@@ -92,3 +93,10 @@ def no_more_agreements_than_allowed(world: World, member: Member) -> Iterator[st
             yield f"{member.id} has {len(theirs)} agreements that {peer} has asked for"
         if policy.order_required and any(n.order is None for n in theirs):
             yield f"{member.id} has agreed with {peer} without an order"
+
+
+def everybody_keeps_to_its_circuits(world: World, member: Member, n: Negotiation) -> Iterator[str]:
+    """4. A circuit that leads to one peer is agreed on with nobody else."""
+    circuit = world.layout.by_name.get(n.circuit)
+    if circuit is not None and circuit.named and n.state in AGREED and n.peer != circuit.peer(member.id):
+        yield f"{member.id} has agreed with {n.peer} on {n.circuit}, which leads to {circuit.peer(member.id)}"

@@ -115,6 +115,7 @@ class World:
     """What a person has taken back, at either side."""
     ever_active: set[tuple[MemberId, UUID]] = field(default_factory=set)
     committed_at: dict[tuple[MemberId, UUID], float] = field(default_factory=dict)
+    change_committed_at: dict[tuple[MemberId, UUID, int], float] = field(default_factory=dict)
     entered: dict[tuple[MemberId, UUID], float] = field(default_factory=dict)
     started: dict[MemberId, list[UUID]] = field(default_factory=dict)
     answers: dict[tuple[MemberId, str, UUID], str] = field(default_factory=dict)
@@ -338,8 +339,12 @@ class World:
         for id, n in changed.items():
             self.check(invariants.ends_for_a_reason(self, member, n))
             self.check(invariants.a_wrong_clock_is_named(self, member, n))
+            self.check(trust.everybody_keeps_to_its_circuits(self, member, n))
             if n.state is State.ACTIVE:
                 self.ever_active.add((member.id, id))
+            if n.change is not None and n.change.state is State.COMMITTED:
+                self.change_committed_at.setdefault((member.id, id, n.change.number), self.now)
+            self.check(invariants.change_decided_in_time(self, member, n))
             if n.state is State.COMMITTED:
                 self.committed_at.setdefault((member.id, id), self.now)
             if n.state is not (before.state if (before := member.known.get(id)) else None):

@@ -47,12 +47,12 @@ def glare(random: Random, turn: int) -> Plot:
 
 
 LAST_WORDS: tuple[tuple[str | None, dict[str, float]], ...] = (
+    ("order to confirm", {"lose confirm's answer": 1.0, "lose query": 1.0, "device fails to restore": 0.9}),
     ("order to confirm", {"lose confirm's answer": 1.0, "lose query": 1.0, "device fails to restore": 0.5}),
-    ("order to confirm", {"device fails to restore": 0.6}),
     (None, {"lose confirm's answer": 1.0, "lose query": 1.0}),
     (None, {"lose terminate": 1.0}),
     (None, {"lose confirm": 1.0, "older backup": 0.5}),
-    ("order to confirm", {"lose confirm's answer": 1.0, "lose query": 1.0, "device fails to restore": 0.95}),
+    ("order to confirm", {"device fails to restore": 0.6}),
 )
 """What is muted for a minute, and what is lost all the time."""
 

@@ -69,7 +69,7 @@ def last_words(random: Random, turn: int) -> Plot:
         after = random.uniform(0, 0.05) if early else random.uniform(0.5, 5)
         actions.append(Action(at + after, "terminate", _who(random), circuit))
     elif turn % 3 == 2:
-        actions.append(Action(at + random.uniform(0.5, 29), "terminate", (ALFA, BRAVO)[turn % 2], circuit))
+        actions.append(Action(at + random.uniform(0.5, 29), "terminate", (ALFA, BRAVO)[turn // 6 % 2], circuit))
     return Plot(actions, dict(rates), 85.0)
 
 

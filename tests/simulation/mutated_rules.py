@@ -162,16 +162,6 @@ class TerminateAnsweredBeforeRemoval(NegotiationMachine):
         return step
 
 
-@mutant("machine", "lost_database")
-class UnknownThereIsEndedHere(NegotiationMachine):
-    """A peer that has lost its database takes the agreement with it."""
-
-    def step(self, state: Negotiation | None, event: Event) -> Step[Negotiation]:
-        if isinstance(event, ev.StateReceived) and event.state is None:
-            event = replace(event, state=State.TERMINATED)
-        return super().step(state, event)
-
-
 @mutant("machine")
 class LaterAnswersForgotten(NegotiationMachine):
     """What is answered when the work is done is not written down: the peer asks for ever."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from meetme.model.errors import Fault, Problem
 from meetme.negotiator.addressing import Can, Counter, LinkWish, Offer, TranslationWish
 from meetme.negotiator.messages import (
     ActiveBody,
+    ChangeBody,
     CommitBody,
     CommittedBody,
     ConfirmBody,
@@ -35,7 +37,7 @@ from meetme.negotiator.messages import (
     TerminatedBody,
     Verified,
 )
-from meetme.negotiator.negotiation import Attachment, Health, HealthState, Negotiation, StepTime
+from meetme.negotiator.negotiation import Attachment, Health, HealthState, Negotiation, StepTime, Wish
 from meetme.negotiator.states import Device, State
 
 text = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=20)
@@ -93,7 +95,7 @@ agreement = st.builds(
 )
 verified = st.none() | st.sampled_from(Verified)
 body = st.one_of(
-    st.builds(ProposeBody, offer, st.none() | name, st.booleans()),
+    st.builds(ProposeBody, offer, st.none() | name, st.booleans(), st.integers(0, 9)),
     st.builds(HoldBody, agreement, seconds),
     st.builds(CounterBody, st.builds(Counter, prefixes, prefixes, prefixes, prefixes, prefixes)),
     st.builds(RefuseBody, st.lists(problem, max_size=3).map(tuple), st.none() | st.uuids()),
@@ -105,10 +107,18 @@ body = st.one_of(
     st.builds(TerminateBody, st.none() | problem),
     st.just(TerminatedBody()),
     st.builds(QueryBody, st.sampled_from(State), st.integers(0, 99), st.none() | agreement),
-    st.builds(StateBody, st.none() | st.sampled_from(State), st.integers(0, 99)),
+    st.builds(
+        StateBody,
+        st.none() | st.sampled_from(State),
+        st.integers(0, 99),
+        st.none() | agreement,
+        st.integers(0, 9),
+        st.integers(0, 9),
+    ),
+    st.just(ChangeBody()),
 )
 attachment = st.builds(Attachment, name, name, st.none() | st.integers(1, 4094), st.integers(576, 9000))
-negotiation = st.builds(
+_plain = st.builds(
     Negotiation,
     id=st.uuids(),
     role=st.sampled_from(Role),
@@ -133,6 +143,17 @@ negotiation = st.builds(
     steps=st.lists(st.builds(StepTime, name, seconds, st.booleans()), max_size=3).map(tuple),
     probe_target=st.none() | address,
     superseded_by=st.none() | st.uuids(),
+)
+wish = st.builds(Wish, st.none() | prefixes, st.none() | prefixes, st.none() | st.integers(576, 9000))
+negotiation = _plain | st.builds(
+    replace,
+    _plain,
+    change=st.none() | st.builds(replace, _plain, number=st.integers(1, 9), base=agreement, wish=wish),
+    changes=st.integers(0, 9),
+    adopted=st.integers(0, 9),
+    wanted=st.none() | wish,
+    wish=wish,
+    leaving=st.lists(agreement, max_size=2).map(tuple),
 )
 
 

@@ -323,6 +323,33 @@ def test_a_router_that_rolled_back_by_itself_gets_the_change_again() -> None:
     in_step(two, 2)
 
 
+def test_what_is_made_final_is_the_change_whatever_the_router_carries_by_then() -> None:
+    """It has rolled back just before, and nobody has heard of it: to confirm would be to confirm the old one."""
+    two = active()
+    two.ask(two.a, *MORE)
+    two.run(until=lambda: two.a.now.change is not None and two.a.now.change.state is S.CONFIRMING)
+    two.roll_back(two.a)
+    two.perform(two.a, "change:device")
+    two.run()
+    in_step(two, 2)
+
+
+def test_a_change_of_another_revision_is_refused_and_the_two_compare() -> None:
+    two = active()
+    old = two.b.n
+    two.ask(two.a, *MORE)
+    two.run()
+    assert old is not None
+    two.b.n = old
+    two.ask(two.a, *FEWER)
+    two.perform(two.a, "change:send")
+    assert two.a.now.change is not None
+    assert two.a.now.change.problem is not None
+    assert two.a.now.change.problem.code == "revision_differs"
+    two.run()
+    in_step(two, 2)
+
+
 def test_a_new_number_ends_the_one_before_at_the_responder() -> None:
     two = active()
     two.ask(two.a, *MORE)

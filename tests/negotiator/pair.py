@@ -204,7 +204,7 @@ async def pair(
 
     `real`: with the configurators that the settings name, not with fakes. `urls` by letter: databases to use.
     `hosts` by letter: how the negotiators' own hosts ask for an answer; without it nothing is ever asked from them.
-    `policies` by letter: what the other side lets this one do.
+    `policies` by letter: what the other side lets this one do; what is changed in it holds at once.
     `behind_nat`: letters of those that nobody can reach.
     """
     names = {"a": "csp-a", "b": "csp-b"}
@@ -212,8 +212,14 @@ async def pair(
     roster = Roster()
     wire: list[FakeRouter] = []
     sides: dict[str, Side] = {}
+    present = policies if policies is not None else {}
 
     def known() -> Roster:
+        nonlocal roster
+        allowed = {names[letter]: policy for letter, policy in present.items()}
+        if any(member.policy != allowed.get(member.id, MemberPolicy()) for member in roster.members):
+            changed = (replace(m, policy=allowed.get(m.id, MemberPolicy())) for m in roster.members)
+            roster = Roster(tuple(changed))
         return roster
 
     try:
@@ -255,7 +261,6 @@ async def pair(
                 MemberKind.CSP,
                 (identities[letter].pin,),
                 (identities[letter].certificate,),
-                policy=(policies or {}).get(letter, MemberPolicy()),
                 urls=ServiceUrls(negotiator=None if letter in behind_nat else sides[letter].service.peers_url),
             )
             for letter in names

@@ -5,9 +5,11 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
+from sqlalchemy import text
 
 from meetme.model.errors import Refused
 from meetme.model.members import MemberPolicy
+from meetme.negotiator.events import CompareDue
 from meetme.negotiator.states import State
 from meetme.negotiator.views import StartRequest
 
@@ -84,3 +86,22 @@ async def test_a_default_route_of_ours_counts_if_policy_says_so(counts: bool) ->
         assert done.agreement is not None
         (theirs,) = done.agreement.responder.prefixes
         assert (theirs.alias != theirs.real) == counts, "csp-a has a default route"
+
+
+async def test_what_policy_no_longer_allows_is_not_taken_up_from_a_peer() -> None:
+    """The store is lost, the peer offers the agreement that both have signed, and meanwhile its prefix is forbidden."""
+    policies: dict[str, MemberPolicy] = {}
+    async with pair(policies=policies) as (a, b):
+        started = await a.client.start(StartRequest("csp-b"))
+        for side in (a, b):
+            await side.until(started.id, State.ACTIVE)
+        policies["a"] = MemberPolicy(announce=ELSEWHERE)
+        assert b.router.links, "agreements in force stay as they are"
+        wipe = [text(f"DELETE FROM {table}") for table in (*b.contents(), "runtime_effect")]
+        b.database.run_now(lambda tx: [tx.execute(statement) for statement in wipe])
+        b.router.links.clear()
+        b.router.calls.clear()
+        await a.service._loop.deliver(str(started.id), CompareDue(0.0))
+        assert (await a.until(started.id, State.TERMINATED)).state is State.TERMINATED
+        assert await b.client.negotiations() == []
+        assert "apply" not in b.router.calls

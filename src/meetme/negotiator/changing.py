@@ -37,7 +37,7 @@ from meetme.negotiator.messages import (
     TerminatedBody,
 )
 from meetme.negotiator.negotiation import Answer, Negotiation, StepTime, Wish
-from meetme.negotiator.policy import policy_problems
+from meetme.negotiator.policy import announce_problems
 from meetme.negotiator.reactions import DEVICE_CONFIRM_SECONDS, open_talk
 from meetme.negotiator.states import ENDED, Device, State
 
@@ -357,9 +357,8 @@ def _take_up(n: Negotiation, handed: ev.Handed, at: float) -> Move:
     new, current = handed.agreement, n.agreement
     if current is None or _frame(new) != _frame(current):
         return n, ()
-    policy = replace(handed.policy, order_required=False, max_agreements=None)
     theirs = tuple(entry.real for entry in new.side(n.role.other).prefixes)
-    for problem in policy_problems(policy, prefixes=theirs, order=n.order, agreements=0, field="agreement.prefixes"):
+    for problem in announce_problems(handed.policy, theirs, "agreement.prefixes"):
         return replace(n, problem=problem), ()
     n, dropped = _drop(n, OVERTAKEN, at)
     n = replace(

@@ -36,10 +36,12 @@ from meetme.negotiator.messages import (
     ProposeBody,
     QueryBody,
     RefuseBody,
+    StateBody,
     TerminateBody,
 )
 from meetme.negotiator.negotiation import Answer, Attachment, Negotiation
 from meetme.negotiator.pace import Pace
+from meetme.negotiator.policy import announce_problems
 from meetme.negotiator.protocol import step, stranger_answer
 from meetme.negotiator.reactions import yields
 from meetme.negotiator.routers import Routers
@@ -369,13 +371,19 @@ class Inbox:
     # --- a lost database ----------------------------------------------------------------------------------------------
 
     def _restored(self, tx: Connection, message: wire.Message, agreement: Agreement) -> Event | Body:
-        """The peer holds an active agreement that is not known here. Taken up again if both have signed it."""
+        """The peer holds an active agreement that is not known here. Taken up again if both have signed it, and if
+        policy still lets the peer announce what it brings.
+        """
         me, document = self._side.me, message.document or ""
         sides = {agreement.initiator.member: Role.INITIATOR, agreement.responder.member: Role.RESPONDER}
         about_us = set(sides) == {me, message.sender}
         if not about_us or (agreement.id, agreement.circuit) != (message.negotiation, message.circuit):
             return stranger_answer(message.type)
         self._side.verify(document, agreement, frozenset({me, message.sender}))
+        theirs = [entry.real for entry in agreement.side(sides[message.sender]).prefixes]
+        if any(announce_problems(self._side.policy(message.sender), theirs, "agreement.prefixes")):
+            # What was agreed then is not allowed any more: it is over here, and so the peer ends it too.
+            return StateBody(State.FAILED, 0)
         attachment = self._land(tx, message)
         return ev.Restored(
             at=self._clock.now(),

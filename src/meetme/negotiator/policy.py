@@ -13,6 +13,20 @@ def policy_problems(
     policy: MemberPolicy, *, prefixes: Iterable[Prefix], order: str | None, agreements: int, field: str
 ) -> Iterator[Problem]:
     """Every rule of `policy` that an offer of `prefixes` breaks. `agreements` are those the peer has already."""
+    yield from announce_problems(policy, prefixes, field)
+    if policy.order_required and order is None:
+        yield Problem("policy_order", "order: policy requires an approved order", "start from the catalogue", "order")
+    if policy.max_agreements is not None and agreements >= policy.max_agreements:
+        yield Problem(
+            "policy_max_agreements",
+            f"peer: policy allows {policy.max_agreements} agreements with this peer ({agreements} exist)",
+            "terminate one, or raise the limit",
+            "peer",
+        )
+
+
+def announce_problems(policy: MemberPolicy, prefixes: Iterable[Prefix], field: str) -> Iterator[Problem]:
+    """Every prefix that `policy` does not let its peer announce."""
     for index, prefix in enumerate(prefixes):
         if prefix.prefixlen == 0:
             yield Problem(
@@ -29,15 +43,6 @@ def policy_problems(
                 f"allowed: {allowed_text}",
                 field,
             )
-    if policy.order_required and order is None:
-        yield Problem("policy_order", "order: policy requires an approved order", "start from the catalogue", "order")
-    if policy.max_agreements is not None and agreements >= policy.max_agreements:
-        yield Problem(
-            "policy_max_agreements",
-            f"peer: policy allows {policy.max_agreements} agreements with this peer ({agreements} exist)",
-            "terminate one, or raise the limit",
-            "peer",
-        )
 
 
 def rate_problem(policy: MemberPolicy, begun: int, wait: float) -> Problem | None:

@@ -38,7 +38,7 @@ from meetme.negotiator.messages import (
 )
 from meetme.negotiator.negotiation import Answer, Health, HealthState, Negotiation
 from meetme.negotiator.objecting import objections
-from meetme.negotiator.policy import policy_problems
+from meetme.negotiator.policy import announce_problems, policy_problems
 from meetme.negotiator.states import Device
 
 PROPOSE_SECONDS = 15.0
@@ -218,13 +218,7 @@ def on_hold(n: Negotiation, event: ev.HoldReceived) -> Move:
         text = "agreement: is not about this negotiation, circuit and order"
         problems = (Problem("agreement_not_offered", text, fault=Fault.REMOTE), *problems)
     theirs = (p.real for p in agreement.responder.prefixes)
-    rules = policy_problems(
-        replace(event.policy, order_required=False, max_agreements=None),
-        prefixes=theirs,
-        order=n.order,
-        agreements=0,
-        field="agreement.responder.prefixes",
-    )
+    rules = announce_problems(event.policy, theirs, "agreement.responder.prefixes")
     problems = (*problems, *rules)
     if problems:
         return fail(n, problems[0], event.at)

@@ -68,7 +68,7 @@ class Member:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("MEETME_", "OTEL_"))},
+            **{key: value for key, value in os.environ.items() if not key.startswith(("MEETME_", "OTEL_", "COLUMNS"))},
             "MEETME_DIR": str(self.folder),
             "MEETME_URL": f"http://127.0.0.1:{self.local}",
             "NO_COLOR": "1",

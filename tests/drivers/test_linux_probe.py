@@ -66,7 +66,7 @@ async def probed(
     wire = Wire(delay, loses)
 
     @contextmanager
-    def opened(_request: ProbeRequest) -> Iterator[Wire]:
+    def opened(_request: ProbeRequest, _device: str | None) -> Iterator[Wire]:
         yield wire
 
     monkeypatch.setattr(module, "_socket", opened)

@@ -357,6 +357,23 @@ def test_a_probe_waits_for_the_other_side(plain: Pair) -> None:
     assert report.answered == (84, 1500)
 
 
+def test_a_probe_leaves_by_its_circuit_or_not_at_all(plain: Pair) -> None:
+    """The router has a way out to the world: what is asked of a circuit that is being removed must not take it."""
+    world = plain.world.machine("outside")
+    plain.world.cable(plain.router_a, "wan", world, "eth0")
+    plain.router_a.sh("ip addr add 192.0.2.1/24 dev wan; ip route add default via 192.0.2.2")
+    world.sh(
+        "ip addr add 192.0.2.2/24 dev eth0; ip addr add 100.64.2.1/24 dev lo; ip route add 10.0.0.0/24 via 192.0.2.1"
+    )
+    assert ping(plain.router_a, "100.64.2.1", own="10.0.0.1"), "the world would answer"
+    with pytest.raises(DeviceFailed, match="must be on the device"):
+        probe(plain.router_a, "10.0.0.1", "100.64.2.1", within=0.3)
+    plain.join(BOTH)
+    plain.router_a.sh(f"ip route del 100.64.2.0/24 dev {OWN.outer}; ip route flush 100.64.2.0/24")
+    assert ping(plain.router_a, "100.64.2.1", own="10.0.0.1"), "the world would answer again"
+    assert probe(plain.router_a, "10.0.0.1", "100.64.2.1", within=0.3).answered == ()
+
+
 def test_the_commands_are_what_a_person_can_type(plain: Pair) -> None:
     """The plan of a dry run, typed into a shell by hand, makes the very same circuit."""
 

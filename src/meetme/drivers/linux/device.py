@@ -87,7 +87,7 @@ class LinuxDriver:
 
     async def probe(self, request: ProbeRequest) -> ProbeReport:
         """See `probe`."""
-        return await probe(request)
+        return await probe(request, device=names(request.circuit).outer)
 
     def watch(self) -> AsyncIterator[Disturbance]:
         """See `watch`."""

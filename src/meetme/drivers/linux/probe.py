@@ -26,11 +26,12 @@ _OVERHEAD = {4: 28, 6: 48}
 _REQUEST, _REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 
 
-async def probe(request: ProbeRequest) -> ProbeReport:
+async def probe(request: ProbeRequest, *, device: str | None = None) -> ProbeReport:
     """Ask until every size was answered, or `request.within` seconds have passed. Does not block.
 
-    A nonce in each packet must come back: an answer from anyone who only guesses is none. Raises InvalidInput where the
-    source is not the router's own, Unsupported without CAP_NET_RAW.
+    A nonce in each packet must come back: an answer from anyone who only guesses is none. Nothing leaves but by
+    `device`: what is asked while a circuit is being removed must not go out by a default route. Raises InvalidInput
+    where the source is not the router's own, DeviceFailed without the device, Unsupported without CAP_NET_RAW.
     """
     if request.source.version != request.target.version:
         raise InvalidInput(
@@ -38,7 +39,7 @@ async def probe(request: ProbeRequest) -> ProbeReport:
             f"target: must be of the source's family ({request.source}, {request.target})",
             field="target",
         )
-    with _socket(request) as raw:
+    with _socket(request, device) as raw:
         probing = _Probing(request, raw)
         if raw.type == socket.SOCK_RAW:
             _show_only(raw, probing.identifier, version=request.target.version)
@@ -149,7 +150,7 @@ def _pauses(every: float | None) -> Iterator[float]:
         pause = min(pause * _GROWTH, _SLOWEST)
 
 
-def _socket(request: ProbeRequest) -> socket.socket:
+def _socket(request: ProbeRequest, device: str | None) -> socket.socket:
     """A raw socket, or where that is forbidden a ping socket (`net.ipv4.ping_group_range`)."""
     four = request.target.version == 4
     family = socket.AF_INET if four else socket.AF_INET6
@@ -172,9 +173,15 @@ def _socket(request: ProbeRequest) -> socket.socket:
         made.setsockopt(socket.IPPROTO_IPV6, 23, probe_mtu)
         made.setsockopt(socket.IPPROTO_IPV6, 62, 1)  # IPV6_DONTFRAG
     try:
+        if device is not None:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
         made.bind((str(request.source), 0))
     except OSError as error:
         made.close()
+        if error.errno == errno.ENODEV:
+            raise DeviceFailed(
+                "probe_failed", f'circuit: must be on the device to be probed ("{request.circuit}")', field="circuit"
+            ) from None
         if error.errno == errno.EADDRNOTAVAIL:
             raise InvalidInput(
                 "probe_source_unknown",

@@ -30,8 +30,8 @@ async def probe(request: ProbeRequest, *, device: str | None = None) -> ProbeRep
     """Ask until every size was answered, or `request.within` seconds have passed. Does not block.
 
     A nonce in each packet must come back: an answer from anyone who only guesses is none. Nothing leaves but by
-    `device`: what is asked while a circuit is being removed must not go out by a default route. Raises InvalidInput
-    where the source is not the router's own, DeviceFailed without the device, Unsupported without CAP_NET_RAW.
+    `device`: what is asked while a circuit is being removed must not go out by a default route. Without that device
+    nothing is answered. Raises InvalidInput where the source is not the router's own, Unsupported without CAP_NET_RAW.
     """
     if request.source.version != request.target.version:
         raise InvalidInput(
@@ -39,6 +39,9 @@ async def probe(request: ProbeRequest, *, device: str | None = None) -> ProbeRep
             f"target: must be of the source's family ({request.source}, {request.target})",
             field="target",
         )
+    if device is not None and not _is_there(device):
+        await asyncio.sleep(request.within)
+        return ProbeReport(answered=(), lost=len(request.sizes), sent=len(request.sizes), rtt_ms=None)
     with _socket(request, device) as raw:
         probing = _Probing(request, raw)
         if raw.type == socket.SOCK_RAW:
@@ -150,6 +153,13 @@ def _pauses(every: float | None) -> Iterator[float]:
         pause = min(pause * _GROWTH, _SLOWEST)
 
 
+def _is_there(device: str) -> bool:
+    try:
+        return socket.if_nametoindex(device) > 0
+    except OSError:
+        return False
+
+
 def _socket(request: ProbeRequest, device: str | None) -> socket.socket:
     """A raw socket, or where that is forbidden a ping socket (`net.ipv4.ping_group_range`)."""
     four = request.target.version == 4
@@ -178,10 +188,6 @@ def _socket(request: ProbeRequest, device: str | None) -> socket.socket:
         made.bind((str(request.source), 0))
     except OSError as error:
         made.close()
-        if error.errno == errno.ENODEV:
-            raise DeviceFailed(
-                "probe_failed", f'circuit: must be on the device to be probed ("{request.circuit}")', field="circuit"
-            ) from None
         if error.errno == errno.EADDRNOTAVAIL:
             raise InvalidInput(
                 "probe_source_unknown",

@@ -53,11 +53,11 @@ class Stream:
 
     def _send(self) -> None:
         while not self._enough.wait(EVERY):
+            number, self.sent = self.sent, self.sent + 1  # counted first: the echo may be quicker than this thread
             try:
-                self._socket.send(self._nonce + struct.pack("!Q", self.sent))
+                self._socket.send(self._nonce + struct.pack("!Q", number))
             except OSError as wrong:  # also what an ICMP error said of an earlier one; this one is lost, and counts
                 self.trouble = str(wrong)
-            self.sent += 1
 
     def _hear(self) -> None:
         while not self._over.is_set():

@@ -160,7 +160,10 @@ def test_machines_are_machines(host: Host) -> None:
     assert (
         host.inside("one", "s", "cat /sys/class/net/eth0/address; ls /sys/class/net") == "02:00:00:00:00:07\neth0\nlo"
     )
-    assert host.inside("one", "r", "cat /sys/class/net/eth*/operstate /sys/class/net/lo/flags") == "up\nup\n0x9"
+    # The kernel says "unknown" until it has looked at a new interface, which it does in its own time.
+    settled = "timeout 5 sh -c 'while grep -q unknown /sys/class/net/eth*/operstate; do sleep 0.05; done'; "
+    states = "cat /sys/class/net/eth*/operstate /sys/class/net/lo/flags"
+    assert host.inside("one", "r", settled + states) == "up\nup\n0x9"
     assert host.inside("one", "r", "command -v meetme")
     # What the driver of a border router needs: namespaces by name, moved ports, nftables, connection tracking.
     host.inside(

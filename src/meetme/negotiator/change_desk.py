@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -12,18 +12,17 @@ from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own, own_problems
 from meetme.negotiator.changing import under_way
-from meetme.negotiator.desk import negotiation_unknown, refusal
+from meetme.negotiator.desk import negotiation_unknown
 from meetme.negotiator.events import Event
 from meetme.negotiator.facts import port_problems
-from meetme.negotiator.intents import link_intent
 from meetme.negotiator.keys import Keys, Once
 from meetme.negotiator.locks import lock_claims
 from meetme.negotiator.machine import NegotiationMachine
-from meetme.negotiator.messages import CounterBody, HoldBody, MessageType, ProposeBody, RefuseBody
 from meetme.negotiator.negotiation import Negotiation, Wish
-from meetme.negotiator.performer import MESSAGE_SECONDS, PeerLine, answer_to
+from meetme.negotiator.performer import PeerLine
 from meetme.negotiator.protocol import step
-from meetme.negotiator.routers import CALL_SECONDS, Routers, limited
+from meetme.negotiator.rehearsal import Rehearsal
+from meetme.negotiator.routers import Routers
 from meetme.negotiator.side import Side
 from meetme.negotiator.states import State
 from meetme.negotiator.staying import change_problems
@@ -51,7 +50,7 @@ class ChangeDesk:
         self._machine = machine
         self._side = side
         self._routers = routers
-        self._peers = peers
+        self._rehearsal = Rehearsal(loop, side, routers, peers, clock)
         self._clock = clock
         self._keys = Keys(loop)
 
@@ -105,14 +104,7 @@ class ChangeDesk:
                 hint="leave --dry-run out: what fails leaves the agreement as it is",
                 field="dry_run",
             )
-        agreement = await self._rehearse(n, wanted, own)
-        now = self._clock.now()
-        generation = await self._loop.commit(lambda tx: store.next_generation(tx, n.circuit, now))
-        intent = link_intent(agreement, n.role, n.attachment, generation=generation)
-        control = await self._routers.get(n.attachment.router).control()
-        async with limited(n.attachment.router, CALL_SECONDS):
-            commands = await control.apply(intent, dry_run=True)
-        return Plan(agreement, commands)
+        return await self._rehearsal.plan(step(n, ev.ChangeAsked(self._clock.now(), wanted, own)).negotiation, own)
 
     async def _look(self, id: UUID) -> None:
         """A fresh look at the router that it is about."""
@@ -148,32 +140,6 @@ class ChangeDesk:
         own = self._side.wished(tx, n, wish)
         raise_problems((*own_problems(own), *change_problems(own, n.agreement, n.role)))
         return own
-
-    async def _rehearse(self, n: Negotiation, wish: Wish, own: Own) -> Agreement:
-        """Ask the rules and the peer as for a real change, and write nothing down."""
-        policy = self._side.policy(n.peer)
-        base = _in_force(n).revision
-        n = step(n, ev.ChangeAsked(self._clock.now(), wish, own)).negotiation
-        while n.change is not None and n.change.state is State.PROPOSED and n.change.offer is not None:
-            c, at = n.change, self._clock.now()
-            body = ProposeBody(n.change.offer, c.order, dry_run=True, base=base)
-            message = wire.Message(c.id, uuid4(), c.circuit, c.me, c.peer, at + MESSAGE_SECONDS, body, change=c.number)
-            reply = answer_to(c, MessageType.PROPOSE, await self._peers.send(c.peer, message)).body
-            event: Event
-            match reply:
-                case HoldBody(agreement=agreement):
-                    event = ev.HoldReceived(at, agreement, own, policy)
-                case CounterBody(counter=counter):
-                    event = ev.CounterReceived(at, counter, own)
-                case RefuseBody(problems=problems):
-                    raise refusal(problems)
-                case _:
-                    raise AssertionError(reply)
-            n = step(n, ev.OfChange(c.number, event)).negotiation
-        last = n.change
-        if last is None or last.state is not State.COMMITTED or last.agreement is None:
-            raise refusal((last.problem,) if last is not None and last.problem else ())
-        return last.agreement
 
 
 def _in_force(n: Negotiation) -> Agreement:

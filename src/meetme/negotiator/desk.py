@@ -8,14 +8,11 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from meetme.model.agreement import Agreement, MemberId, Role
+from meetme.model.agreement import MemberId
 from meetme.model.errors import (
     Conflict,
-    Fault,
     InvalidInput,
     NotFound,
-    Problem,
-    Refused,
 )
 from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
@@ -24,15 +21,14 @@ from meetme.negotiator.circuits import direct_circuit, land, port_in_use
 from meetme.negotiator.claims import port_claim
 from meetme.negotiator.events import Event
 from meetme.negotiator.facts import port_problems
-from meetme.negotiator.intents import link_intent
 from meetme.negotiator.keys import Keys, Once
 from meetme.negotiator.locks import lock_circuit, lock_claims
 from meetme.negotiator.machine import NegotiationMachine
-from meetme.negotiator.messages import CounterBody, HoldBody, MessageType, ProposeBody, RefuseBody
 from meetme.negotiator.negotiation import Attachment, Negotiation
-from meetme.negotiator.performer import MESSAGE_SECONDS, PeerLine, answer_to
+from meetme.negotiator.performer import PeerLine
 from meetme.negotiator.protocol import step
-from meetme.negotiator.routers import CALL_SECONDS, Routers, limited
+from meetme.negotiator.rehearsal import Rehearsal
+from meetme.negotiator.routers import Routers
 from meetme.negotiator.side import Side
 from meetme.negotiator.states import ENDED, State
 from meetme.negotiator.views import Plan, StartRequest, Terms, raise_problems, read_terms
@@ -71,7 +67,7 @@ class Desk:
         self._machine = machine
         self._side = side
         self._routers = routers
-        self._peers = peers
+        self._rehearsal = Rehearsal(loop, side, routers, peers, clock)
         self._clock = clock
         self._new_id = new_id
         self._keys = Keys(loop)
@@ -166,38 +162,8 @@ class Desk:
         """What would be agreed, and the commands for the own router. Nothing is held on either side."""
         begin = await self._checked(request)
         own = await self._loop.commit(lambda tx: self._admitted(tx, begin))
-        agreement = await self._rehearse(begin, own)
-        now = self._clock.now()
-        generation = await self._loop.commit(lambda tx: store.next_generation(tx, begin.circuit, now))
-        intent = link_intent(agreement, Role.INITIATOR, begin.attachment, generation=generation)
-        control = await self._routers.get(begin.attachment.router).control()
-        async with limited(begin.attachment.router, CALL_SECONDS):
-            commands = await control.apply(intent, dry_run=True)
-        return Plan(agreement, commands)
-
-    async def _rehearse(self, begin: Begin, own: Own) -> Agreement:
-        """Ask the rules and the peer as for a real negotiation, and write nothing down."""
-        policy = self._side.policy(begin.peer)
         n = step(None, self._begun(begin, own, uuid4(), generation=0)).negotiation
-        while n.state is State.PROPOSED and n.offer is not None:
-            at = self._clock.now()
-            body = ProposeBody(n.offer, n.order, dry_run=True)
-            message = wire.Message(n.id, uuid4(), n.circuit, n.me, n.peer, at + MESSAGE_SECONDS, body)
-            reply = answer_to(n, MessageType.PROPOSE, await self._peers.send(n.peer, message)).body
-            event: Event
-            match reply:
-                case HoldBody(agreement=agreement):
-                    event = ev.HoldReceived(at, agreement, own, policy)
-                case CounterBody(counter=counter):
-                    event = ev.CounterReceived(at, counter, own)
-                case RefuseBody(problems=problems):
-                    raise refusal(problems)
-                case _:
-                    raise AssertionError(reply)
-            n = step(n, event).negotiation
-        if n.state is not State.COMMITTED or n.agreement is None:
-            raise refusal((n.problem,) if n.problem else ())
-        return n.agreement
+        return await self._rehearsal.plan(n, own)
 
     # --- taking it back -----------------------------------------------------------------------------------------------
 
@@ -248,11 +214,3 @@ def negotiation_unknown(id: UUID) -> NotFound:
         hint="meetme status --all lists them",
         field="id",
     )
-
-
-def refusal(problems: tuple[Problem, ...]) -> Refused:
-    """The peer's reasons as an error."""
-    if not problems:
-        return Refused("refused", "propose: the peer refused without a reason", fault=Fault.REMOTE)
-    first = problems[0]
-    return Refused(first.code, first.text, hint=first.hint, field=first.field, fault=first.fault, problems=problems)

@@ -14,7 +14,7 @@ from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.states import ENDED, State
 
 from .pair import Side, pair
-from .test_service import connect, settled
+from .whole import connect, settled
 
 
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:

@@ -9,12 +9,16 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from meetme.cli.member import DEFAULT_URL, read_token
 from meetme.cli.output import format_option
+
+if TYPE_CHECKING:
+    from meetme.negotiator.client import NegotiatorClient
+    from meetme.negotiator.views import NegotiationView
 
 
 @click.group()
@@ -93,18 +97,10 @@ def links(count: int, inside: str | None, form: str) -> int:
 
 async def _agreements(count: int) -> dict[str, Any]:
     """Run in a border router of the lab: agreements with csp-b in turn, the baseline between them."""
-    from contextlib import aclosing
     from uuid import uuid4
 
     from meetme.negotiator.client import NegotiatorClient
-    from meetme.negotiator.views import NegotiationView, StartRequest
-
-    async def until(client: NegotiatorClient, view: NegotiationView, state: str) -> NegotiationView:
-        async with aclosing(client.follow(view.id)) as states:
-            async for now in states:
-                if now.state in (state, "failed", "refused"):
-                    return now
-        return view
+    from meetme.negotiator.views import StartRequest
 
     times: dict[str, list[float]] = {
         "start to active": [],
@@ -116,8 +112,6 @@ async def _agreements(count: int) -> dict[str, Any]:
         for number in range(count):
             started = await client.start(StartRequest(peer="csp-b"), idempotency_key=str(uuid4()))
             view = await until(client, started, "active")
-            if view.state != "active":
-                raise click.ClickException(f"{view.id} is {view.state}: {view.problem.text if view.problem else ''}")
             seconds = {step.name: step.seconds for step in view.steps}
             times["start to active"].append(seconds["active"])
             times["until packets crossed"].append(seconds["probe"])
@@ -133,6 +127,21 @@ async def _agreements(count: int) -> dict[str, Any]:
         "ratio": milliseconds["start to active"]["median"] / milliseconds["baseline"]["median"],
         "machine": f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}",
     }
+
+
+async def until(client: NegotiatorClient, view: NegotiationView, state: str) -> NegotiationView:
+    """Follow a negotiation until it is in `state`. Raises DeviceFailed `bench_failed` where it ends otherwise."""
+    from contextlib import aclosing
+
+    from meetme.model.errors import DeviceFailed, Fault
+
+    async with aclosing(client.follow(view.id)) as states:
+        async for now in states:
+            if now.state == state:
+                return now
+            view = now
+    text = view.problem.text if view.problem else ""
+    raise DeviceFailed("bench_failed", f"bench: {view.id} is {view.state} ({text})", fault=Fault.LOCAL)
 
 
 BASELINE_RULES = "add table ip t; add chain ip t c { type nat hook prerouting priority 0; }"

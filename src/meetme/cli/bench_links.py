@@ -13,14 +13,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import click
 
-from meetme.cli.bench import baseline, spread
+from meetme.cli.bench import baseline, spread, until
 from meetme.cli.member import DEFAULT_URL, read_token
 from meetme.configurator.client import open_configurator
 from meetme.lab import host
@@ -149,22 +148,11 @@ async def _there_and_back(client: NegotiatorClient, circuit: str) -> float:
 
 async def _connected(client: NegotiatorClient, circuit: str) -> NegotiationView:
     started = await client.start(StartRequest(peer="csp-b", circuit=circuit), idempotency_key=str(uuid4()))
-    return await _until(client, started, "active")
+    return await until(client, started, "active")
 
 
 async def _taken_back(client: NegotiatorClient, view: NegotiationView) -> NegotiationView:
-    return await _until(client, await client.terminate(view.id), "terminated")
-
-
-async def _until(client: NegotiatorClient, view: NegotiationView, state: str) -> NegotiationView:
-    async with aclosing(client.follow(view.id)) as states:
-        async for now in states:
-            if now.state == state:
-                return now
-            if now.state in ("failed", "refused"):
-                break
-    text = now.problem.text if now.problem else ""
-    raise DeviceFailed("bench_failed", f"bench: {view.id} is {now.state} ({text})", fault=Fault.LOCAL)
+    return await until(client, await client.terminate(view.id), "terminated")
 
 
 def _memory() -> dict[str, float]:
@@ -246,7 +234,7 @@ async def _last_answer(views: Sequence[NegotiationView]) -> float:
 
 async def _answer(view: NegotiationView) -> None:
     if view.agreement is None:
-        return
+        raise AssertionError("what is active has an agreement")
     alias = view.agreement.responder.prefixes[0].alias
     deadline = time.monotonic() + HEAL_SECONDS
     while time.monotonic() < deadline:

@@ -21,11 +21,11 @@ async def status(everything: bool, url: str, token: str | None, form: str) -> in
     from meetme.cli.health import health_text
     from meetme.cli.output import print_json, print_table
     from meetme.negotiator.client import NegotiatorClient
+    from meetme.negotiator.states import ENDED
 
     async with NegotiatorClient(url, read_token(token)) as client:
         views = await client.negotiations()
-    ended = ("terminated", "refused", "failed", "superseded")
-    shown = [v for v in views if everything or v.state not in ended or v.left_on_device]
+    shown = [v for v in views if everything or v.state not in ENDED or v.left_on_device]
     if form == "json":
         print_json([v.document for v in shown])
         return 0

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 LEAST_BEGINNING = 4
 """Characters of an id that are enough, if no other one begins with them."""
 COMPLETION_SECONDS = 1.0
-_ENDED = ("terminated", "refused", "failed", "superseded")
 
 
 class NegotiationName(click.ParamType[str]):
@@ -29,6 +28,7 @@ class NegotiationName(click.ParamType[str]):
         import asyncio
 
         from meetme.negotiator.client import NegotiatorClient
+        from meetme.negotiator.states import ENDED
 
         async def ask() -> list[NegotiationView]:
             url = ctx.params.get("url") or DEFAULT_URL
@@ -42,7 +42,7 @@ class NegotiationName(click.ParamType[str]):
         return [
             CompletionItem(str(view.id), help=f"{view.peer} {view.state}")
             for view in views
-            if str(view.id).startswith(incomplete) and view.state not in _ENDED
+            if str(view.id).startswith(incomplete) and view.state not in ENDED
         ]
 
 
@@ -75,6 +75,7 @@ async def which(client: NegotiatorClient, name: str) -> str:
     from uuid import UUID
 
     from meetme.model.errors import InvalidInput, NotFound
+    from meetme.negotiator.states import ENDED
 
     try:
         return str(UUID(name))
@@ -82,7 +83,7 @@ async def which(client: NegotiatorClient, name: str) -> str:
         pass
     views = await client.negotiations()
     found = [v for v in views if len(name) >= LEAST_BEGINNING and str(v.id).startswith(name.lower())]
-    found = found or [v for v in views if v.peer == name and (v.state not in _ENDED or v.left_on_device)]
+    found = found or [v for v in views if v.peer == name and (v.state not in ENDED or v.left_on_device)]
     if len(found) > 1:
         raise InvalidInput(
             "negotiation_ambiguous",

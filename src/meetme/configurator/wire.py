@@ -7,8 +7,9 @@ out in silence. In an answer it is ignored, so that a newer configurator can say
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import ip_interface
 from typing import TypeVar
 from uuid import UUID
@@ -36,7 +37,11 @@ from meetme.model.intent import (
     RouteFact,
 )
 
+T = TypeVar("T")
 EnumT = TypeVar("EnumT", bound=StrEnum)
+
+_LINES = 8192
+"""Ports, routes and links of observations that are remembered."""
 
 
 def refuse_unknown(message: Message, field: str) -> None:
@@ -193,19 +198,11 @@ def _read_problem(message: pb.Problem) -> Problem:
 def observation_message(observation: Observation) -> pb.Observation:
     """The message that says `observation`."""
     return pb.Observation(
-        ports=[
-            pb.Port(
-                name=port.name, up=port.up, mtu=port.mtu, mac=port.mac or "", addresses=[str(a) for a in port.addresses]
-            )
-            for port in observation.ports
-        ],
-        routes=[
-            pb.RouterRoute(prefix=str(r.prefix), port=r.port or "", ours=r.ours, connected=r.connected)
-            for r in observation.routes
-        ],
+        ports=[_port_message(port) for port in observation.ports],
+        routes=[_route_message(route) for route in observation.routes],
         links=[
             pb.AppliedLink(
-                intent=intent_message(link.intent),
+                intent=_applied_message(link.intent),
                 state=link.state.value,
                 in_sync=link.in_sync,
                 problem=_problem_message(link.problem) if link.problem else None,
@@ -215,22 +212,28 @@ def observation_message(observation: Observation) -> pb.Observation:
     )
 
 
+# A router of a thousand circuits is observed many times between two changes of a line: each is worked out once.
+
+
+@lru_cache(_LINES)
+def _port_message(port: Port) -> pb.Port:
+    return pb.Port(
+        name=port.name, up=port.up, mtu=port.mtu, mac=port.mac or "", addresses=[str(a) for a in port.addresses]
+    )
+
+
+@lru_cache(_LINES)
+def _route_message(route: RouteFact) -> pb.RouterRoute:
+    return pb.RouterRoute(prefix=str(route.prefix), port=route.port or "", ours=route.ours, connected=route.connected)
+
+
+_applied_message = lru_cache(_LINES)(intent_message)
+
+
 def read_observation(message: pb.Observation) -> Observation:
     """The observation that `message` says. A default route is a fact too, though it can never be negotiated."""
     return Observation(
-        ports=tuple(
-            Port(
-                name=port.name,
-                up=port.up,
-                mtu=port.mtu,
-                mac=port.mac or None,
-                addresses=tuple(
-                    read_interface_address(text, field=f"ports[{i}].addresses[{j}]")
-                    for j, text in enumerate(port.addresses)
-                ),
-            )
-            for i, port in enumerate(message.ports)
-        ),
+        ports=tuple(_known(_read_port, port, f"ports[{i}]") for i, port in enumerate(message.ports)),
         routes=tuple(
             RouteFact(
                 prefix=_route_prefix(route.prefix, field=f"routes[{i}].prefix"),
@@ -242,7 +245,7 @@ def read_observation(message: pb.Observation) -> Observation:
         ),
         links=tuple(
             AppliedLink(
-                intent=read_intent(link.intent, field=f"links[{i}].intent"),
+                intent=_known(_read_applied, link.intent, f"links[{i}].intent"),
                 state=_enum(LinkState, link.state, field=f"links[{i}].state"),
                 in_sync=link.in_sync,
                 problem=_read_problem(link.problem) if link.HasField("problem") else None,
@@ -252,10 +255,46 @@ def read_observation(message: pb.Observation) -> Observation:
     )
 
 
+def _known(read: Callable[[bytes, str], T], message: Message, field: str) -> T:
+    """What `message` says. Its place, which changes when others come and go, matters only where it says nonsense."""
+    said = message.SerializeToString()
+    try:
+        return read(said, "")
+    except InvalidInput:
+        return read(said, field)
+
+
+@lru_cache(_LINES)
+def _read_port(said: bytes, field: str) -> Port:
+    port = pb.Port.FromString(said)
+    return Port(
+        name=port.name,
+        up=port.up,
+        mtu=port.mtu,
+        mac=port.mac or None,
+        addresses=tuple(
+            read_interface_address(text, field=f"{field}.addresses[{j}]") for j, text in enumerate(port.addresses)
+        ),
+    )
+
+
+@lru_cache(_LINES)
+def _read_applied(said: bytes, field: str) -> LinkIntent:
+    return read_intent(pb.LinkIntent.FromString(said), field=field)
+
+
 def _route_prefix(text: str, *, field: str) -> Prefix:
+    try:
+        return _prefix(text)
+    except InvalidInput:
+        return parse_prefix(text, field=field)
+
+
+@lru_cache(_LINES)
+def _prefix(text: str) -> Prefix:
     if text in ("0.0.0.0/0", "::/0"):
         return ip_interface(text).network
-    return parse_prefix(text, field=field)
+    return parse_prefix(text, field="")
 
 
 def probe_message(request: ProbeRequest) -> pb.ProbeRequest:

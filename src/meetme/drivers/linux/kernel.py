@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from meetme.drivers.linux.netlink import (
     GET_ADDRESS,
@@ -29,6 +30,8 @@ KERNEL = 2
 _UP = 0x1
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _GET_GENERATION = (10 << 8) | 16  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
+_UNDERSTOOD = 8192
+"""Messages whose meaning is kept: a router of a thousand circuits is read many times between two changes of a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ def link_named(netlink: Netlink, name: str) -> Link | None:
     return None if found is None else link(found)
 
 
+@lru_cache(_UNDERSTOOD)
 def link(message: Message) -> Link:
     """An interface from its message."""
     index, flags = struct.unpack_from("=iI", message.body, 4)
@@ -112,16 +116,23 @@ def link(message: Message) -> Link:
 def addresses(netlink: Netlink, device: int = 0) -> Iterator[KernelAddress]:
     """Every address, or those of one interface."""
     for message in netlink.dump(GET_ADDRESS, struct.pack("=BBBBI", 0, 0, 0, 0, device)):
-        found = message.attributes(8)
-        raw = found.get(2) or found.get(1)  # IFA_LOCAL is the own one where a link is point to point
-        if raw is None or (device and address_device(message) != device):
-            continue
-        protocol = found.get(11)
-        yield KernelAddress(
-            device=address_device(message),
-            address=ipaddress.ip_interface((raw, message.body[1])),
-            automatic=protocol is not None and protocol[0] == 3,
-        )
+        found = _address(message)
+        if found is not None and device in (0, found.device):
+            yield found
+
+
+@lru_cache(_UNDERSTOOD)
+def _address(message: Message) -> KernelAddress | None:
+    found = message.attributes(8)
+    raw = found.get(2) or found.get(1)  # IFA_LOCAL is the own one where a link is point to point
+    if raw is None:
+        return None
+    protocol = found.get(11)
+    return KernelAddress(
+        device=address_device(message),
+        address=ipaddress.ip_interface((raw, message.body[1])),
+        automatic=protocol is not None and protocol[0] == 3,
+    )
 
 
 def address_device(message: Message) -> int:
@@ -141,6 +152,7 @@ def routes(
             yield found
 
 
+@lru_cache(_UNDERSTOOD)
 def route(message: Message) -> KernelRoute | None:
     """A route from its message; None for cloned ones (exceptions, caches)."""
     family, length, _, _, table, protocol, _, kind, flags = struct.unpack_from("=BBBBBBBBI", message.body)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
@@ -39,22 +40,12 @@ class Notes:
 
     def read(self, name: str) -> Note | None:
         """The note, or None where there is none that can be read."""
+        path = self._directory / f"{name}.json"
         try:
-            found = json.loads((self._directory / f"{name}.json").read_text())
-            before = found["before"]
-            return Note(
-                circuit=found["circuit"],
-                router=found["router"],
-                namespace=found["namespace"],
-                port=found["port"],
-                vlan=found["vlan"],
-                before=None if before is None else _before(before),
-                ruleset=found["ruleset"],
-                generation=found["generation"],
-                tracked=tuple(ip_network(p) for p in found["tracked"]),
-            )
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            found = path.stat()
+        except OSError:
             return None
+        return _read(path, found.st_ino, found.st_mtime_ns)
 
     def write(self, name: str, note: Note) -> None:
         """Replace the note in one step. Raises OSError."""
@@ -92,6 +83,27 @@ class Notes:
         """Every note there is."""
         found = (self.read(path.stem) for path in sorted(self._directory.glob("*.json")))
         return [note for note in found if note is not None]
+
+
+@lru_cache(8192)
+def _read(path: Path, inode: int, changed: int) -> Note | None:
+    """A note is replaced, never written into: one with the same inode and time is the same."""
+    try:
+        found = json.loads(path.read_text())
+        before = found["before"]
+        return Note(
+            circuit=found["circuit"],
+            router=found["router"],
+            namespace=found["namespace"],
+            port=found["port"],
+            vlan=found["vlan"],
+            before=None if before is None else _before(before),
+            ruleset=found["ruleset"],
+            generation=found["generation"],
+            tracked=tuple(ip_network(p) for p in found["tracked"]),
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _before(found: dict[str, object]) -> PortBefore:

@@ -63,13 +63,15 @@ async def watch() -> AsyncIterator[Disturbance]:
 
 
 class _Watcher:
-    """Turns messages into circuits. Knows interfaces and namespaces of the router by number, asking when one is new."""
+    """Turns messages into circuits. Knows interfaces and namespaces of the router by number, from what it hears."""
 
     def __init__(self) -> None:
         self.heard = asyncio.Event()
         self._disturbed: dict[str | None, str] = {}
         self._by_index: dict[int, str] = {}
         self._by_namespace: dict[int, str] = {}
+        self._unknown: dict[int, str] = {}
+        """What was heard of namespaces to which no veth of ours was seen to lead: being made, or not ours."""
         self._learn()
 
     def take(self) -> list[Disturbance]:
@@ -89,16 +91,18 @@ class _Watcher:
                 return
             except OSError:  # ENOBUFS: more happened than the kernel could tell
                 self._note(None, "events lost")
+                self._learn()
                 return
             self._one(data, speaker(ancillary), source.proto)
 
     def _one(self, data: bytes, namespace: int | None, family: int) -> None:
         if namespace is not None:
-            if namespace not in self._by_namespace:
-                self._learn()
+            what = "ruleset" if family == NETFILTER else "namespace"
             circuit = self._by_namespace.get(namespace)
-            if circuit is not None:
-                self._note(circuit, "ruleset" if family == NETFILTER else "namespace")
+            if circuit is None:
+                self._unknown[namespace] = what
+            else:
+                self._note(circuit, what)
         elif family == ROUTE:
             for message in messages(data):
                 self._router(message)
@@ -114,8 +118,11 @@ class _Watcher:
             link = kernel.link(message)
             circuit = observe.tagged_circuit(link)
             if circuit is not None:
-                self._by_index[link.index] = circuit
                 self._note(circuit, "interface")
+                if message.kind == NEW_LINK:
+                    self._is_of(link, circuit)
+                else:
+                    self._forget(link)
             elif not link.name.startswith(PREFIX):
                 self._note(None, f"interface {link.name}")
 
@@ -133,9 +140,21 @@ class _Watcher:
             for link in kernel.links(netlink):
                 circuit = observe.tagged_circuit(link)
                 if circuit is not None:
-                    self._by_index[link.index] = circuit
-                    if link.peer_namespace is not None:
-                        self._by_namespace[link.peer_namespace] = circuit
+                    self._is_of(link, circuit)
+
+    def _is_of(self, link: kernel.Link, circuit: str) -> None:
+        self._by_index[link.index] = circuit
+        if link.peer_namespace is not None:
+            self._by_namespace[link.peer_namespace] = circuit
+            what = self._unknown.pop(link.peer_namespace, None)
+            if what is not None:
+                self._note(circuit, what)
+
+    def _forget(self, link: kernel.Link) -> None:
+        """The kernel gives the numbers of what is gone to something else."""
+        self._by_index.pop(link.index, None)
+        if link.peer_namespace is not None:
+            self._by_namespace.pop(link.peer_namespace, None)
 
     def _note(self, circuit: str | None, what: str) -> None:
         self._disturbed.setdefault(circuit, what)

@@ -11,6 +11,7 @@ from meetme.model.errors import NotFound, Unreachable, Unsupported
 from meetme.model.intent import LinkEvent, LinkIntent
 from meetme.negotiator.facts import RouterView
 from meetme.runtime.clock import Clock
+from meetme.runtime.shared_call import SharedCall
 
 CALL_SECONDS = 10.0
 """For one order to a configurator that hangs: longer than any router takes, shorter than a decision."""
@@ -36,6 +37,7 @@ class Router:
         self._reached_at: float | None = None
         self._watched_since: float | None = None
         self._opening = asyncio.Lock()
+        self._look = SharedCall(self._look_now)
         self.strays: tuple[LinkIntent, ...] = ()
         """Links that it has and of which the store does not know (`strays`)."""
 
@@ -63,6 +65,9 @@ class Router:
         age = self._clock.monotonic() - self._seen
         if self._view is not None and not fresh and age < FRESH_SECONDS:
             return self._view
+        return await self._look()
+
+    async def _look_now(self) -> RouterView:
         control = await self.control()
         async with limited(self.name, LOOK_SECONDS):
             capabilities = await control.capabilities() if self._view is None else self._view.capabilities

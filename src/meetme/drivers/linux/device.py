@@ -24,6 +24,7 @@ from meetme.drivers.linux.render import render
 from meetme.drivers.linux.watch import watch
 from meetme.model.errors import Conflict, DeviceFailed, InvalidInput, MeetMeError, Unsupported
 from meetme.model.intent import Capabilities, LinkIntent, ProbeReport, ProbeRequest
+from meetme.runtime.shared_call import SharedCall
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class LinuxDriver:
         self.actions: RouterActions = LinuxActions()
         """The thesis's three actions, for who asks for no more."""
         self._places = Places(run_directory)
+        self._facts = SharedCall(lambda: asyncio.to_thread(_device(observe.facts), self._places))
         self._held: dict[str, int] = {}
         """Open descriptors of the namespaces, by circuit: while we run, no unmounting can end one."""
 
@@ -60,7 +62,7 @@ class LinuxDriver:
 
     async def facts(self) -> RouterFacts:
         """As they are now. Raises DeviceFailed."""
-        return await asyncio.to_thread(_device(observe.facts), self._places)
+        return await self._facts()
 
     def render(self, intent: LinkIntent, facts: RouterFacts) -> CircuitConfig:
         """See `render`."""

@@ -24,7 +24,7 @@ from meetme.cli.member import DEFAULT_URL, read_token
 from meetme.configurator.client import open_configurator
 from meetme.lab import host
 from meetme.lab.source import find_lab, read_lab
-from meetme.model.errors import DeviceFailed, Fault
+from meetme.model.errors import DeviceFailed, Fault, MeetMeError
 from meetme.negotiator.client import NegotiatorClient
 from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.views import NegotiationView, StartRequest
@@ -36,6 +36,7 @@ AT_A_TIME = 8
 IN_TURN = 20
 """Agreements made one after another, with nothing else and then beside all the others."""
 HEAL_SECONDS = 900.0
+ATTEMPTS = 3
 
 
 def run(count: int) -> dict[str, Any]:
@@ -147,8 +148,16 @@ async def _there_and_back(client: NegotiatorClient, circuit: str) -> float:
 
 
 async def _connected(client: NegotiatorClient, circuit: str) -> NegotiationView:
-    started = await client.start(StartRequest(peer="csp-b", circuit=circuit), idempotency_key=str(uuid4()))
-    return await until(client, started, "active")
+    """An active agreement. On a machine that is too busy one may miss its deadline: it ends clean and begins anew."""
+    for left in reversed(range(ATTEMPTS)):
+        started = await client.start(StartRequest(peer="csp-b", circuit=circuit), idempotency_key=str(uuid4()))
+        try:
+            return await until(client, started, "active")
+        except MeetMeError as error:
+            if error.code != "bench_failed" or not left:
+                raise
+            click.echo(f"{error.text}; once more", err=True)
+    raise AssertionError("the last attempt raises")
 
 
 async def _taken_back(client: NegotiatorClient, view: NegotiationView) -> NegotiationView:

@@ -7,6 +7,7 @@ ruleset, and the port comes back without the settings it had: the veth's alias s
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_interface, ip_network
@@ -40,9 +41,9 @@ class Notes:
 
     def read(self, name: str) -> Note | None:
         """The note, or None where there is none that can be read."""
-        path = self._directory / f"{name}.json"
+        path = f"{self._directory}/{name}.json"
         try:
-            found = path.stat()
+            found = os.stat(path)
         except OSError:
             return None
         return _read(path, found.st_ino, found.st_mtime_ns)
@@ -81,15 +82,19 @@ class Notes:
 
     def all(self) -> list[Note]:
         """Every note there is."""
-        found = (self.read(path.stem) for path in sorted(self._directory.glob("*.json")))
+        try:
+            names = sorted(name for name in os.listdir(self._directory) if name.endswith(".json"))
+        except FileNotFoundError:
+            return []
+        found = (self.read(name.removesuffix(".json")) for name in names)
         return [note for note in found if note is not None]
 
 
 @lru_cache(8192)
-def _read(path: Path, inode: int, changed: int) -> Note | None:
+def _read(path: str, inode: int, changed: int) -> Note | None:
     """A note is replaced, never written into: one with the same inode and time is the same."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(Path(path).read_text())
         before = found["before"]
         return Note(
             circuit=found["circuit"],

@@ -20,6 +20,7 @@ from meetme.model.errors import (
     InvalidInput,
     MeetMeError,
     NotFound,
+    Pending,
     Problem,
     Refused,
     Stale,
@@ -47,6 +48,7 @@ EXIT_STATUS: dict[type[MeetMeError], int] = {
     Stale: 1,
     Unsupported: 1,
     Unreachable: 4,
+    Pending: 4,
     DeviceFailed: 1,
 }
 

@@ -12,6 +12,7 @@
     |- Stale                     409  ABORTED                 1  an older generation, revision or message
     |- Unsupported               501  UNIMPLEMENTED           1  this device, kernel or configurator cannot do it
     |- Unreachable               503  UNAVAILABLE             4  the other side does not answer
+    |  `- Pending                503  UNAVAILABLE             4  it answers, and has not finished yet
     `- DeviceFailed              502  INTERNAL                1  the device refused or died half-way
 
 Each carries a stable `code` (lower_snake_case), the fact (`text`), the offending `field` where there is one, the next
@@ -129,6 +130,10 @@ class Unreachable(MeetMeError):
     """The other side does not answer."""
 
     default_fault = Fault.REMOTE
+
+
+class Pending(Unreachable):
+    """The other side answers, and has not finished what it was asked for: ask again later."""
 
 
 class DeviceFailed(MeetMeError):

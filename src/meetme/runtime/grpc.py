@@ -46,6 +46,7 @@ STATUS: dict[type[MeetMeError], grpc.StatusCode] = {
     errors.Stale: grpc.StatusCode.ABORTED,
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     errors.Unreachable: grpc.StatusCode.UNAVAILABLE,
+    errors.Pending: grpc.StatusCode.UNAVAILABLE,
     errors.DeviceFailed: grpc.StatusCode.INTERNAL,
 }
 

@@ -14,6 +14,7 @@ from meetme.model.errors import (
     InvalidInput,
     MeetMeError,
     NotFound,
+    Pending,
     Refused,
     Stale,
     TooLarge,
@@ -37,6 +38,7 @@ TABLE: dict[type[MeetMeError], tuple[int, str]] = {
     Stale: (409, "Out of date"),
     Unsupported: (501, "Not supported"),
     Unreachable: (503, "Not reachable"),
+    Pending: (503, "Not finished"),
     DeviceFailed: (502, "Device failed"),
 }
 """Status and title. The title tells errors of one status apart, so that a client raises the class the server raised."""

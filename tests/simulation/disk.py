@@ -22,6 +22,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from meetme.negotiator import logbook, store
 from meetme.runtime import ledger
 from meetme.runtime.database import Database, migrate
+from meetme.runtime.logbook import Logbook
+from meetme.runtime.mailbox import Mailbox
 
 T = TypeVar("T")
 _NAMED: Dialect = SQLiteDialect_pysqlite(paramstyle="named")
@@ -144,7 +146,8 @@ def _kept() -> dict[int, ClauseElement]:
     found: dict[int, ClauseElement] = {}
     for module in (store, ledger, logbook):
         for value in vars(module).values():
-            several = value.values() if isinstance(value, dict) else (value,)
+            parts = vars(value) if isinstance(value, Logbook | Mailbox) else value
+            several = parts.values() if isinstance(parts, dict) else (parts,)
             found |= {id(one): one for one in several if isinstance(one, ClauseElement)}
     return found
 

@@ -19,8 +19,3 @@ def lock_circuit(tx: Connection, circuit: str) -> None:
 def lock_claims(tx: Connection) -> None:
     """Nobody else reads or writes claims."""
     lock_until_commit(tx, "negotiator_claim")
-
-
-def lock_audit(tx: Connection) -> None:
-    """Nobody else appends to the audit log."""
-    lock_until_commit(tx, "negotiator_audit")

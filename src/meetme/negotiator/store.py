@@ -41,6 +41,8 @@ from meetme.negotiator.events import Rival
 from meetme.negotiator.negotiation import Attachment, Negotiation
 from meetme.negotiator.states import LIVE, State
 from meetme.negotiator.views import Terms
+from meetme.runtime.mailbox import KEPT_SECONDS as KEPT_SECONDS
+from meetme.runtime.mailbox import Known, Mailbox
 
 NEGOTIATION = Table(
     "negotiator_negotiation",
@@ -61,17 +63,8 @@ REQUEST = Table(
     Column("negotiation", Text, primary_key=True),
     Column("body", Text, nullable=False),
 )
-MESSAGE = Table(
-    "negotiator_message",
-    _META,
-    Column("sender", Text, primary_key=True),
-    Column("message", Text, primary_key=True),
-    Column("negotiation", Text, nullable=False),
-    Column("received", Double, nullable=False),
-    Column("expires", Double, nullable=False),
-    Column("body", Text, nullable=False),
-    Column("answer", Text),
-)
+_MAILBOX = Mailbox("negotiator", "negotiation", _META)
+MESSAGE = _MAILBOX.table
 ATTACHMENT = Table(
     "negotiator_attachment",
     _META,
@@ -125,15 +118,9 @@ _RIVAL = (
     .order_by(NEGOTIATION.c.started)
     .limit(1)
 )
-_ONE_MESSAGE = (MESSAGE.c.sender == bindparam("who")) & (MESSAGE.c.message == bindparam("which"))
-_MESSAGE = select(MESSAGE.c.negotiation, MESSAGE.c.answer).where(_ONE_MESSAGE)
-_ADD_MESSAGE = insert(MESSAGE)
-_ANSWER = update(MESSAGE).where(_ONE_MESSAGE).values(answer=bindparam("text"))
 _ATTACHMENT = select(ATTACHMENT).where(ATTACHMENT.c.circuit == bindparam("name"))
 
 _AT_A_TIME = 500
-KEPT_SECONDS = 3600.0
-"""How much longer than a message is good its answer is kept. A repetition that is older still is refused as expired."""
 
 
 # --- negotiations -----------------------------------------------------------------------------------------------------
@@ -243,44 +230,24 @@ def keep_generation(tx: Connection, circuit: str, generation: int) -> None:
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A message that was received before, and its answer, once there is one."""
-
-    negotiation: UUID
-    answer: str | None
-
-
 def known_message(tx: Connection, sender: str, message: UUID) -> Known | None:
     """What is known of a message; None: it is new."""
-    row = tx.execute(_MESSAGE, {"who": sender, "which": str(message)}).one_or_none()
-    return None if row is None else Known(UUID(row.negotiation), row.answer)
+    return _MAILBOX.known(tx, sender, message)
 
 
 def put_message(tx: Connection, message: wire.Message, body: str, now: float) -> None:
     """Write down a message as it came, before it is answered."""
-    tx.execute(
-        _ADD_MESSAGE,
-        {
-            "sender": message.sender,
-            "message": str(message.message),
-            "negotiation": str(message.negotiation),
-            "received": now,
-            "expires": message.expires,
-            "body": body,
-        },
-    )
+    _MAILBOX.put(tx, message.sender, message.message, message.negotiation, body=body, expires=message.expires, now=now)
 
 
 def put_answer(tx: Connection, sender: str, message: UUID, answer: str) -> None:
     """Keep the answer to a message, for the one who waits and for every repetition."""
-    tx.execute(_ANSWER, {"who": sender, "which": str(message), "text": answer})
+    _MAILBOX.answer(tx, sender, message, answer)
 
 
 def purge_messages(tx: Connection, now: float) -> int:
     """Forget answered messages whose repetition would be refused as expired; how many went."""
-    old = delete(MESSAGE).where(MESSAGE.c.expires < now - KEPT_SECONDS, MESSAGE.c.answer.is_not(None))
-    return tx.execute(old).rowcount
+    return _MAILBOX.purge(tx, now)
 
 
 # --- attachments ------------------------------------------------------------------------------------------------------

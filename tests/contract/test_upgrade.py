@@ -105,9 +105,9 @@ def holds_what_was_there(database: Database) -> None:
         assert store.claimant(tx, "port", "r1/eth1.10") == ACTIVE
         assert [str(prefix) for prefix in store.claimed_prefixes(tx)] == ["172.16.0.0/24"]
         assert store.next_generation(tx, "c1", 0.0) == 1795366400550
-        done = store.done_with(tx, "order-1")
+        done = store.KEYS.done_with(tx, "order-1")
         assert done is not None
-        assert done.negotiation == ACTIVE
+        assert done.about == ACTIVE
         assert logbook.verify_audit(tx) is None
         assert logbook.audit_head(tx)[0] == 12
         assert [t.sequence for t in logbook.told(tx, ACTIVE)] == list(range(1, 10))

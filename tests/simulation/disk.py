@@ -22,6 +22,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from meetme.negotiator import logbook, store
 from meetme.runtime import ledger
 from meetme.runtime.database import Database, migrate
+from meetme.runtime.keys import KeyStore
 from meetme.runtime.logbook import Logbook
 from meetme.runtime.mailbox import Mailbox
 
@@ -146,7 +147,7 @@ def _kept() -> dict[int, ClauseElement]:
     found: dict[int, ClauseElement] = {}
     for module in (store, ledger, logbook):
         for value in vars(module).values():
-            parts = vars(value) if isinstance(value, Logbook | Mailbox) else value
+            parts = vars(value) if isinstance(value, Logbook | Mailbox | KeyStore) else value
             several = parts.values() if isinstance(parts, dict) else (parts,)
             found |= {id(one): one for one in several if isinstance(one, ClauseElement)}
     return found

@@ -22,6 +22,7 @@ full stop. The mappings live in `runtime.http`, `runtime.grpc` and `cli.main`, o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -140,3 +141,13 @@ class DeviceFailed(MeetMeError):
     """The device refused, or died half-way."""
 
     default_fault = Fault.DEVICE
+
+
+def raise_problems(problems: Iterable[Problem]) -> None:
+    """Raise InvalidInput for the first of `problems`, carrying all of them. Does nothing where there is none."""
+    found = tuple(problems)
+    if found:
+        first = found[0]
+        raise InvalidInput(
+            first.code, first.text, hint=first.hint, field=first.field, fault=first.fault, problems=found
+        )

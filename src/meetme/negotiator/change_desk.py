@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from meetme.model.agreement import Agreement, Role
-from meetme.model.errors import Conflict, Unsupported
+from meetme.model.errors import Conflict, Unsupported, raise_problems
 from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own, own_problems
@@ -15,7 +15,7 @@ from meetme.negotiator.changing import under_way
 from meetme.negotiator.desk import negotiation_unknown
 from meetme.negotiator.events import Event
 from meetme.negotiator.facts import port_problems
-from meetme.negotiator.keys import Keys, Once
+from meetme.negotiator.keys import Once, keys_of
 from meetme.negotiator.locks import lock_claims
 from meetme.negotiator.machine import NegotiationMachine
 from meetme.negotiator.negotiation import Negotiation, Wish
@@ -26,7 +26,7 @@ from meetme.negotiator.routers import Routers
 from meetme.negotiator.side import Side
 from meetme.negotiator.states import State
 from meetme.negotiator.staying import change_problems
-from meetme.negotiator.views import ChangeRequest, Plan, Terms, raise_problems, read_wish
+from meetme.negotiator.views import ChangeRequest, Plan, Terms, read_wish
 from meetme.runtime.clock import Clock
 from meetme.runtime.ledger import Ledger
 from meetme.runtime.loop import Loop
@@ -52,7 +52,7 @@ class ChangeDesk:
         self._routers = routers
         self._rehearsal = Rehearsal(loop, side, routers, peers, clock)
         self._clock = clock
-        self._keys = Keys(loop)
+        self._keys = keys_of(loop)
 
     async def change(self, id: UUID, request: ChangeRequest, key: str | None) -> Negotiation:
         """Begin a change, or find the one that `key` began. A wish that changes nothing is done at once.

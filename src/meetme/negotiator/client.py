@@ -2,64 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote
+from dataclasses import replace
 from uuid import UUID
 
 import httpx2
 
-from meetme.model.errors import Fault, Unreachable
+from meetme.model.errors import Unreachable
 from meetme.negotiator import wire
 from meetme.negotiator.diagnosis import Diagnosis, Finding
 from meetme.negotiator.logbook import AuditEntry
 from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.states import ENDED
 from meetme.negotiator.views import ChangeRequest, NegotiationView, Plan, SignedAgreement, StartRequest
-from meetme.runtime.problems import error_of_problem
-
-API = "/api/v1"
-ANSWER_SECONDS = 30.0
-SILENCE_SECONDS = 45.0
-"""How long an event stream may say nothing, before it is opened anew: three times its pings."""
-AGAIN_SECONDS = 1.0
+from meetme.runtime.api_client import ApiClient, ApiEvent, part, unreachable
 
 
-@dataclass(frozen=True, slots=True)
-class NegotiationEvent:
-    """One event of a negotiation: `state` (data: the whole view), `step` or `health`."""
-
-    id: int
-    kind: str
-    data: dict[str, Any]
-
-
-class NegotiatorClient:
+class NegotiatorClient(ApiClient):
     """Asks one negotiator. Errors are raised as the negotiator raised them; Unreachable where it does not answer."""
-
-    def __init__(self, url: str, token: str | None = None) -> None:
-        headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._url = url.rstrip("/")
-        self._http = httpx2.AsyncClient(
-            base_url=self._url, headers=headers, timeout=httpx2.Timeout(ANSWER_SECONDS, connect=3.0), trust_env=False
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._http.aclose()
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> NegotiationView:
         """Begin a negotiation. The same key again gives the same negotiation."""
@@ -76,13 +37,13 @@ class NegotiatorClient:
     ) -> NegotiationView:
         """Change an active agreement: the answer comes as soon as that has begun."""
         headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
-        path = f"/negotiations/{_part(id)}"
+        path = f"/negotiations/{part(id)}"
         return wire.read_view(await self._call("PATCH", path, wire.change_json(request), headers))
 
     async def plan_change(self, id: UUID | str, request: ChangeRequest) -> Plan:
         """What a change would lead to; nothing is held."""
         body = {**wire.change_json(request), "dry_run": True}
-        return wire.read_plan(await self._call("PATCH", f"/negotiations/{_part(id)}", body))
+        return wire.read_plan(await self._call("PATCH", f"/negotiations/{part(id)}", body))
 
     async def negotiations(self) -> list[NegotiationView]:
         """All of them, the newest first."""
@@ -90,19 +51,19 @@ class NegotiatorClient:
 
     async def negotiation(self, id: UUID | str) -> NegotiationView:
         """One of them."""
-        return wire.read_view(await self._call("GET", f"/negotiations/{_part(id)}"))
+        return wire.read_view(await self._call("GET", f"/negotiations/{part(id)}"))
 
     async def terminate(self, id: UUID | str) -> NegotiationView:
         """Take it back, on both sides."""
-        return wire.read_view(await self._call("DELETE", f"/negotiations/{_part(id)}"))
+        return wire.read_view(await self._call("DELETE", f"/negotiations/{part(id)}"))
 
     async def release(self, id: UUID | str) -> NegotiationView:
         """End its quarantine."""
-        return wire.read_view(await self._call("POST", f"/negotiations/{_part(id)}/release"))
+        return wire.read_view(await self._call("POST", f"/negotiations/{part(id)}/release"))
 
     async def agreement(self, id: UUID | str) -> SignedAgreement:
         """The document that both have signed."""
-        return wire.read_signed(await self._call("GET", f"/agreements/{_part(id)}"))
+        return wire.read_signed(await self._call("GET", f"/agreements/{part(id)}"))
 
     async def attachments(self) -> dict[str, Attachment]:
         """Where every circuit lands."""
@@ -111,16 +72,16 @@ class NegotiatorClient:
 
     async def attachment(self, circuit: str) -> Attachment:
         """Where a circuit lands."""
-        return wire.read_attachment(await self._call("GET", f"/attachments/{_part(circuit)}"))
+        return wire.read_attachment(await self._call("GET", f"/attachments/{part(circuit)}"))
 
     async def put_attachment(self, circuit: str, attachment: Attachment) -> Attachment:
         """Register where a circuit lands."""
         body = wire.attachment_json(attachment)
-        return wire.read_attachment(await self._call("PUT", f"/attachments/{_part(circuit)}", body))
+        return wire.read_attachment(await self._call("PUT", f"/attachments/{part(circuit)}", body))
 
     async def delete_attachment(self, circuit: str) -> None:
         """Forget where a circuit lands."""
-        await self._call("DELETE", f"/attachments/{_part(circuit)}")
+        await self._call("DELETE", f"/attachments/{part(circuit)}")
 
     async def diagnosis(self) -> Diagnosis:
         """What is wrong with the member, or will be soon."""
@@ -134,85 +95,34 @@ class NegotiatorClient:
             yield page
             after = page[-1].sequence
 
-    async def events(self, id: UUID | str, after: int = 0) -> AsyncGenerator[NegotiationEvent, None]:
-        """What happens to it, behind event `after`, until it has ended. Raises Unreachable if the stream breaks."""
-        headers = {"last-event-id": str(after)} if after else {}
-        timeout = httpx2.Timeout(ANSWER_SECONDS, read=SILENCE_SECONDS)
-        path = f"{API}/negotiations/{_part(id)}/events"
-        try:
-            async with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
-                if not response.is_success:
-                    await response.aread()
-                    raise self._error(response)
-                fields: dict[str, str] = {}
-                async for line in response.aiter_lines():
-                    if line:
-                        name, _, value = line.partition(": ")
-                        fields[name] = value
-                    else:
-                        if "data" in fields:
-                            yield NegotiationEvent(int(fields["id"]), fields["event"], json.loads(fields["data"]))
-                        fields = {}
-        except httpx2.HTTPError as error:
-            raise self._unreachable(error) from error
+    def events(self, id: UUID | str, after: int = 0) -> AsyncGenerator[ApiEvent, None]:
+        """What happens to it (`state`, whose data is the whole view, `step` or `health`), behind event `after`, until
+        it has ended. Raises Unreachable if the stream breaks.
+        """
+        return self._events(f"/negotiations/{part(id)}/events", after)
 
     async def follow(self, id: UUID | str) -> AsyncGenerator[NegotiationView, None]:
         """How it stands, now and after everything that happens, until it has ended; also across a restart.
 
         Whoever stops early closes it (`contextlib.aclosing`), and with it the connection.
         """
-        shown, after = await self._standing(id)
+        raw, after = await self._standing(f"/negotiations/{part(id)}")
+        shown = wire.read_view(raw)
         yield shown
-        while shown.state not in ENDED:
-            try:
-                async with aclosing(self.events(id, after)) as events:
-                    async for event in events:
-                        shown, after = _after(shown, event), event.id
-                        yield shown
-            except Unreachable:
-                await asyncio.sleep(AGAIN_SECONDS)
-
-    async def _standing(self, id: UUID | str) -> tuple[NegotiationView, int]:
-        response = await self._response("GET", f"/negotiations/{_part(id)}")
-        return wire.read_view(response.json()), int(response.headers.get("last-event-id", "0"))
-
-    async def _call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
-        response = await self._response(method, path, body, headers)
-        return response.json() if response.content else None
-
-    async def _response(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> httpx2.Response:
-        try:
-            response = await self._http.request(method, API + path, json=body, headers=dict(headers or {}))
-        except httpx2.HTTPError as error:
-            raise self._unreachable(error) from error
-        if not response.is_success:
-            raise self._error(response)
-        return response
-
-    def _error(self, response: httpx2.Response) -> Exception:
-        try:
-            document = response.json()
-        except ValueError:
-            document = None
-        return error_of_problem(response.status_code, document, who=None)
+        if shown.state in ENDED:
+            return
+        async with aclosing(self._all_events(f"/negotiations/{part(id)}/events", after)) as events:
+            async for event in events:
+                shown = _after(shown, event)
+                yield shown
+                if shown.state in ENDED:
+                    return
 
     def _unreachable(self, error: httpx2.HTTPError) -> Unreachable:
-        return Unreachable(
-            "negotiator_unreachable",
-            f'url: must be that of a negotiator that runs ("{self._url}": {error or type(error).__name__})',
-            hint="start it with meetme serve negotiator, or name another one with --url",
-            field="url",
-            fault=Fault.LOCAL,
-        )
+        return unreachable("negotiator_unreachable", "negotiator", self._url, error)
 
 
-def _part(text: UUID | str) -> str:
-    return quote(str(text), safe="")
-
-
-def _after(view: NegotiationView, event: NegotiationEvent) -> NegotiationView:
+def _after(view: NegotiationView, event: ApiEvent) -> NegotiationView:
     """How a negotiation looks after one of its events."""
     match event.kind:
         case "state":

@@ -13,6 +13,7 @@ from meetme.model.errors import (
     Conflict,
     InvalidInput,
     NotFound,
+    raise_problems,
 )
 from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
@@ -21,7 +22,7 @@ from meetme.negotiator.circuits import direct_circuit, land, port_in_use
 from meetme.negotiator.claims import port_claim
 from meetme.negotiator.events import Event
 from meetme.negotiator.facts import port_problems
-from meetme.negotiator.keys import Keys, Once
+from meetme.negotiator.keys import Once, keys_of
 from meetme.negotiator.locks import lock_circuit, lock_claims
 from meetme.negotiator.machine import NegotiationMachine
 from meetme.negotiator.negotiation import Attachment, Negotiation
@@ -31,7 +32,7 @@ from meetme.negotiator.rehearsal import Rehearsal
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.side import Side
 from meetme.negotiator.states import ENDED, State
-from meetme.negotiator.views import Plan, StartRequest, Terms, raise_problems, read_terms
+from meetme.negotiator.views import Plan, StartRequest, Terms, read_terms
 from meetme.runtime.clock import Clock
 from meetme.runtime.ledger import Ledger
 from meetme.runtime.loop import Loop
@@ -70,7 +71,7 @@ class Desk:
         self._rehearsal = Rehearsal(loop, side, routers, peers, clock)
         self._clock = clock
         self._new_id = new_id
-        self._keys = Keys(loop)
+        self._keys = keys_of(loop)
 
     async def start(self, request: StartRequest, key: str | None) -> Negotiation:
         """Begin a negotiation, or find the one that `key` began. Raises MeetMeError before anything is written."""

@@ -17,14 +17,13 @@ import structlog
 from sqlalchemy import Connection
 
 from meetme.model.agreement import Agreement, MemberId, Role
-from meetme.model.errors import Conflict, Fault, Forbidden, InvalidInput, MeetMeError, Problem, Stale
+from meetme.model.errors import Conflict, Fault, Forbidden, InvalidInput, MeetMeError, Problem, Stale, raise_problems
 from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.circuits import land, port_in_use
 from meetme.negotiator.claims import port_claim
 from meetme.negotiator.events import Event
 from meetme.negotiator.facts import port_problems
-from meetme.negotiator.figures import PeerFigures, Way
 from meetme.negotiator.locks import lock_circuit, lock_claims
 from meetme.negotiator.machine import NegotiationMachine, envelope
 from meetme.negotiator.messages import (
@@ -47,12 +46,13 @@ from meetme.negotiator.reactions import yields
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.side import Side, refused
 from meetme.negotiator.states import State
-from meetme.negotiator.views import Terms, raise_problems
+from meetme.negotiator.views import Terms
 from meetme.runtime.clock import Clock
 from meetme.runtime.correlation import about
 from meetme.runtime.database import Database
 from meetme.runtime.ledger import Ledger
 from meetme.runtime.loop import Loop
+from meetme.runtime.peer_figures import PeerFigures, Way
 from meetme.runtime.sse import Bell
 
 ANSWER_SECONDS = 5.0

@@ -12,8 +12,9 @@ from fastapi import Depends, FastAPI, Header, Path
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from sqlalchemy import Connection
 
-from meetme.model.errors import Conflict, NotFound, Problem
+from meetme.model.errors import Conflict, NotFound, Problem, raise_problems
 from meetme.model.members import parse_member_id
+from meetme.model.names import bad_name, is_name
 from meetme.negotiator import logbook, store, wire
 from meetme.negotiator.change_desk import ChangeDesk
 from meetme.negotiator.circuits import attachment_unknown
@@ -24,19 +25,7 @@ from meetme.negotiator.machine import NegotiationMachine, still_due
 from meetme.negotiator.negotiation import Attachment, Health, Negotiation
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.states import ENDED
-from meetme.negotiator.views import (
-    LEAST_MTU,
-    MOST_MTU,
-    ChangeRequest,
-    NegotiationView,
-    Plan,
-    StartRequest,
-    Terms,
-    bad_name,
-    is_name,
-    raise_problems,
-    view,
-)
+from meetme.negotiator.views import LEAST_MTU, MOST_MTU, ChangeRequest, NegotiationView, Plan, StartRequest, Terms, view
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 from meetme.runtime.http import Access

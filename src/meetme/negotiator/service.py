@@ -20,7 +20,7 @@ from meetme.negotiator.change_desk import ChangeDesk
 from meetme.negotiator.desk import Desk
 from meetme.negotiator.diagnosis import Doctor
 from meetme.negotiator.events import Event
-from meetme.negotiator.figures import CourseFigures, PeerFigures, RouterFigures, StandingFigures, TrustFigures
+from meetme.negotiator.figures import CourseFigures, RouterFigures, StandingFigures
 from meetme.negotiator.health_figures import HealthFigures, ProbeFigures
 from meetme.negotiator.host_probe import HostProbe
 from meetme.negotiator.inbox import Inbox
@@ -47,6 +47,7 @@ from meetme.runtime.ledger import Ledger
 from meetme.runtime.listener import Listener, open_listener
 from meetme.runtime.loop import Loop
 from meetme.runtime.peer_client import PeerClient
+from meetme.runtime.peer_figures import PeerFigures, TrustFigures
 from meetme.runtime.replicas import Replicas
 from meetme.runtime.sse import Bell
 from meetme.runtime.telemetry import Registry

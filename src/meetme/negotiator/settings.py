@@ -8,10 +8,9 @@ from pathlib import Path
 
 from meetme.model.addresses import Address, Prefix, parse_address, parse_prefix
 from meetme.model.agreement import MemberId
-from meetme.model.errors import InvalidInput, Problem
+from meetme.model.errors import InvalidInput, Problem, raise_problems
 from meetme.negotiator.addressing import Own, Usage, own_problems
 from meetme.negotiator.negotiation import Attachment
-from meetme.negotiator.views import raise_problems
 from meetme.runtime.settings import setting
 
 LEAST_INTERVAL, MOST_INTERVAL = 0.5, 3600.0

@@ -20,13 +20,13 @@ from meetme.model.members import MemberPolicy
 from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own
 from meetme.negotiator.facts import RouterView, control_plane, host_of, own_facts, prefixes_of
-from meetme.negotiator.figures import PeerFigures, Way
 from meetme.negotiator.negotiation import Attachment, Negotiation, Wish
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.settings import NegotiatorSettings
 from meetme.negotiator.views import Terms
 from meetme.runtime.documents import countersign, sign_document, verify_document
 from meetme.runtime.peer_client import PeerClient
+from meetme.runtime.peer_figures import PeerFigures, Way
 from meetme.runtime.tls import Trust
 
 HANDLE_PATH = "/api/v1/handle_negotiation"

@@ -7,7 +7,6 @@ Migrated by `runtime.database.migrate(database, "meetme.negotiator")`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -41,6 +40,7 @@ from meetme.negotiator.events import Rival
 from meetme.negotiator.negotiation import Attachment, Negotiation
 from meetme.negotiator.states import LIVE, State
 from meetme.negotiator.views import Terms
+from meetme.runtime.keys import KeyStore
 from meetme.runtime.mailbox import KEPT_SECONDS as KEPT_SECONDS
 from meetme.runtime.mailbox import Known, Mailbox
 
@@ -75,14 +75,7 @@ ATTACHMENT = Table(
     Column("mtu", Integer, nullable=False),
     Column("peer", Text),
 )
-IDEMPOTENCY = Table(
-    "negotiator_idempotency",
-    _META,
-    Column("key", Text, primary_key=True),
-    Column("body_hash", Text, nullable=False),
-    Column("negotiation", Text, nullable=False),
-    Column("at", Double, nullable=False),
-)
+KEYS = KeyStore("negotiator", "negotiation", _META)
 CIRCUIT = Table(
     "negotiator_circuit",
     _META,
@@ -280,25 +273,3 @@ def put_attachment(tx: Connection, circuit: str, a: Attachment) -> bool:
 def delete_attachment(tx: Connection, circuit: str) -> bool:
     """Forget where a circuit lands. False: it was not registered."""
     return tx.execute(delete(ATTACHMENT).where(ATTACHMENT.c.circuit == circuit)).rowcount == 1
-
-
-# --- idempotency ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a key was used for."""
-
-    body_hash: str
-    negotiation: UUID
-
-
-def done_with(tx: Connection, key: str) -> Done | None:
-    """What this idempotency key was used for; None: nothing yet."""
-    row = tx.execute(select(IDEMPOTENCY).where(IDEMPOTENCY.c.key == key)).one_or_none()
-    return None if row is None else Done(row.body_hash, UUID(row.negotiation))
-
-
-def put_done(tx: Connection, key: str, done: Done, now: float) -> None:
-    """Remember what a key was used for."""
-    tx.execute(insert(IDEMPOTENCY).values(key=key, body_hash=done.body_hash, negotiation=str(done.negotiation), at=now))

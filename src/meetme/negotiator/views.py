@@ -13,7 +13,8 @@ from uuid import UUID
 
 from meetme.model.addresses import Address, Prefix, parse_address, parse_prefix
 from meetme.model.agreement import AgreedPrefix, Agreement, MemberId, Role
-from meetme.model.errors import InvalidInput, Problem
+from meetme.model.errors import InvalidInput, Problem, raise_problems
+from meetme.model.names import bad_name, is_name
 from meetme.negotiator.addressing import LinkWish, TranslationWish
 from meetme.negotiator.messages import Verified
 from meetme.negotiator.negotiation import Health, Negotiation, StepTime, Wish
@@ -103,31 +104,6 @@ def _check_mtu(mtu: int | None, found: list[Problem]) -> None:
     if mtu is not None and not LEAST_MTU <= mtu <= MOST_MTU:
         text = f"mtu: must be between {LEAST_MTU} and {MOST_MTU} octets ({mtu})"
         found.append(Problem("mtu_invalid", text, "the largest IP packet that the circuit carries", "mtu"))
-
-
-def is_name(text: str) -> bool:
-    """Whether `text` can name a circuit, a port or an order."""
-    return 0 < len(text) <= 200 and text.isprintable() and not any(c.isspace() for c in text)
-
-
-def bad_name(field: str, seen: str) -> Problem:
-    """What is wrong with a name that is none."""
-    return Problem(
-        "name_invalid",
-        f'{field}: must be 1 to 200 printable characters without blanks ("{seen[:40]}")',
-        "use the name that the order or the router has for it",
-        field,
-    )
-
-
-def raise_problems(problems: Iterable[Problem]) -> None:
-    """Raise InvalidInput for the first of `problems`, carrying all of them. Does nothing where there is none."""
-    found = tuple(problems)
-    if found:
-        first = found[0]
-        raise InvalidInput(
-            first.code, first.text, hint=first.hint, field=first.field, fault=first.fault, problems=found
-        )
 
 
 def _prefixes(texts: Iterable[str] | None, field_name: str, found: list[Problem]) -> tuple[Prefix, ...] | None:

@@ -1,0 +1,136 @@
+"""A local API from the other side: requests, problems turned back into errors, event streams that are resumed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx2
+
+from meetme.model.errors import Fault, Unreachable
+from meetme.runtime.problems import error_of_problem
+
+API = "/api/v1"
+ANSWER_SECONDS = 30.0
+SILENCE_SECONDS = 45.0
+"""How long an event stream may say nothing, before it is opened anew: three times its pings."""
+AGAIN_SECONDS = 1.0
+LAST_EVENT = "last-event-id"
+"""With one instance: up to which of its events this is how it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiEvent:
+    """One event of a stream: its number, its kind (`state`, `step`, ...), and what it says."""
+
+    id: int
+    kind: str
+    data: dict[str, Any]
+
+
+class ApiClient:
+    """Asks one service of this member. Errors are raised as it raised them; Unreachable where it does not answer."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._url = url.rstrip("/")
+        self._http = httpx2.AsyncClient(
+            base_url=self._url, headers=headers, timeout=httpx2.Timeout(ANSWER_SECONDS, connect=3.0), trust_env=False
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._http.aclose()
+
+    async def _call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+        response = await self._response(method, path, body, headers)
+        return response.json() if response.content else None
+
+    async def _standing(self, path: str) -> tuple[Any, int]:
+        """How something stands, and the number of the last event that is part of it."""
+        response = await self._response("GET", path)
+        return response.json(), int(response.headers.get(LAST_EVENT, "0"))
+
+    async def _response(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> httpx2.Response:
+        try:
+            response = await self._http.request(method, API + path, json=body, headers=dict(headers or {}))
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            raise self._error(response)
+        return response
+
+    async def _events(self, path: str, after: int) -> AsyncGenerator[ApiEvent, None]:
+        """What happens, behind event `after`, until it has ended. Raises Unreachable if the stream breaks."""
+        headers = {LAST_EVENT: str(after)} if after else {}
+        timeout = httpx2.Timeout(ANSWER_SECONDS, read=SILENCE_SECONDS)
+        try:
+            async with self._http.stream("GET", API + path, headers=headers, timeout=timeout) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise self._error(response)
+                fields: dict[str, str] = {}
+                async for line in response.aiter_lines():
+                    if line:
+                        name, _, value = line.partition(": ")
+                        fields[name] = value
+                    else:
+                        if "data" in fields:
+                            yield ApiEvent(int(fields["id"]), fields["event"], json.loads(fields["data"]))
+                        fields = {}
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    async def _all_events(self, path: str, after: int) -> AsyncGenerator[ApiEvent, None]:
+        """The same without end, across breaks and restarts of the service."""
+        while True:
+            try:
+                async with aclosing(self._events(path, after)) as events:
+                    async for event in events:
+                        yield event
+                        after = event.id
+            except Unreachable:
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    def _error(self, response: httpx2.Response) -> Exception:
+        try:
+            document = response.json()
+        except ValueError:
+            document = None
+        return error_of_problem(response.status_code, document, who=None)
+
+    def _unreachable(self, error: httpx2.HTTPError) -> Unreachable:
+        raise NotImplementedError
+
+
+def unreachable(code: str, service: str, url: str, error: httpx2.HTTPError) -> Unreachable:
+    """That a service of this member does not answer at `url`."""
+    return Unreachable(
+        code,
+        f'url: must be that of a {service} that runs ("{url}": {error or type(error).__name__})',
+        hint=f"start it with meetme serve {service}, or name another one with --url",
+        field="url",
+        fault=Fault.LOCAL,
+    )
+
+
+def part(text: UUID | str) -> str:
+    """A part of a path, quoted."""
+    return quote(str(text), safe="")

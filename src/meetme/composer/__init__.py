@@ -1,0 +1,1 @@
+"""A path across domains. Rules: `topology`, `paths`, `signalling`; shells: `service`, `store`, `client`."""

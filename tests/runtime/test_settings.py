@@ -151,3 +151,45 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_other_variables_are_none_of_our_business() -> None:
     assert read(environ={"MEETME_NEGOTIATOR_SERVICE_HOST": "10.0.0.1", "MEETME_URL": "x"}) == read()
+
+
+@dataclass(frozen=True)
+class Door:
+    name: str
+    width: int = 1
+
+
+@dataclass(frozen=True)
+class House:
+    door: tuple[Door, ...] = ()
+
+
+def house(text: str, folder: Path) -> House:
+    file = folder / "house.toml"
+    file.write_text(text)
+    tables = SettingsFile.read(file, services=["house"])
+    return resolve(House, "house", file=tables, environ={}, flags={})
+
+
+def test_a_list_of_tables_is_a_list_of_values(tmp_path: Path) -> None:
+    text = '[[house.door]]\nname = "front"\n[[house.door]]\nname = "back"\nwidth = 2\n'
+    assert house(text, tmp_path) == House((Door("front"), Door("back", 2)))
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "problem"),
+    [
+        ('[[house.door]]\nname = "a"\n[[house.door]]\nwidth = 2', "setting_missing", "door[1].name: must be given"),
+        ('[[house.door]]\nnames = "a"', "setting_unknown", "door[0].names: must not be there"),
+        ("[[house.door]]\nname = 1", "setting_invalid", "door[0].name: must be a text (1)"),
+        ('[[house.door]]\nname = "a"\nwidth = "wide"', "setting_invalid", "door[0].width: must be a whole number"),
+        ('[house]\ndoor = "front"', "setting_invalid", "door: must be a list of tables"),
+    ],
+)
+def test_what_is_wrong_in_a_list_of_tables_is_said_with_its_place(
+    tmp_path: Path, text: str, code: str, problem: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        house(text, tmp_path)
+    assert caught.value.code == code
+    assert str(caught.value).startswith(f"{tmp_path}/house.toml: house.{problem}")

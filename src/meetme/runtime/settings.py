@@ -2,15 +2,16 @@
 
 A service declares its settings as a frozen dataclass; `resolve` fills it. The file is TOML with one table for each
 service; keys are the flags with `_`; the environment has `MEETME_<SERVICE>_<KEY>`. A list is a TOML list, a repeated
-flag, or comma-separated. A path in the file is relative to the file.
+flag, or comma-separated. A path in the file is relative to the file. A field that is a tuple of dataclasses is a list of
+tables (`[[composer.port]]`), which only the file can have.
 """
 
 from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -113,6 +114,8 @@ class _Reader:
     base: Path | None
 
     def read(self, value: Any, wanted: Any) -> Any:
+        if get_origin(wanted) is tuple and self.parse is None and is_dataclass(get_args(wanted)[0]):
+            return tuple(self.tables(value, get_args(wanted)[0]))
         if get_origin(wanted) is tuple:
             return tuple(self.one(part, get_args(wanted)[0]) for part in self.parts(value))
         return self.one(value, wanted)
@@ -125,6 +128,25 @@ class _Reader:
             for part in (map(str.strip, entry.split(",")) if isinstance(entry, str) else [entry])
             if part != ""
         ]
+
+    def tables(self, value: Any, wanted: Any) -> Iterator[Any]:
+        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+            self.wrong(f"a list of tables, each written [[...{self.name}]] in the settings file", value)
+        hints = get_type_hints(wanted)
+        known: dict[str, Field[Any]] = {declared.name: declared for declared in fields(wanted)}
+        for index, entry in enumerate(value):
+            where = f"{self.where}[{index}]"
+            for key in entry:
+                if key not in known:
+                    raise _unknown(f"{where}.{key}", key, known)
+            values = {}
+            for name, declared in known.items():
+                if name in entry:
+                    reader = _Reader(f"{where}.{name}", name, declared.metadata.get(_PARSE), self.base)
+                    values[name] = reader.read(entry[name], hints[name])
+                elif declared.default is MISSING and declared.default_factory is MISSING:
+                    raise InvalidInput("setting_missing", f"{where}.{name}: must be given", field=name)
+            yield wanted(**values)
 
     def one(self, value: Any, wanted: Any) -> Any:
         if self.parse is not None:

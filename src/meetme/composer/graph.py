@@ -139,7 +139,7 @@ class Refusal:
     """A constraint that stands in the way, and the nearest value of it that would pass, all others unchanged."""
 
     constraint: str
-    """As in a request: `max_latency_ms`, `bandwidth`, `avoid_members`, `disjoint`; `path` where there is none at all."""
+    """As in a request: `max_latency_ms`, `bandwidth`, `avoid_members`, `disjoint`; `path` where none is at all."""
     asked: Value
     nearest: Value = None
     """None: to relax this one alone does not help."""

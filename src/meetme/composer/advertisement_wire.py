@@ -15,7 +15,9 @@ from typing import Any, NoReturn
 from pydantic import TypeAdapter, ValidationError
 
 from meetme.composer.advertisement import MOST_OCTETS, Advertisement, check
+from meetme.composer.book import Mark, Word
 from meetme.model.errors import Fault, InvalidInput, TooLarge
+from meetme.model.members import Member
 from meetme.runtime.documents import SignedDocument, canonical, sign_document, verify_document
 from meetme.runtime.identity import Identity
 
@@ -73,6 +75,19 @@ def read_advertisement(document: str) -> Advertisement:
         raise _malformed("must be canonical JSON (RFC 8785)")
     check(advertisement, Fault.REMOTE)
     return advertisement
+
+
+class Signatures:
+    """Reads documents and looks at who signed them (`book.Notary`)."""
+
+    def read(self, document: str) -> Word:
+        """What a document says. Raises what `read_advertisement` raises."""
+        advertisement = read_advertisement(document)
+        return Word(advertisement, Mark(advertisement.version, fingerprint_of(document)), document)
+
+    def is_genuine(self, word: Word, member: Member) -> bool:
+        """Whether `member` has signed it, with a key that the roster has pinned."""
+        return is_signed_by(word.document, member.id, member.certificates)
 
 
 def is_signed_by(document: str, member: str, certificates: Sequence[bytes]) -> bool:

@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from functools import cache, lru_cache
-from typing import Annotated, Any, NoReturn, TypeVar
+from functools import lru_cache
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from meetme.model.agreement import Agreement, MemberId
 from meetme.model.errors import Fault, InvalidInput
@@ -24,10 +24,12 @@ from meetme.negotiator.messages import BODIES, Body, MessageType, type_of
 from meetme.negotiator.negotiation import Attachment, Health, Negotiation, StepTime
 from meetme.negotiator.views import ChangeRequest, NegotiationView, Plan, SignedAgreement, StartRequest, Terms
 from meetme.runtime.documents import canonical, verify_document
+from meetme.runtime.reading import adapter as _adapter
+from meetme.runtime.reading import load as _load
+from meetme.runtime.reading import read as _read
 
 __all__ = ["Message", "NegotiationView", "Plan", "SignedAgreement", "StartRequest"]
 
-T = TypeVar("T")
 VERSION = 1
 
 
@@ -53,41 +55,10 @@ class Message:
         return type_of(self.body)
 
 
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return _built(kind)
-
-
-@cache
-def _built(kind: Any) -> TypeAdapter[Any]:
-    # When first needed: building one takes longer than everything a command line does.
-    return TypeAdapter(kind)
-
-
 def warm_up() -> None:
     """Build every adapter now, so that the first negotiation is as quick as the others."""
     for kind in (_Envelope, Agreement, Negotiation, Terms, NegotiationView, *BODIES.values()):
         _adapter(kind)
-
-
-def _read(kind: type[T], value: Any, *, path: str, code: str) -> T:
-    try:
-        result: T = _adapter(kind).validate_python(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in (path, *first["loc"]))
-        raise InvalidInput(code, f"{where}: {first['msg'].lower()}", field=where, fault=Fault.REMOTE) from None
-    return result
-
-
-def _load(text: str | bytes, *, path: str, code: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise InvalidInput(code, f"{path}: must be JSON", field=path, fault=Fault.REMOTE) from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 # --- the envelope -----------------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 A service declares its settings as a frozen dataclass; `resolve` fills it. The file is TOML with one table for each
 service; keys are the flags with `_`; the environment has `MEETME_<SERVICE>_<KEY>`. A list is a TOML list, a repeated
-flag, or comma-separated. A path in the file is relative to the file. A field that is a tuple of dataclasses is a list of
-tables (`[[composer.port]]`), which only the file can have.
+flag, or comma-separated. A path in the file is relative to the file. A field that is a tuple of dataclasses is a list
+of tables (`[[composer.port]]`), which only the file can have.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ IXP_A, IXP_B = create_identity("ixp-a"), create_identity("ixp-b")
 
 WHOLE = advertisement(
     "ixp-a",
+    access("p0", "csp-b", vlans=None),
     access("p1", "csp-a", facility="hall-1", risks=frozenset({"duct-2", "duct-1"})),
     nni("n1", "ixp-b", "n7", mtu=9000, vlans=VlanRange(100, 200), latency_ms=4.25, price=0.1, availability=0.999),
     transits=(transit("p1", "n1", price=1.5), transit()),
@@ -152,10 +153,12 @@ WRONG: list[tuple[str, Advertisement]] = [
     ("points[0].bandwidth", advertisement("ixp-a", access("p1", "csp-a", bandwidth=-1))),
     ("points[0].vlans", advertisement("ixp-a", access("p1", "csp-a", vlans=VlanRange(1, 4094)))),
     ("points[0].vlans", advertisement("ixp-a", access("p1", "csp-a", vlans=VlanRange(9, 8)))),
+    ("points[0].vlans", advertisement("ixp-a", nni("n1", "ixp-b", "n7", vlans=None))),
     ("points[0].mtu", advertisement("ixp-a", access("p1", "csp-a", mtu=576))),
     ("points[0].latency_ms", advertisement("ixp-a", access("p1", "csp-a", latency_ms=float("nan")))),
     ("points[0].price", advertisement("ixp-a", access("p1", "csp-a", price=-1.0))),
     ("points[0].availability", advertisement("ixp-a", access("p1", "csp-a", availability=1.01))),
+    ("points[0].availability", advertisement("ixp-a", access("p1", "csp-a", availability=0.0))),
     ("transits[0].a", replace(WHOLE, transits=(transit("p9"),))),
     ("transits[1]", replace(WHOLE, transits=(transit("p1", "n1"), transit("n1", "p1")))),
     ("transits[0]", replace(WHOLE, transits=(transit("p1", "p1"),))),

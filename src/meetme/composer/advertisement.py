@@ -77,7 +77,8 @@ class AdvertisedPoint:
     """What that exchange calls its own end of it."""
     bandwidth: int
     """Free, Mbit/s in each direction, in steps (`told`)."""
-    vlans: VlanRange = VlanRange()
+    vlans: VlanRange | None = VlanRange()
+    """What circuits may use; None: a circuit takes the whole port (of an access port only)."""
     mtu: int = 1500
     """Octets of Ethernet payload that pass here."""
     facility: str | None = None
@@ -89,7 +90,7 @@ class AdvertisedPoint:
     price: float = 0.0
     """Of an NNI, a month and Mbit/s. Those of both ends add up."""
     availability: float = 1.0
-    """Of an NNI, 0 to 1. The smaller one counts."""
+    """Of an NNI, above 0, at most 1. The smaller one counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,7 @@ class Transit:
     price: float = 0.0
     """A month and Mbit/s."""
     availability: float = 1.0
-    """0 to 1."""
+    """Above 0, at most 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +220,10 @@ def _point_problems(where: str, me: str, point: AdvertisedPoint) -> Iterator[Pro
         yield from _bad_names(f"{where}.neighbour_port", (point.neighbour_port,))
     if not 0 <= point.bandwidth <= MOST_BANDWIDTH:
         yield _wrong(f"{where}.bandwidth", f"must be between 0 and {MOST_BANDWIDTH} Mbit/s", point.bandwidth)
-    if not FIRST_VLAN <= point.vlans.first <= point.vlans.last <= LAST_VLAN:
+    if point.vlans is None:
+        if point.kind is PointKind.NNI:
+            yield _wrong(f"{where}.vlans", "must be there: circuits on an NNI are told apart by them", point.port)
+    elif not FIRST_VLAN <= point.vlans.first <= point.vlans.last <= LAST_VLAN:
         seen = f"{point.vlans.first} to {point.vlans.last}"
         yield _wrong(f"{where}.vlans", f"must be a range within {FIRST_VLAN} and {LAST_VLAN}", seen)
     if not LEAST_MTU <= point.mtu <= MOST_MTU:
@@ -253,8 +257,8 @@ def _figure_problems(where: str, latency_ms: float, price: float, availability: 
         yield _wrong(f"{where}.latency_ms", "must be between 0 and 60000 ms", latency_ms)
     if not 0 <= price <= 1e9:
         yield _wrong(f"{where}.price", "must be between 0 and 1e9", price)
-    if not 0 <= availability <= 1:
-        yield _wrong(f"{where}.availability", "must be between 0 and 1", availability)
+    if not 0 < availability <= 1:
+        yield _wrong(f"{where}.availability", "must be above 0 and at most 1", availability)
 
 
 def _bad_names(where: str, names: Iterable[str]) -> Iterator[Problem]:

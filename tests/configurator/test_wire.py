@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meetme.configurator import action_wire, wire
+from meetme.configurator import action_wire, intent_wire, wire
 from meetme.configurator.v1 import configurator_pb2 as pb
 from meetme.model.agreement import Role
 from meetme.model.errors import Fault, InvalidInput, Problem
@@ -97,12 +97,12 @@ def over_the_wire(message: Message) -> Message:
 
 @given(intents)
 def test_intent_round_trip(value: LinkIntent) -> None:
-    assert wire.read_intent(over_the_wire(wire.intent_message(value))) == value
+    assert intent_wire.read_link(over_the_wire(intent_wire.link_message(value))) == value
 
 
 @given(observations)
 def test_observation_round_trip(value: Observation) -> None:
-    assert wire.read_observation(over_the_wire(wire.observation_message(value))) == value
+    assert intent_wire.read_observation(over_the_wire(intent_wire.observation_message(value))) == value
 
 
 @given(
@@ -140,14 +140,14 @@ def test_probe_round_trip(address, sizes: tuple[int, ...], within: float, every:
 
 @given(intents, st.data())
 def test_a_damaged_intent_is_an_intent_or_one_clear_error(value: LinkIntent, data: st.DataObject) -> None:
-    octets = bytearray(wire.intent_message(value).SerializeToString())
+    octets = bytearray(intent_wire.link_message(value).SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):
         octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
     problem = None
     try:
         message = pb.LinkIntent.FromString(bytes(octets))
         wire.refuse_unknown(message, "intent")
-        wire.read_intent(message)
+        intent_wire.read_link(message)
     except DecodeError:
         return
     except InvalidInput as error:
@@ -169,10 +169,10 @@ def test_a_damaged_intent_is_an_intent_or_one_clear_error(value: LinkIntent, dat
     ],
 )
 def test_the_field_is_named(field: str, value: str) -> None:
-    message = wire.intent_message(intent())
+    message = intent_wire.link_message(intent())
     setattr(message, field, value)
     with pytest.raises(InvalidInput) as caught:
-        wire.read_intent(message)
+        intent_wire.read_link(message)
     assert caught.value.field == f"intent.{field}"
 
 

@@ -15,7 +15,7 @@ from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from meetme.configurator import plan
+from meetme.configurator import checks, plan
 from meetme.configurator.plan import Kept
 from meetme.configurator.watchers import Watchers
 from meetme.model.agreement import MemberId
@@ -98,7 +98,7 @@ class Configurator(Process):
             before = device.kept.get(circuit)
             deadline = self.clock.now() + confirm_seconds if confirm_seconds else None
             others = [kept for other, kept in device.kept.items() if other != circuit]
-            plan.check(intent)
+            checks.check(intent)
             kept = plan.admit(intent, before, others, seen=device.seen.get(circuit, 0), deadline=deadline)
             self._keep(kept)
             try:

@@ -1,4 +1,4 @@
-"""How a negotiator commands a router: one protocol, whatever the configurator in front of it can do.
+"""How a device is commanded, a router by its negotiator, a switch by its exchange: one protocol, whatever it can do.
 
 `open_configurator` asks what it can, and returns a `ConfiguratorClient`, or a `ThreeActionClient` for one that was
 written against the thesis's three actions alone.
@@ -12,13 +12,14 @@ from uuid import UUID
 
 import grpc.aio
 
-from meetme.configurator import wire
+from meetme.configurator import intent_wire, wire
 from meetme.configurator.three_actions import ThreeActionClient
 from meetme.configurator.v1 import configurator_pb2 as pb
 from meetme.configurator.v1 import configurator_pb2_grpc as rpc
 from meetme.model.errors import Unsupported
 from meetme.model.intent import (
     Capabilities,
+    Intent,
     LinkEvent,
     LinkIntent,
     Observation,
@@ -77,11 +78,10 @@ class ConfiguratorClient:
         self._seconds = seconds
 
     async def apply(
-        self, intent: LinkIntent, *, confirm_seconds: float | None = None, dry_run: bool = False
+        self, intent: Intent, *, confirm_seconds: float | None = None, dry_run: bool = False
     ) -> tuple[str, ...]:
-        """Bring a link into force. Raises also InvalidInput, Stale, Conflict, Unsupported, DeviceFailed."""
-        message = wire.intent_message(intent)
-        request = pb.ApplyRequest(intent=message, confirm_seconds=confirm_seconds or 0.0, dry_run=dry_run)
+        """Bring a link or segment into force. Raises also InvalidInput, Stale, Conflict, Unsupported, DeviceFailed."""
+        request = intent_wire.apply_message(intent, confirm_seconds=confirm_seconds or 0.0, dry_run=dry_run)
         reply: pb.ApplyReply = await self._call(self._stub.Apply, request)
         return tuple(reply.commands)
 
@@ -89,16 +89,14 @@ class ConfiguratorClient:
         """End the confirm timer."""
         await self._call(self._stub.Confirm, _reference(circuit, agreement, generation))
 
-    async def remove(
-        self, circuit: str, agreement: UUID, generation: int, *, intent: LinkIntent | None = None
-    ) -> Removal:
-        """Take a link back; the configurator remembers it, so `intent` is not needed."""
+    async def remove(self, circuit: str, agreement: UUID, generation: int, *, intent: Intent | None = None) -> Removal:
+        """Take a link or a segment back; the configurator remembers it, so `intent` is not needed."""
         reply: pb.RemoveReply = await self._call(self._stub.Remove, _reference(circuit, agreement, generation))
         return Removal(tuple(reply.left_on_device))
 
     async def observe(self) -> Observation:
         """What the router has."""
-        return wire.read_observation(await self._call(self._stub.Observe, pb.ObserveRequest()))
+        return intent_wire.read_observation(await self._call(self._stub.Observe, pb.ObserveRequest()))
 
     async def probe(self, request: ProbeRequest) -> ProbeReport:
         """Echo requests from the router; waits for `request.within` and the deadline of a call."""

@@ -8,35 +8,32 @@ so a process killed anywhere finds out on its next start what is left to do.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-import structlog
-
-from meetme.configurator import plan
+from meetme.configurator import checks, plan
 from meetme.configurator.figures import DeviceFigures
 from meetme.configurator.plan import Kept
 from meetme.configurator.records import Records
+from meetme.configurator.standing import Standing
 from meetme.configurator.strays import Strays
 from meetme.configurator.tender import POLL_SECONDS, Survey, Tender
-from meetme.configurator.watchers import Watchers
-from meetme.drivers.base import Change, ConfigT, Driver, RouterFacts
-from meetme.model.errors import DeviceFailed, MeetMeError, Problem
+from meetme.drivers.base import Change, ConfigT, Driver, ReportsUplinks, RouterFacts
+from meetme.model.errors import DeviceFailed, MeetMeError
 from meetme.model.intent import (
-    AppliedLink,
     Capabilities,
+    Intent,
     LinkEvent,
     LinkEventKind,
-    LinkIntent,
     LinkState,
     Observation,
     ProbeReport,
     ProbeRequest,
     Removal,
 )
+from meetme.model.segment import Uplink
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 
@@ -44,14 +41,6 @@ T = TypeVar("T")
 
 DEVICE_SECONDS = 60.0
 """For one call to the device; then it counts as failed, and later orders are not held up behind it."""
-
-
-@dataclass(slots=True)
-class Health:
-    """How a circuit does on the device. Not kept on disk: found out anew after a start."""
-
-    in_sync: bool = False
-    problem: Problem | None = None
 
 
 class Keeper(Generic[ConfigT]):
@@ -72,14 +61,14 @@ class Keeper(Generic[ConfigT]):
         self._driver = driver
         self._clock = clock
         self._device_seconds = device_seconds
-        self._figures = figures or DeviceFigures()
         self.strays = Strays(clock, stray_seconds)
         self._records = Records(database)
         self._kept, self._seen = self._records.kept, self._records.seen
-        self._health: defaultdict[str, Health] = defaultdict(Health)
+        self._standing = Standing(self._kept, figures or DeviceFigures())
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._working: set[asyncio.Task[Any]] = set()
-        self._watchers = Watchers()
+        if isinstance(driver, ReportsUplinks):
+            driver.follow_uplinks(self._uplinks)
         self._tender = Tender(
             heal=self._heal,
             survey=self._survey,
@@ -108,19 +97,19 @@ class Keeper(Generic[ConfigT]):
 
     def end_watches(self) -> None:
         """End the iteration of everybody who watches."""
-        self._watchers.close()
+        self._standing.close()
 
     async def apply(
-        self, intent: LinkIntent, *, confirm_seconds: float | None = None, dry_run: bool = False
+        self, intent: Intent, *, confirm_seconds: float | None = None, dry_run: bool = False
     ) -> tuple[str, ...]:
         """Bring `intent` into force; the commands that it took, or with `dry_run` would take. Empty: it was in force.
 
         Raises InvalidInput, Stale, Conflict, Unsupported or DeviceFailed; then everything is as it was.
         """
-        plan.check(intent)
+        checks.check(intent)
         return await self._alone(intent.circuit, lambda: self._apply(intent, confirm_seconds, dry_run))
 
-    async def _apply(self, intent: LinkIntent, confirm_seconds: float | None, dry_run: bool) -> tuple[str, ...]:
+    async def _apply(self, intent: Intent, confirm_seconds: float | None, dry_run: bool) -> tuple[str, ...]:
         circuit = intent.circuit
         self._admit(intent, confirm_seconds)
         change = await self._difference(circuit, intent)
@@ -138,11 +127,11 @@ class Keeper(Generic[ConfigT]):
                 raise _with(error, outcome) from error
             raise
         self._well(circuit)
-        self._tell(circuit, LinkEventKind.STATE, kept.state.value)
+        self._standing.tell(circuit, LinkEventKind.STATE, kept.state.value)
         self._tender.wake()  # there may be a new deadline
         return change.commands
 
-    def _admit(self, intent: LinkIntent, confirm_seconds: float | None) -> Kept:
+    def _admit(self, intent: Intent, confirm_seconds: float | None) -> Kept:
         deadline = self._clock.now() + confirm_seconds if confirm_seconds else None
         others = (kept for circuit, kept in self._kept.items() if circuit != intent.circuit)
         seen = self._seen.get(intent.circuit, 0)
@@ -154,7 +143,7 @@ class Keeper(Generic[ConfigT]):
         try:
             await self._bring(target)
         except Exception as error:
-            self._ill(circuit, error)
+            self._standing.ill(circuit, error)
             self._tender.retry(circuit)
             return "what was there before could not be put back yet and is tried again"
         self._well(circuit)
@@ -162,7 +151,7 @@ class Keeper(Generic[ConfigT]):
 
     async def confirm(self, circuit: str, agreement: UUID, generation: int) -> None:
         """End the confirm timer. Raises NotFound `link_unknown`, Stale."""
-        plan.check_reference(circuit, generation)
+        checks.check_reference(circuit, generation)
 
         async def work() -> None:
             before = self._kept.get(circuit)
@@ -176,13 +165,13 @@ class Keeper(Generic[ConfigT]):
             )
             if kept != before:
                 await self._keep(kept)
-                self._tell(circuit, LinkEventKind.STATE, kept.state.value)
+                self._standing.tell(circuit, LinkEventKind.STATE, kept.state.value)
 
         await self._alone(circuit, work)
 
     async def remove(self, circuit: str, agreement: UUID, generation: int) -> Removal:
         """Take everything of the agreement back and verify it. Raises Stale; DeviceFailed, then it is tried again."""
-        plan.check_reference(circuit, generation)
+        checks.check_reference(circuit, generation)
 
         async def work() -> Removal:
             kept = self._kept.get(circuit)
@@ -192,7 +181,7 @@ class Keeper(Generic[ConfigT]):
                 try:
                     await self._bring(target)
                 except MeetMeError as error:
-                    self._ill(circuit, error)
+                    self._standing.ill(circuit, error)
                     self._tender.retry(circuit)
                     raise _with(error, "the removal is tried again until it is done") from error
             elif kept is None:
@@ -204,13 +193,9 @@ class Keeper(Generic[ConfigT]):
         return await self._alone(circuit, work)
 
     async def observe(self) -> Observation:
-        """What the router has, and what is kept for it."""
-        facts = await self._touch(self._driver.facts())
-        links = tuple(
-            AppliedLink(kept.intent, kept.state, self._health[circuit].in_sync, self._health[circuit].problem)
-            for circuit, kept in sorted(self._kept.items())
-        )
-        return Observation(ports=facts.ports, routes=facts.routes, links=links)
+        """What the device has, and what is kept for it."""
+        reports = self._driver.uplinks if isinstance(self._driver, ReportsUplinks) else lambda _: ()
+        return self._standing.observation(await self._touch(self._driver.facts()), reports)
 
     async def probe(self, request: ProbeRequest) -> ProbeReport:
         """Send echo requests from the router. Waits for `request.within` at most."""
@@ -223,18 +208,11 @@ class Keeper(Generic[ConfigT]):
 
     def watch(self) -> AsyncIterator[LinkEvent]:
         """The state of every link, then every change, until the keeper stops. Raises Exhausted `watch_too_slow`."""
-        return self._watchers.watch(
-            lambda: (
-                self._event(circuit, LinkEventKind.STATE, kept.state.value) for circuit, kept in self._kept.items()
-            )
-        )
+        return self._standing.watch()
 
     def standing(self) -> dict[tuple[LinkState, bool], int]:
         """How many links there are by state, and by whether the device has them as ordered."""
-        kept = tuple(self._kept.items())
-        return Counter(
-            (each.state, circuit in self._health and self._health[circuit].in_sync) for circuit, each in kept
-        )
+        return self._standing.count()
 
     async def tend(self) -> None:
         """Look at the whole device now: roll back what is overdue, repair what drifted, clear what nobody ordered."""
@@ -261,23 +239,23 @@ class Keeper(Generic[ConfigT]):
             due = plan.expire(kept, self._clock.now())
             if due is not kept:
                 await self._keep(due)
-                self._tell(circuit, LinkEventKind.ROLLED_BACK, "not confirmed in time")
+                self._standing.tell(circuit, LinkEventKind.ROLLED_BACK, "not confirmed in time")
             change = await self._difference(circuit, due.wanted, facts)
             drifted = due is kept and due.wanted is not None and not change.empty
             if drifted:
-                self._health[circuit].in_sync = False
-                self._tell(circuit, LinkEventKind.DRIFT, "; ".join(change.commands))
+                self._standing.drifted(circuit)
+                self._standing.tell(circuit, LinkEventKind.DRIFT, "; ".join(change.commands))
             await self._enforce(due, change)
             if due.wanted is not None:
                 self._well(circuit)
             if drifted:
-                self._tell(circuit, LinkEventKind.REPAIRED, "; ".join(change.commands))
+                self._standing.tell(circuit, LinkEventKind.REPAIRED, "; ".join(change.commands))
             return drifted
 
         try:
             return await self._alone(circuit, work)
         except Exception as error:
-            self._ill(circuit, error)
+            self._standing.ill(circuit, error)
             raise
 
     async def _enforce(self, kept: Kept, change: Change[ConfigT]) -> None:
@@ -288,7 +266,7 @@ class Keeper(Generic[ConfigT]):
         if kept.wanted is None:
             await self._verify_clear(circuit)
             await self._forget(circuit, kept.generation)
-            self._tell(circuit, LinkEventKind.REMOVED, "", agreement=kept.intent.agreement)
+            self._standing.tell(circuit, LinkEventKind.REMOVED, "", agreement=kept.intent.agreement)
 
     async def _bring(self, kept: Kept) -> None:
         await self._enforce(kept, await self._difference(kept.intent.circuit, kept.wanted))
@@ -299,7 +277,7 @@ class Keeper(Generic[ConfigT]):
         if not change.empty:
             await self._touch(self._driver.apply(change))
             await self._verify_clear(circuit)
-            self._tell(circuit, LinkEventKind.REMOVED, "belonged to no agreement that is known")
+            self._standing.tell(circuit, LinkEventKind.REMOVED, "belonged to no agreement that is known")
 
     async def _verify_clear(self, circuit: str) -> None:
         if await self._touch(self._driver.read(circuit)) is not None:
@@ -311,7 +289,7 @@ class Keeper(Generic[ConfigT]):
             )
 
     async def _difference(
-        self, circuit: str, wanted: LinkIntent | None, facts: RouterFacts | None = None
+        self, circuit: str, wanted: Intent | None, facts: RouterFacts | None = None
     ) -> Change[ConfigT]:
         if wanted is None:
             return self._driver.plan(circuit, await self._touch(self._driver.read(circuit)), None)
@@ -364,34 +342,17 @@ class Keeper(Generic[ConfigT]):
 
     async def _forget(self, circuit: str, generation: int) -> None:
         await self._records.forget(circuit, generation)
-        self._health.pop(circuit, None)
+        self._standing.forget(circuit)
         self._tender.forget(circuit)
 
     def _well(self, circuit: str) -> None:
         if circuit in self._kept:
-            self._health[circuit] = Health(in_sync=True)
+            self._standing.well(circuit)
             self._tender.well(circuit)
 
-    def _ill(self, circuit: str, error: Exception) -> None:
-        if isinstance(error, MeetMeError):
-            problem, trace = error.problem, None
-        else:
-            problem, trace = Problem("internal_error", f"configurator: failed unexpectedly ({error!r})"), error
-        structlog.get_logger().warning("link not in force", circuit=circuit, problem=problem.text, exc_info=trace)
-        self._health[circuit] = Health(in_sync=False, problem=problem)
-        self._tell(circuit, LinkEventKind.FAILED, problem.text)
-
-    def _tell(self, circuit: str, kind: LinkEventKind, detail: str, *, agreement: UUID | None = None) -> None:
-        event = self._event(circuit, kind, detail, agreement=agreement)
-        self._figures.happened(kind)
-        about = str(event.agreement) if event.agreement else None
-        structlog.get_logger().info("link", circuit=circuit, negotiation=about, event_kind=kind.value, detail=detail)
-        self._watchers.tell(event)
-
-    def _event(self, circuit: str, kind: LinkEventKind, detail: str, *, agreement: UUID | None = None) -> LinkEvent:
-        kept = self._kept.get(circuit)
-        in_sync = circuit in self._health and self._health[circuit].in_sync
-        return LinkEvent(circuit, kept.intent.agreement if kept else agreement, kind, detail, in_sync)
+    def _uplinks(self, circuit: str, uplinks: tuple[Uplink, ...]) -> None:
+        if circuit in self._kept:
+            self._standing.uplinks(circuit, uplinks)
 
 
 def _with(error: MeetMeError, outcome: str) -> MeetMeError:

@@ -17,129 +17,59 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from meetme.model.addresses import Address
-from meetme.model.errors import Conflict, InvalidInput, NotFound, Stale
-from meetme.model.intent import LinkIntent, LinkState, Mapping
-
-LEAST_MTU, MOST_MTU = 68, 65535
-"""Octets (RFC 791: every module must forward 68)."""
-MOST_GENERATION = 2**63 - 1
-"""What the database's signed 64 bits hold."""
-MOST_NAME = 200
-"""Characters of a circuit or port name."""
+from meetme.configurator.checks import claims, clash, root_of
+from meetme.model.errors import Conflict, NotFound, Stale
+from meetme.model.intent import Intent, LinkState
+from meetme.model.segment import SegmentEnd, TunnelEnd
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What is kept of one circuit while anything of it is, or may be, on the device."""
 
-    intent: LinkIntent
+    intent: Intent
     state: LinkState
     generation: int
     """The highest seen in any order for this circuit."""
     deadline: float | None = None
     """Seconds since the epoch until which a tentative intent can be confirmed."""
-    base: LinkIntent | None = None
+    base: Intent | None = None
     """The confirmed intent that comes back when nobody confirms the tentative one."""
 
     @property
-    def wanted(self) -> LinkIntent | None:
+    def wanted(self) -> Intent | None:
         """What the device is to have. None: nothing."""
         return None if self.state is LinkState.REMOVING else self.intent
 
 
-def check(intent: LinkIntent, *, field: str = "intent") -> None:
-    """Raise InvalidInput where the parts of an intent cannot be right, whatever the device."""
-    check_reference(intent.circuit, intent.generation, prefix=f"{field}.")
-    _check_name(intent.port, f"{field}.port")
-    _check_counter(intent.revision, f"{field}.revision")
-    if not LEAST_MTU <= intent.mtu <= MOST_MTU:
-        raise _invalid("mtu_invalid", f"{field}.mtu", f"must be between {LEAST_MTU} and {MOST_MTU} octets", intent.mtu)
-    if intent.vlan is not None and not 1 <= intent.vlan <= 4094:
-        raise _invalid("vlan_invalid", f"{field}.vlan", "must be between 1 and 4094", intent.vlan)
-    for name, mappings in (("local", intent.local), ("remote", intent.remote)):
-        if not mappings:
-            raise _invalid("prefixes_missing", f"{field}.{name}", "must name at least one prefix", "none")
-        for i, mapping in enumerate(mappings):
-            if (mapping.inside.version, mapping.inside.prefixlen) != (mapping.wire.version, mapping.wire.prefixlen):
-                raise InvalidInput(
-                    "mapping_lengths_differ",
-                    f"{field}.{name}[{i}]: inside and wire must be equally long ({mapping.inside} and {mapping.wire})",
-                    field=f"{field}.{name}[{i}]",
-                    hint="translation is one-to-one on whole prefixes",
-                )
-    if intent.link is not None:
-        local, peer = intent.link.local, intent.link.peer
-        if local.network != peer.network or local.ip == peer.ip:
-            raise InvalidInput(
-                "link_addresses_mismatch",
-                f"{field}.link_peer: must be another address of the same link ({local} and {peer})",
-                field=f"{field}.link_peer",
-                hint="for example 192.168.255.0/31 and 192.168.255.1/31",
-            )
-    _check_inside(intent.probe, intent.local, f"{field}.probe", "local")
-    _check_inside(intent.peer_probe, intent.remote, f"{field}.peer_probe", "remote")
-
-
-def check_reference(circuit: str, generation: int, *, prefix: str = "") -> None:
-    """Raise InvalidInput where an order names a circuit or a generation that cannot be."""
-    _check_name(circuit, f"{prefix}circuit")
-    _check_counter(generation, f"{prefix}generation")
-
-
-def _check_counter(value: int, field: str) -> None:
-    if not 0 <= value <= MOST_GENERATION:
-        code = f"{field.rpartition('.')[2]}_invalid"
-        raise _invalid(code, field, f"must be between 0 and {MOST_GENERATION}", value)
-
-
-def _check_name(text: str, field: str) -> None:
-    if not text or len(text) > MOST_NAME or not text.isprintable() or any(c.isspace() for c in text):
-        raise InvalidInput(
-            "name_invalid",
-            f'{field}: must be 1 to {MOST_NAME} printable characters without blanks ("{text[:40]}")',
-            field=field,
-        )
-
-
-def _check_inside(address: Address | None, mappings: Iterable[Mapping], field: str, side: str) -> None:
-    if address is None:
-        return
-    if not any(address in mapping.inside for mapping in mappings):
-        raise _invalid("probe_outside", field, f"must lie in a prefix of {side}, as the own network writes it", address)
-
-
-def _invalid(code: str, field: str, rule: str, seen: object) -> InvalidInput:
-    return InvalidInput(code, f"{field}: {rule} ({seen})", field=field)
-
-
-def admit(intent: LinkIntent, kept: Kept | None, others: Iterable[Kept], *, seen: int, deadline: float | None) -> Kept:
+def admit(intent: Intent, kept: Kept | None, others: Iterable[Kept], *, seen: int, deadline: float | None) -> Kept:
     """What to keep once `intent` is ordered. `kept` is of its own circuit, `others` of the other ones.
 
     `deadline` is the epoch second until which it can be confirmed (None: no timer).
 
     Applying again what is confirmed leaves it confirmed; what is tentative gets the new deadline.
-    Raises Stale `stale_generation`, `stale_revision`; Conflict `circuit_in_use`, `port_in_use`, `revision_reused`.
+    Raises Stale `stale_generation`, `stale_revision`; Conflict `circuit_in_use`, `port_in_use`, `vni_in_use`,
+    `revision_reused`.
     """
     _check_generation(intent.generation, seen, intent.circuit)
     for other in others:
-        _check_port(intent, other)
+        _check_free(intent, other)
     state = LinkState.CONFIRMED if deadline is None else LinkState.TENTATIVE
     fresh = Kept(intent=intent, state=state, generation=intent.generation, deadline=deadline)
     if kept is None:
         return fresh
-    before = kept.intent
+    before, root = kept.intent, root_of(intent)
     if before.agreement != intent.agreement:
         leaving = kept.state is LinkState.REMOVING
         raise Conflict(
             "circuit_in_use",
-            f'intent.circuit: must be free ("{intent.circuit}" carries agreement {before.agreement})',
-            field="intent.circuit",
+            f'{root}.circuit: must be free ("{intent.circuit}" carries agreement {before.agreement})',
+            field=f"{root}.circuit",
             hint="its removal is under way, try again" if leaving else "remove that agreement first",
         )
     if kept.state is LinkState.REMOVING:
         return fresh
-    if replace(before, generation=intent.generation, revision=intent.revision) == intent:
+    if _renumbered(before, intent) == intent:
         if kept.state is LinkState.CONFIRMED:
             return replace(fresh, state=LinkState.CONFIRMED, deadline=None)
         return replace(fresh, base=kept.base if deadline is not None else None)
@@ -147,19 +77,23 @@ def admit(intent: LinkIntent, kept: Kept | None, others: Iterable[Kept], *, seen
         if intent.revision < before.revision:
             raise Stale(
                 "stale_revision",
-                f"intent.revision: must not be older than the applied one ({intent.revision} < {before.revision})",
-                field="intent.revision",
+                f"{root}.revision: must not be older than the applied one ({intent.revision} < {before.revision})",
+                field=f"{root}.revision",
                 hint="read the present one with Observe",
             )
         if intent.revision == before.revision:
             raise Conflict(
                 "revision_reused",
-                f"intent.revision: must be raised with every change of an intent ({intent.revision})",
-                field="intent.revision",
+                f"{root}.revision: must be raised with every change of an intent ({intent.revision})",
+                field=f"{root}.revision",
             )
     if deadline is None:
         return fresh
     return replace(fresh, base=before if kept.state is LinkState.CONFIRMED else kept.base)
+
+
+def _renumbered(before: Intent, intent: Intent) -> Intent:
+    return replace(before, generation=intent.generation, revision=intent.revision)
 
 
 def _check_generation(generation: int, seen: int, circuit: str) -> None:
@@ -173,18 +107,31 @@ def _check_generation(generation: int, seen: int, circuit: str) -> None:
         )
 
 
-def _check_port(intent: LinkIntent, other: Kept) -> None:
+def _check_free(intent: Intent, other: Kept) -> None:
     for taken in (other.intent, other.base):
-        if taken is None or taken.circuit == intent.circuit or taken.port != intent.port:
+        if taken is None or taken.circuit == intent.circuit:
             continue
-        if taken.vlan is None or intent.vlan is None or taken.vlan == intent.vlan:
-            where = f'"{intent.port}"' if taken.vlan is None else f'"{intent.port}", VLAN {taken.vlan}'
-            raise Conflict(
-                "port_in_use",
-                f'intent.port: must be free ({where} carries circuit "{taken.circuit}")',
-                field="intent.port",
-                hint="choose another port, or another VLAN where both circuits are tagged",
-            )
+        for field, wish in claims(intent):
+            for _, held in claims(taken):
+                if clash(wish, held):
+                    raise _taken(field, held, taken.circuit)
+
+
+def _taken(field: str, held: SegmentEnd, circuit: str) -> Conflict:
+    if isinstance(held, TunnelEnd):
+        return Conflict(
+            "vni_in_use",
+            f'{field}: must be free (VNI {held.vni} carries circuit "{circuit}")',
+            field=field,
+            hint="every trunk of a switch needs a vni_base of its own",
+        )
+    where = f'"{held.port}"' if held.vlan is None else f'"{held.port}", VLAN {held.vlan}'
+    return Conflict(
+        "port_in_use",
+        f'{field}: must be free ({where} carries circuit "{circuit}")',
+        field=field,
+        hint="choose another port, or another VLAN where both circuits are tagged",
+    )
 
 
 def confirm(kept: Kept | None, *, circuit: str, agreement: UUID, generation: int, seen: int, now: float) -> Kept:

@@ -13,14 +13,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 from grpc_reflection.v1alpha import reflection
 
-from meetme.configurator import action_wire, wire
+from meetme.configurator import action_wire, intent_wire, wire
 from meetme.configurator.figures import DeviceFigures, LinkFigures, Result
 from meetme.configurator.keeper import Keeper
 from meetme.configurator.v1 import configurator_pb2 as pb
 from meetme.configurator.v1 import configurator_pb2_grpc as rpc
 from meetme.drivers.actions import OffersActions, RouterActions
 from meetme.drivers.base import ConfigT, Driver
-from meetme.model.errors import InvalidInput, MeetMeError, Unsupported
+from meetme.model.errors import MeetMeError, Unsupported
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 from meetme.runtime.figures import DatabaseFigures
@@ -41,7 +41,7 @@ SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name
 
 
 class LinkServicer(rpc.LinkConfiguratorServicer):
-    """Whole links. Errors leave as they are raised: `runtime.grpc.Guard` says them to the caller."""
+    """Whole links, and segments. Errors leave as they are raised: `runtime.grpc.Guard` says them to the caller."""
 
     def __init__(self, keeper: Keeper[ConfigT], figures: DeviceFigures) -> None:
         self._keeper = keeper
@@ -50,12 +50,10 @@ class LinkServicer(rpc.LinkConfiguratorServicer):
         """Circuits that were applied and not confirmed since: what is probed then is worth a line in the log."""
 
     async def Apply(self, request: pb.ApplyRequest, context: Any) -> pb.ApplyReply:
-        """One link's whole intent."""
+        """One link's, or segment's, whole intent."""
         wire.refuse_unknown(request, "request")
-        if not request.HasField("intent"):
-            raise InvalidInput("intent_missing", "intent: must be given", field="intent")
         seconds = wire.read_seconds(request.confirm_seconds, field="confirm_seconds", most=MOST_CONFIRM_SECONDS)
-        intent = wire.read_intent(request.intent)
+        intent = intent_wire.read_apply(request)
         with self._figures.order("plan" if request.dry_run else "apply") as order:
             commands = await self._keeper.apply(intent, confirm_seconds=seconds or None, dry_run=request.dry_run)
             order.result = Result.DONE if commands else Result.UNCHANGED
@@ -82,7 +80,7 @@ class LinkServicer(rpc.LinkConfiguratorServicer):
         with self._figures.order("observe"):
             observation = await self._keeper.observe()
         self._keeper.strays.heard()
-        return wire.observation_message(observation)
+        return intent_wire.observation_message(observation)
 
     async def Probe(self, request: pb.ProbeRequest, context: Any) -> pb.ProbeReport:
         """Echo requests from the router."""

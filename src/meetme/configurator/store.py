@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf import json_format
 from sqlalchemy import BigInteger, Column, Connection, Double, MetaData, Table, Text, delete, insert, select
 
-from meetme.configurator import wire
+from meetme.configurator.intent_wire import describe_intent, parse_intent
 from meetme.configurator.plan import Kept
-from meetme.configurator.v1 import configurator_pb2 as pb
-from meetme.model.intent import LinkIntent, LinkState
+from meetme.model.intent import Intent, LinkState
+from meetme.model.segment import SegmentIntent
 
 LINK = Table(
     "configurator_link",
@@ -25,7 +24,10 @@ LINK = Table(
     Column("intent", Text),
     Column("deadline", Double),
     Column("base", Text),
+    Column("kind", Text),
 )
+SEGMENT = "segment"
+"""A row's kind where its intents are of segments; of links where it has none."""
 
 
 def load(tx: Connection) -> tuple[dict[str, Kept], dict[str, int]]:
@@ -34,9 +36,10 @@ def load(tx: Connection) -> tuple[dict[str, Kept], dict[str, int]]:
     seen: dict[str, int] = {}
     for row in tx.execute(select(LINK)):
         seen[row.circuit] = row.generation
-        intent = _intent(row.intent)
+        segment = row.kind == SEGMENT
+        intent, base = (parse_intent(text, segment=segment) if text else None for text in (row.intent, row.base))
         if intent is not None:
-            kept[row.circuit] = Kept(intent, LinkState(row.state), row.generation, row.deadline, _intent(row.base))
+            kept[row.circuit] = Kept(intent, LinkState(row.state), row.generation, row.deadline, base)
     return kept, seen
 
 
@@ -50,6 +53,7 @@ def save(tx: Connection, kept: Kept) -> None:
         intent=_text(kept.intent),
         deadline=kept.deadline,
         base=_text(kept.base),
+        kind=SEGMENT if isinstance(kept.intent, SegmentIntent) else None,
     )
 
 
@@ -63,14 +67,5 @@ def _put(tx: Connection, circuit: str, **values: Any) -> None:
     tx.execute(insert(LINK).values(circuit=circuit, **values))
 
 
-def _text(intent: LinkIntent | None) -> str | None:
-    if intent is None:
-        return None
-    return json_format.MessageToJson(wire.intent_message(intent), preserving_proto_field_name=True, indent=None)
-
-
-def _intent(text: str | None) -> LinkIntent | None:
-    # A field that a newer version wrote is ignored: an intent in force must never keep the configurator from starting.
-    return (
-        None if text is None else wire.read_intent(json_format.Parse(text, pb.LinkIntent(), ignore_unknown_fields=True))
-    )
+def _text(intent: Intent | None) -> str | None:
+    return None if intent is None else describe_intent(intent)

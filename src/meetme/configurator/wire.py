@@ -1,5 +1,7 @@
 """Between the messages of `v1/configurator.proto` and the model's values. Text becomes a value here and nowhere else.
 
+Intents, and observations that list them, are in `intent_wire`; the thesis's three actions in `action_wire`.
+
 In a request an unknown field is an error: a part of an intent that this program does not understand must not be left
 out in silence. In an answer it is ignored, so that a newer configurator can say more.
 """
@@ -7,9 +9,8 @@ out in silence. In an answer it is ignored, so that a newer configurator can say
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
-from functools import lru_cache
 from ipaddress import ip_interface
 from typing import TypeVar
 from uuid import UUID
@@ -18,30 +19,17 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from meetme.configurator.v1 import configurator_pb2 as pb
-from meetme.model.addresses import Address, InterfaceAddress, Prefix, parse_address, parse_prefix
-from meetme.model.agreement import Role
+from meetme.model.addresses import InterfaceAddress, parse_address
 from meetme.model.errors import Fault, InvalidInput, Problem
 from meetme.model.intent import (
-    AppliedLink,
     Capabilities,
-    LinkAddresses,
     LinkEvent,
     LinkEventKind,
-    LinkIntent,
-    LinkState,
-    Mapping,
-    Observation,
-    Port,
     ProbeReport,
     ProbeRequest,
-    RouteFact,
 )
 
-T = TypeVar("T")
 EnumT = TypeVar("EnumT", bound=StrEnum)
-
-_LINES = 8192
-"""Ports, routes and links of observations that are remembered."""
 
 
 def refuse_unknown(message: Message, field: str) -> None:
@@ -89,7 +77,8 @@ def read_reference(message: pb.LinkRef) -> UUID:
     return read_agreement(message.agreement, field="agreement")
 
 
-def _enum(kind: type[EnumT], text: str, *, field: str) -> EnumT:
+def read_enum(kind: type[EnumT], text: str, *, field: str) -> EnumT:
+    """Read one of the words of `kind`. Raises InvalidInput."""
     try:
         return kind(text)
     except ValueError:
@@ -115,72 +104,8 @@ def read_interface_address(text: str, *, field: str) -> InterfaceAddress:
     )
 
 
-def _mapping(message: pb.PrefixMapping, *, field: str) -> Mapping:
-    return Mapping(
-        inside=parse_prefix(message.inside, field=f"{field}.inside"),
-        wire=parse_prefix(message.wire, field=f"{field}.wire"),
-    )
-
-
-def _optional(text: str, *, field: str) -> Address | None:
-    return parse_address(text, field=field) if text else None
-
-
-def intent_message(intent: LinkIntent) -> pb.LinkIntent:
-    """The message that says `intent`."""
-
-    def text(value: Address | InterfaceAddress | None) -> str:
-        return "" if value is None else str(value)
-
-    def mappings(values: tuple[Mapping, ...]) -> list[pb.PrefixMapping]:
-        return [pb.PrefixMapping(inside=str(value.inside), wire=str(value.wire)) for value in values]
-
-    return pb.LinkIntent(
-        circuit=intent.circuit,
-        agreement=str(intent.agreement),
-        revision=intent.revision,
-        generation=intent.generation,
-        role=intent.role.value,
-        port=intent.port,
-        mtu=intent.mtu,
-        local=mappings(intent.local),
-        remote=mappings(intent.remote),
-        link_local=text(intent.link.local if intent.link else None),
-        link_peer=text(intent.link.peer if intent.link else None),
-        vlan=intent.vlan or 0,
-        probe=text(intent.probe),
-        probe_source=text(intent.probe_source),
-        peer_probe=text(intent.peer_probe),
-    )
-
-
-def read_intent(message: pb.LinkIntent, *, field: str = "intent") -> LinkIntent:
-    """The intent that `message` says. Raises InvalidInput; whether its parts fit each other asks `plan.check`."""
-    link = None
-    if message.link_local or message.link_peer:
-        link = LinkAddresses(
-            local=read_interface_address(message.link_local, field=f"{field}.link_local"),
-            peer=read_interface_address(message.link_peer, field=f"{field}.link_peer"),
-        )
-    return LinkIntent(
-        circuit=message.circuit,
-        agreement=read_agreement(message.agreement, field=f"{field}.agreement"),
-        revision=message.revision,
-        generation=message.generation,
-        role=_enum(Role, message.role, field=f"{field}.role"),
-        port=message.port,
-        mtu=message.mtu,
-        local=tuple(_mapping(each, field=f"{field}.local[{i}]") for i, each in enumerate(message.local)),
-        remote=tuple(_mapping(each, field=f"{field}.remote[{i}]") for i, each in enumerate(message.remote)),
-        link=link,
-        vlan=message.vlan or None,
-        probe=_optional(message.probe, field=f"{field}.probe"),
-        probe_source=_optional(message.probe_source, field=f"{field}.probe_source"),
-        peer_probe=_optional(message.peer_probe, field=f"{field}.peer_probe"),
-    )
-
-
-def _problem_message(problem: Problem) -> pb.Problem:
+def problem_message(problem: Problem) -> pb.Problem:
+    """The message that says `problem`."""
     return pb.Problem(
         code=problem.code,
         text=problem.text,
@@ -190,111 +115,10 @@ def _problem_message(problem: Problem) -> pb.Problem:
     )
 
 
-def _read_problem(message: pb.Problem) -> Problem:
+def read_problem(message: pb.Problem) -> Problem:
+    """The problem that `message` says; a fault that is not known is the device's."""
     fault = Fault(message.fault) if message.fault in set(Fault) else Fault.DEVICE
     return Problem(message.code, message.text, message.hint, message.field or None, fault)
-
-
-def observation_message(observation: Observation) -> pb.Observation:
-    """The message that says `observation`."""
-    return pb.Observation(
-        ports=[_port_message(port) for port in observation.ports],
-        routes=[_route_message(route) for route in observation.routes],
-        links=[
-            pb.AppliedLink(
-                intent=_applied_message(link.intent),
-                state=link.state.value,
-                in_sync=link.in_sync,
-                problem=_problem_message(link.problem) if link.problem else None,
-            )
-            for link in observation.links
-        ],
-    )
-
-
-# A router of a thousand circuits is observed many times between two changes of a line: each is worked out once.
-
-
-@lru_cache(_LINES)
-def _port_message(port: Port) -> pb.Port:
-    return pb.Port(
-        name=port.name, up=port.up, mtu=port.mtu, mac=port.mac or "", addresses=[str(a) for a in port.addresses]
-    )
-
-
-@lru_cache(_LINES)
-def _route_message(route: RouteFact) -> pb.RouterRoute:
-    return pb.RouterRoute(prefix=str(route.prefix), port=route.port or "", ours=route.ours, connected=route.connected)
-
-
-_applied_message = lru_cache(_LINES)(intent_message)
-
-
-def read_observation(message: pb.Observation) -> Observation:
-    """The observation that `message` says. A default route is a fact too, though it can never be negotiated."""
-    return Observation(
-        ports=tuple(_known(_read_port, port, f"ports[{i}]") for i, port in enumerate(message.ports)),
-        routes=tuple(
-            RouteFact(
-                prefix=_route_prefix(route.prefix, field=f"routes[{i}].prefix"),
-                port=route.port or None,
-                ours=route.ours,
-                connected=route.connected,
-            )
-            for i, route in enumerate(message.routes)
-        ),
-        links=tuple(
-            AppliedLink(
-                intent=_known(_read_applied, link.intent, f"links[{i}].intent"),
-                state=_enum(LinkState, link.state, field=f"links[{i}].state"),
-                in_sync=link.in_sync,
-                problem=_read_problem(link.problem) if link.HasField("problem") else None,
-            )
-            for i, link in enumerate(message.links)
-        ),
-    )
-
-
-def _known(read: Callable[[bytes, str], T], message: Message, field: str) -> T:
-    """What `message` says. Its place, which changes when others come and go, matters only where it says nonsense."""
-    said = message.SerializeToString()
-    try:
-        return read(said, "")
-    except InvalidInput:
-        return read(said, field)
-
-
-@lru_cache(_LINES)
-def _read_port(said: bytes, field: str) -> Port:
-    port = pb.Port.FromString(said)
-    return Port(
-        name=port.name,
-        up=port.up,
-        mtu=port.mtu,
-        mac=port.mac or None,
-        addresses=tuple(
-            read_interface_address(text, field=f"{field}.addresses[{j}]") for j, text in enumerate(port.addresses)
-        ),
-    )
-
-
-@lru_cache(_LINES)
-def _read_applied(said: bytes, field: str) -> LinkIntent:
-    return read_intent(pb.LinkIntent.FromString(said), field=field)
-
-
-def _route_prefix(text: str, *, field: str) -> Prefix:
-    try:
-        return _prefix(text)
-    except InvalidInput:
-        return parse_prefix(text, field=field)
-
-
-@lru_cache(_LINES)
-def _prefix(text: str) -> Prefix:
-    if text in ("0.0.0.0/0", "::/0"):
-        return ip_interface(text).network
-    return parse_prefix(text, field="")
 
 
 def probe_message(request: ProbeRequest) -> pb.ProbeRequest:
@@ -373,7 +197,8 @@ def capabilities_message(capabilities: Capabilities) -> pb.CapabilitiesReply:
         probe=capabilities.probe,
         removes=capabilities.removes,
         max_prefixes=capabilities.max_prefixes or 0,
-        missing=[_problem_message(problem) for problem in capabilities.missing],
+        missing=[problem_message(problem) for problem in capabilities.missing],
+        segments=capabilities.segments,
     )
 
 
@@ -390,7 +215,8 @@ def read_capabilities(message: pb.CapabilitiesReply) -> Capabilities:
         probe=message.probe,
         removes=message.removes,
         max_prefixes=message.max_prefixes or None,
-        missing=tuple(_read_problem(problem) for problem in message.missing),
+        missing=tuple(read_problem(problem) for problem in message.missing),
+        segments=message.segments,
     )
 
 
@@ -410,7 +236,7 @@ def read_event(message: pb.LinkEvent) -> LinkEvent:
     return LinkEvent(
         circuit=message.circuit,
         agreement=read_agreement(message.agreement, field="agreement") if message.agreement else None,
-        kind=_enum(LinkEventKind, message.kind, field="kind"),
+        kind=read_enum(LinkEventKind, message.kind, field="kind"),
         detail=message.detail,
         in_sync=message.in_sync,
     )

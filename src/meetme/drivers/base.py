@@ -6,11 +6,13 @@ it. A driver owns the marks, tables, names and tags it uses; it touches nothing 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-from meetme.model.intent import Capabilities, LinkIntent, Port, ProbeReport, ProbeRequest, RouteFact
+from meetme.model.errors import Unsupported
+from meetme.model.intent import Capabilities, Intent, LinkIntent, Port, ProbeReport, ProbeRequest, RouteFact
+from meetme.model.segment import SegmentIntent, Uplink
 
 ConfigT = TypeVar("ConfigT")
 
@@ -26,6 +28,30 @@ class RouterFacts:
     routes: tuple[RouteFact, ...]
     taken: tuple[tuple[str, str], ...] = ()
     """Interface and circuit, for every port (or VLAN of one) that a circuit holds."""
+
+
+def link_only(intent: Intent, driver: str) -> LinkIntent:
+    """The intent, where it is of a link. Raises Unsupported `segments_unsupported`."""
+    if isinstance(intent, LinkIntent):
+        return intent
+    raise Unsupported(
+        "segments_unsupported",
+        f'segment: this device is a router, and takes no segments of circuits (driver "{driver}")',
+        field="segment",
+        hint="send it to a switch: meetme serve configurator --driver fabric",
+    )
+
+
+def segment_only(intent: Intent, driver: str) -> SegmentIntent:
+    """The intent, where it is of a segment. Raises Unsupported `links_unsupported`."""
+    if isinstance(intent, SegmentIntent):
+        return intent
+    raise Unsupported(
+        "links_unsupported",
+        f'intent: this device is a switch, and takes no links (driver "{driver}")',
+        field="intent",
+        hint="send it to a border router: meetme serve configurator --driver linux",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +94,11 @@ class Driver(Protocol[ConfigT]):
     async def facts(self) -> RouterFacts:
         """Ports, addresses and main tables as they are now."""
 
-    def render(self, intent: LinkIntent, facts: RouterFacts) -> ConfigT:
-        """The wished state of one circuit on this kind of device. Pure. Raises InvalidInput, Conflict, Unsupported."""
+    def render(self, intent: Intent, facts: RouterFacts) -> ConfigT:
+        """The wished state of one circuit on this kind of device. Pure. Raises InvalidInput, Conflict, Unsupported.
+
+        A router is told links, a switch segments; what is not for its kind it refuses as Unsupported.
+        """
 
     async def read(self, circuit: str) -> ConfigT | None:
         """What the device has for this circuit: only what carries our tag. None: nothing at all."""
@@ -88,3 +117,14 @@ class Driver(Protocol[ConfigT]):
 
     def watch(self) -> AsyncIterator[Disturbance]:
         """Device events that may have disturbed a circuit, as they happen; never ends by itself."""
+
+
+@runtime_checkable
+class ReportsUplinks(Protocol):
+    """A driver of switches that watches the ends of protected sides."""
+
+    def uplinks(self, circuit: str) -> tuple[Uplink, ...]:
+        """The ends of the circuit's protected side, in order of preference. Empty: it has none, or is not there."""
+
+    def follow_uplinks(self, tell: Callable[[str, tuple[Uplink, ...]], None]) -> None:
+        """Call `tell` from the event loop whenever one of a circuit's goes up or down, or another one carries."""

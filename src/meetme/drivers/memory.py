@@ -14,14 +14,15 @@ from ipaddress import ip_interface, ip_network
 
 from meetme.drivers.base import Change, Disturbance, RouterFacts
 from meetme.model.errors import Conflict, DeviceFailed, InvalidInput, NotFound
-from meetme.model.intent import Capabilities, LinkIntent, Port, ProbeReport, ProbeRequest, RouteFact
+from meetme.model.intent import Capabilities, Intent, LinkIntent, Port, ProbeReport, ProbeRequest, RouteFact
+from meetme.model.segment import AccessEnd, SegmentIntent, describe
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryConfig:
-    """One circuit: statements in no order, and the port that they are about."""
+    """One circuit: statements in no order, and the ports that they are about."""
 
-    port: str
+    ports: tuple[str, ...]
     statements: frozenset[str]
 
 
@@ -67,7 +68,7 @@ class MemoryDevice:
             del self.circuits[circuit]
         else:
             statements = (config.statements - {gone}) | ({extra} if extra is not None else set())
-            self.circuits[circuit] = MemoryConfig(config.port, frozenset(s for s in statements if s is not None))
+            self.circuits[circuit] = MemoryConfig(config.ports, frozenset(s for s in statements if s is not None))
         for queue in self.listeners:
             queue.put_nowait(Disturbance(circuit, "by hand"))
 
@@ -98,43 +99,21 @@ class MemoryDriver:
             confirm_timer=True,
             probe=True,
             removes=True,
+            segments=True,
         )
 
     async def facts(self) -> RouterFacts:
         """The device's ports and routes, those of circuits among them."""
-        taken = tuple(sorted((config.port, circuit) for circuit, config in self.device.circuits.items()))
+        taken = tuple(
+            sorted((port, circuit) for circuit, config in self.device.circuits.items() for port in config.ports)
+        )
         return RouterFacts(self.device.ports, self.device.routes, taken)
 
-    def render(self, intent: LinkIntent, facts: RouterFacts) -> MemoryConfig:
-        """One statement for each thing that a router would be told. Raises NotFound, Conflict or InvalidInput."""
-        port = next((p for p in facts.ports if p.name == intent.port), None)
-        if port is None:
-            there = ", ".join(p.name for p in facts.ports)
-            raise NotFound(
-                "port_unknown",
-                f'port: the router has no port "{intent.port}"',
-                field="port",
-                hint=f"its ports are: {there}",
-            )
-        interface = intent.port if intent.vlan is None else f"{intent.port}.{intent.vlan}"
-        for name, circuit in facts.taken:
-            if name == interface and circuit != intent.circuit:
-                raise Conflict("port_in_use", f'port: "{name}" belongs to circuit "{circuit}"', field="port")
-        if intent.mtu > port.mtu:
-            raise InvalidInput(
-                "mtu_too_large",
-                f'mtu: port "{port.name}" carries {port.mtu} octets at most ({intent.mtu})',
-                field="mtu",
-            )
-        link = "unnumbered" if intent.link is None else f"{intent.link.local} to {intent.link.peer}"
-        statements = {f"interface {interface} mtu {intent.mtu}", f"link {link} as {intent.role}"}
-        statements |= {f"route {m.inside} to the peer" for m in intent.remote}
-        for m in (*intent.local, *intent.remote):
-            if m.translated:
-                statements.add(f"translate {m.inside} to {m.wire}")
-        if intent.probe is not None:
-            statements.add(f"answer echo on {intent.probe}")
-        return MemoryConfig(interface, frozenset(statements))
+    def render(self, intent: Intent, facts: RouterFacts) -> MemoryConfig:
+        """One statement for each thing that a device would be told. Raises NotFound, Conflict or InvalidInput."""
+        if isinstance(intent, SegmentIntent):
+            return _segment(intent, facts)
+        return _link(intent, facts)
 
     async def read(self, circuit: str) -> MemoryConfig | None:
         """As it is now."""
@@ -154,16 +133,16 @@ class MemoryDriver:
             return
         device = self.device
         before = device.circuits.get(change.circuit)
-        port = (change.want or change.have or MemoryConfig("", frozenset())).port
+        ports = (change.want or change.have or MemoryConfig((), frozenset())).ports
         try:
             for done, command in enumerate(change.commands):
                 await self._meet(done)
-                statements = device.circuits.get(change.circuit, MemoryConfig(port, frozenset())).statements
+                statements = device.circuits.get(change.circuit, MemoryConfig(ports, frozenset())).statements
                 if command.startswith("no "):
                     statements -= {command.removeprefix("no ")}
                 else:
                     statements |= {command}
-                self._put(change.circuit, MemoryConfig(port, statements) if statements else None)
+                self._put(change.circuit, MemoryConfig(ports, statements) if statements else None)
             await self._meet(len(change.commands))
         except (DeviceFailed, asyncio.CancelledError):
             self._put(change.circuit, before)
@@ -211,3 +190,50 @@ class MemoryDriver:
             await device.resume.wait()
         else:
             raise Died
+
+
+def _link(intent: LinkIntent, facts: RouterFacts) -> MemoryConfig:
+    interface = _interface(AccessEnd(intent.port, intent.vlan), "port", intent, facts)
+    link = "unnumbered" if intent.link is None else f"{intent.link.local} to {intent.link.peer}"
+    statements = {f"interface {interface} mtu {intent.mtu}", f"link {link} as {intent.role}"}
+    statements |= {f"route {m.inside} to the peer" for m in intent.remote}
+    for m in (*intent.local, *intent.remote):
+        if m.translated:
+            statements.add(f"translate {m.inside} to {m.wire}")
+    if intent.probe is not None:
+        statements.add(f"answer echo on {intent.probe}")
+    return MemoryConfig((interface,), frozenset(statements))
+
+
+def _segment(intent: SegmentIntent, facts: RouterFacts) -> MemoryConfig:
+    statements = {f"carry frames of {intent.mtu} octets at {intent.bandwidth or 'any'} Mbit/s"}
+    interfaces: list[str] = []
+    for side, ends in (("a", intent.a), ("b", intent.b)):
+        for i, end in enumerate(ends):
+            if isinstance(end, AccessEnd):
+                interfaces.append(_interface(end, f"{side}[{i}].port", intent, facts))
+            statements.add(f"side {side} by {describe(end)}" + (f" as number {i + 1}" if len(ends) > 1 else ""))
+    return MemoryConfig(tuple(interfaces), frozenset(statements))
+
+
+def _interface(end: AccessEnd, field: str, intent: Intent, facts: RouterFacts) -> str:
+    port = next((p for p in facts.ports if p.name == end.port), None)
+    if port is None:
+        there = ", ".join(p.name for p in facts.ports)
+        raise NotFound(
+            "port_unknown",
+            f'{field}: the device has no port "{end.port}"',
+            field=field,
+            hint=f"its ports are: {there}",
+        )
+    interface = describe(end)
+    for name, circuit in facts.taken:
+        if name == interface and circuit != intent.circuit:
+            raise Conflict("port_in_use", f'{field}: "{name}" belongs to circuit "{circuit}"', field=field)
+    if intent.mtu > port.mtu:
+        raise InvalidInput(
+            "mtu_too_large",
+            f'mtu: port "{port.name}" carries {port.mtu} octets at most ({intent.mtu})',
+            field="mtu",
+        )
+    return interface

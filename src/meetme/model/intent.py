@@ -1,4 +1,4 @@
-"""What a border router is told, and what it tells back: the vendor-neutral vocabulary of configurators and drivers.
+"""What a device is told, and what it tells back: the vendor-neutral vocabulary of configurators and drivers.
 
 A `LinkIntent` is one side's whole truth about one circuit. It speaks of *inside* (how the own network addresses a
 prefix) and *wire* (how the same prefix is written on the circuit); where the two differ, this router translates between
@@ -14,6 +14,7 @@ from uuid import UUID
 from meetme.model.addresses import Address, InterfaceAddress, Prefix
 from meetme.model.agreement import Role
 from meetme.model.errors import Problem
+from meetme.model.segment import SegmentIntent, Uplink
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,10 @@ class LinkIntent:
     """The peer's probe address as the own network addresses it (in `remote[].inside`)."""
 
 
+Intent = LinkIntent | SegmentIntent
+"""What a router, or a switch, can be told of one circuit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a configurator and its device can do, probed at run time, never assumed."""
@@ -85,6 +90,8 @@ class Capabilities:
     """Whether it can take back what it configured."""
     max_prefixes: int | None = None
     """Prefixes a side that it can carry; None is no limit."""
+    segments: bool = False
+    """It is a switch: it takes segments of circuits."""
     missing: tuple[Problem, ...] = ()
     """What the device or kernel lacks, and how to get it."""
 
@@ -131,12 +138,24 @@ class AppliedLink:
 
 
 @dataclass(frozen=True, slots=True)
+class AppliedSegment:
+    """The same for a segment. `uplinks` are the ends of its protected sides."""
+
+    intent: SegmentIntent
+    state: LinkState
+    in_sync: bool
+    problem: Problem | None = None
+    uplinks: tuple[Uplink, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
-    """What the router has: ports (those inside circuits too), routes of its main tables, the links we applied."""
+    """What the device has: ports (those inside circuits too), routes of its main tables, what we applied."""
 
     ports: tuple[Port, ...]
     routes: tuple[RouteFact, ...]
     links: tuple[AppliedLink, ...]
+    segments: tuple[AppliedSegment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +210,15 @@ class LinkEventKind(StrEnum):
     """Nothing of the link is left on the device."""
     FAILED = "failed"
     """The device refused; it is tried again. `detail` says why."""
+    DEGRADED = "degraded"
+    """An uplink of a protected side is down; `detail` says which, and which one carries the frames."""
+    UP = "up"
+    """Every uplink is up (again)."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkEvent:
-    """A change of one link on the device. `agreement` None: what was found belongs to none that is known."""
+    """A change of one link or segment on the device. `agreement` None: what was found belongs to none that is known."""
 
     circuit: str
     agreement: UUID | None

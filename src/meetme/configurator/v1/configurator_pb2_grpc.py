@@ -236,7 +236,7 @@ class LinkConfiguratorServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Apply(self, request, context):
-        """One link's whole intent, all or nothing. Applying the same intent twice changes nothing.
+        """One link's or segment's whole intent, all or nothing. Applying the same intent twice changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -257,7 +257,7 @@ class LinkConfiguratorServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Observe(self, request, context):
-        """What the router has: ports, main routing table, and every link applied here.
+        """What the device has: ports, main routing table, and every link and segment applied here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -278,7 +278,7 @@ class LinkConfiguratorServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Every change of a link on the device: drift found, repaired, rolled back. Starts with the present state of each.
+        """Every change of a link or segment on the device: drift found, repaired, rolled back. Starts with the present state of each.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

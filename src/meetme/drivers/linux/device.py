@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from meetme.drivers.actions import RouterActions
-from meetme.drivers.base import Change, Disturbance, RouterFacts
+from meetme.drivers.base import Change, Disturbance, RouterFacts, link_only
 from meetme.drivers.linux import kernel, netns, observe
 from meetme.drivers.linux.actions import LinuxActions
 from meetme.drivers.linux.capabilities import capabilities
@@ -23,7 +23,7 @@ from meetme.drivers.linux.probe import probe
 from meetme.drivers.linux.render import render
 from meetme.drivers.linux.watch import watch
 from meetme.model.errors import Conflict, DeviceFailed, InvalidInput, MeetMeError, Unsupported
-from meetme.model.intent import Capabilities, LinkIntent, ProbeReport, ProbeRequest
+from meetme.model.intent import Capabilities, Intent, ProbeReport, ProbeRequest
 from meetme.runtime.shared_call import SharedCall
 
 P = ParamSpec("P")
@@ -64,9 +64,9 @@ class LinuxDriver:
         """As they are now. Raises DeviceFailed."""
         return await self._facts()
 
-    def render(self, intent: LinkIntent, facts: RouterFacts) -> CircuitConfig:
-        """See `render`."""
-        return render(intent, facts)
+    def render(self, intent: Intent, facts: RouterFacts) -> CircuitConfig:
+        """See `render`. Raises also Unsupported for a segment."""
+        return render(link_only(intent, self.name), facts)
 
     async def read(self, circuit: str) -> CircuitConfig | None:
         """As it is now. Raises DeviceFailed."""

@@ -36,11 +36,11 @@ class Domain:
         told_so = [self._transit(each, each.a, each.b, 0) for each in self._transits]
         named = {frozenset((each.a, each.b)): index for index, each in enumerate(self._transits)}
         for resource, most in sorted(used.items(), key=lambda item: item[0].ports):
-            each = self._transit_of(*resource.ports)
+            each = self._transit_of(resource.ports[0], resource.ports[-1])
             if each is None:
                 continue
             index = named.get(frozenset(resource.ports))
-            one = self._transit(each, *resource.ports, most)
+            one = self._transit(each, resource.ports[0], resource.ports[-1], most)
             if index is None:
                 told_so.append(one)
             else:
@@ -83,7 +83,11 @@ class Domain:
     def limit(self, resource: Resource) -> Limit | None:
         """How much there is of a resource; None: there is no such thing here."""
         if resource.kind is Kind.TRANSIT:
-            transit = self._transit_of(*resource.ports) if set(resource.ports) <= self._ports.keys() else None
+            transit = (
+                self._transit_of(resource.ports[0], resource.ports[-1])
+                if set(resource.ports) <= self._ports.keys()
+                else None
+            )
             return None if transit is None else Limit(transit.bandwidth)
         port = self._ports.get(resource.ports[0])
         if port is None or _resource(port) != resource:
@@ -142,7 +146,7 @@ class Domain:
             )
         return None
 
-    def way_problem(self, hops: tuple[Hop, ...], position: int) -> Problem | None:
+    def way_problem(self, hops: tuple[Hop, ...], position: int, mtu: int) -> Problem | None:
         """What is against the own hop of a route: a port that does not lead to the neighbour it is asked for."""
         hop = hops[position]
         sides = (
@@ -158,6 +162,9 @@ class Domain:
                 text = f"route: '{name}' of {self.me} must lead to '{theirs}' of {neighbour.exchange}"
                 hint = "the advertisements of the two exchanges differ from their settings"
                 return Problem("link_unknown", text, hint, "hops", Fault.REMOTE)
+        if hop.in_port in self._ports and hop.out_port in self._ports and self.mtu(hop) < mtu:
+            text = f"mtu: must pass {self.me} ({mtu} octets, {self.mtu(hop)} do)"
+            return Problem("mtu_too_large", text, "its advertisement said more; try again", "mtu", Fault.REMOTE)
         return None
 
     def access_ports(self) -> Iterator[tuple[str, MemberId]]:

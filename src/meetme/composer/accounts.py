@@ -21,9 +21,6 @@ class Accounts:
     def ledger(self, tx: Connection, circuit: UUID, *ways: tuple[tuple[Hop, ...], int]) -> Ledger:
         """All that the own hop of each of these routes (with its position in it) needs, and who else has some of it."""
         wanted = tuple(
-            resource
-            for hops, position in ways
-            if 0 <= position < len(hops)
-            for resource in resources(hops, position)
+            resource for hops, position in ways if 0 <= position < len(hops) for resource in resources(hops, position)
         )
         return Ledger(self._domain.limits(wanted), store.held(tx, wanted, circuit))

@@ -58,7 +58,7 @@ class Domain:
             neighbour=None if port.neighbour is None else MemberId(port.neighbour),
             neighbour_port=port.neighbour_port,
             bandwidth=told(free, port.bandwidth),
-            vlans=VlanRange() if vlans is None else VlanRange(*vlans),
+            vlans=None if vlans is None else VlanRange(*vlans),
             mtu=port.mtu,
             facility=port.facility,
             risks=frozenset(port.risks),

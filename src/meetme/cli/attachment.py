@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from meetme.cli.member import api_options, read_token
+from meetme.cli.member import LocalApi, api_options
 from meetme.cli.output import asynchronous, format_option
 from meetme.cli.which import MemberName
 
@@ -23,14 +23,13 @@ def attachment() -> None:
 @api_options
 @format_option
 @asynchronous
-async def list_(url: str, token: str | None, form: str) -> int:
+async def list_(api: LocalApi, form: str) -> int:
     """Every circuit that is registered here."""
     from dataclasses import asdict
 
     from meetme.cli.output import print_json, print_table
-    from meetme.negotiator.client import NegotiatorClient
 
-    async with NegotiatorClient(url, read_token(token)) as client:
+    async with api.client() as client:
         found = await client.attachments()
     if form == "json":
         print_json({circuit: asdict(each) for circuit, each in found.items()})
@@ -52,16 +51,13 @@ async def list_(url: str, token: str | None, form: str) -> int:
 @api_options
 @format_option
 @asynchronous
-async def set_(
-    circuit: str, place: str, vlan: int | None, mtu: int, peer: str | None, url: str, token: str | None, form: str
-) -> int:
+async def set_(circuit: str, place: str, vlan: int | None, mtu: int, peer: str | None, api: LocalApi, form: str) -> int:
     """Say that CIRCUIT lands on PORT of ROUTER, the name that --configurator gives to it."""
     from dataclasses import asdict
 
     from meetme.cli.output import print_json
     from meetme.model.agreement import MemberId
     from meetme.model.errors import InvalidInput
-    from meetme.negotiator.client import NegotiatorClient
     from meetme.negotiator.negotiation import Attachment
 
     router, _, port = place.rpartition("/")
@@ -73,7 +69,7 @@ async def set_(
             field="port",
         )
     wanted = Attachment(router, port, vlan, mtu, MemberId(peer) if peer else None)
-    async with NegotiatorClient(url, read_token(token)) as client:
+    async with api.client() as client:
         done = await client.put_attachment(circuit, wanted)
     if form == "json":
         print_json(asdict(done))
@@ -86,15 +82,14 @@ async def set_(
 @click.argument("circuit")
 @api_options
 @asynchronous
-async def remove(circuit: str, url: str, token: str | None) -> int:
+async def remove(circuit: str, api: LocalApi) -> int:
     """Forget CIRCUIT, once it is not there any more. One that an agreement uses stays.
 
     What is kept for an agreement over it that has been taken back, because its peer has not answered, is free a day
     later.
     """
-    from meetme.negotiator.client import NegotiatorClient
 
-    async with NegotiatorClient(url, read_token(token)) as client:
+    async with api.client() as client:
         await client.delete_attachment(circuit)
     click.echo(f"{circuit} is forgotten")
     return 0

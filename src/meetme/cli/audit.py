@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meetme.cli.member import api_options, read_token
+from meetme.cli.member import LocalApi, api_options
 from meetme.cli.output import asynchronous, format_option
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ def audit() -> None:
 @api_options
 @format_option
 @asynchronous
-async def list_(negotiation: str | None, last: int | None, url: str, token: str | None, form: str) -> int:
+async def list_(negotiation: str | None, last: int | None, api: LocalApi, form: str) -> int:
     """Every entry, the oldest first."""
     from meetme.cli.output import print_json, print_table
 
-    read = [(entry, json.loads(entry.entry)) for entry in await _entries(url, token)]
+    read = [(entry, json.loads(entry.entry)) for entry in await _entries(api)]
     shown = [(entry, facts) for entry, facts in read if negotiation in (None, facts.get("negotiation"))]
     shown = shown[-last:] if last else shown
     if form == "json":
@@ -46,7 +46,7 @@ async def list_(negotiation: str | None, last: int | None, url: str, token: str 
 @api_options
 @format_option
 @asynchronous
-async def verify(known: str | None, url: str, token: str | None, form: str) -> int:
+async def verify(known: str | None, api: LocalApi, form: str) -> int:
     """See whether any entry was changed, removed or put in since it was written; exit status 1 if one was.
 
     An end that was cut off shows only to who knows a hash from before: keep the one that this tells, somewhere else.
@@ -55,7 +55,7 @@ async def verify(known: str | None, url: str, token: str | None, form: str) -> i
     from meetme.model.errors import Problem
     from meetme.negotiator.logbook import first_broken
 
-    entries = await _entries(url, token)
+    entries = await _entries(api)
     broken = first_broken(entries)
     gone = known is not None and known not in {entry.hash for entry in entries}
     head = entries[-1].hash if entries else ""
@@ -74,10 +74,8 @@ async def verify(known: str | None, url: str, token: str | None, form: str) -> i
     return 1 if broken is not None or gone else 0
 
 
-async def _entries(url: str, token: str | None) -> list[AuditEntry]:
-    from meetme.negotiator.client import NegotiatorClient
-
-    async with NegotiatorClient(url, read_token(token)) as client:
+async def _entries(api: LocalApi) -> list[AuditEntry]:
+    async with api.client() as client:
         return [entry async for page in client.audit() for entry in page]
 
 

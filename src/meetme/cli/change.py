@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meetme.cli.member import api_options, read_token
+from meetme.cli.member import LocalApi, api_options
 from meetme.cli.output import asynchronous, format_option
 from meetme.cli.which import negotiation_argument, which
 
@@ -38,8 +38,7 @@ async def change(
     wait: bool,
     timeout: float,
     key: str | None,
-    url: str,
-    token: str | None,
+    api: LocalApi,
     form: str,
 ) -> int:
     """Add or withdraw own prefixes of an active agreement, or change its MTU, while traffic on what stays flows on.
@@ -50,10 +49,9 @@ async def change(
     from uuid import uuid4
 
     from meetme.cli.negotiate import show_plan
-    from meetme.negotiator.client import NegotiatorClient
     from meetme.negotiator.views import ChangeRequest
 
-    async with NegotiatorClient(url, read_token(token)) as client:
+    async with api.client() as client:
         before = await client.negotiation(await which(client, negotiation))
         local = _prefixes(before, add, withdraw) if add or withdraw else None
         request = ChangeRequest(local, list(private_networks) or None, mtu)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
 
-from meetme.cli.member import api_options, read_token
+from meetme.cli.member import LocalApi, api_options
 from meetme.cli.output import asynchronous, format_option
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from meetme.model.intent import Capabilities
+
+
+VLAN_UNSUPPORTED = "vlan_unsupported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Finding:
 @api_options
 @format_option
 @asynchronous
-async def doctor(driver: str, only: str | None, inside: bool, url: str, token: str | None, form: str) -> int:
+async def doctor(driver: str, only: str | None, inside: bool, api: LocalApi, form: str) -> int:
     """What this machine can do, probed in throw-away namespaces, and how the running member does.
 
     Of the member: database and disk, certificates, every peer (way, key, clock), every router (reachable, links as
@@ -59,7 +62,7 @@ async def doctor(driver: str, only: str | None, inside: bool, url: str, token: s
         findings += [_python(), *_programs(), _namespaces()]
         findings += await _device(driver) if os.geteuid() == 0 else _device_in_user_namespace(driver)
     if only != "host":
-        findings += await _member(url, token, asked=only == "member")
+        findings += await _member(api, asked=only == "member")
     good = all(f.ok for f in findings if f.needed)
     if form == "json":
         print_json({"ok": good, "findings": [asdict(f) for f in findings]})
@@ -72,13 +75,12 @@ async def doctor(driver: str, only: str | None, inside: bool, url: str, token: s
     return 0 if good else 1
 
 
-async def _member(url: str, token: str | None, *, asked: bool) -> list[Finding]:
+async def _member(api: LocalApi, *, asked: bool) -> list[Finding]:
     """How the running member does. Raises what the negotiator raises, if one was asked for."""
     from meetme.model.errors import MeetMeError, Unreachable
-    from meetme.negotiator.client import NegotiatorClient
 
     try:
-        async with NegotiatorClient(url, read_token(token)) as client:
+        async with api.client() as client:
             diagnosis = await client.diagnosis()
     except Unreachable:
         if asked:
@@ -135,9 +137,12 @@ async def _device(driver: str) -> list[Finding]:
         Finding("unnumbered links", can.unnumbered, "IPv4 over an IPv6 link-local next hop"),
         Finding("probes", can.probe, "echo requests along the customers' path"),
         Finding("IPv6", can.ipv6, "prefixes of both families", needed=False),
-        Finding("VLAN", can.vlan, "802.1Q sub-interfaces; without, a circuit takes a whole port", needed=False),
     ]
-    return findings + [Finding(p.code, False, p.text, p.hint, needed=False) for p in can.missing]
+    hints = {p.code: p for p in can.missing}
+    without = hints.pop(VLAN_UNSUPPORTED, None)
+    vlan = Finding("VLAN", can.vlan, "802.1Q sub-interfaces; without, a circuit takes a whole port", needed=False)
+    findings.append(vlan if without is None else replace(vlan, hint=without.hint))
+    return findings + [Finding(p.code, False, p.text, p.hint, needed=False) for p in hints.values()]
 
 
 def _device_in_user_namespace(driver: str) -> list[Finding]:

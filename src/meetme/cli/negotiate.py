@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meetme.cli.member import api_options, read_token
+from meetme.cli.member import LocalApi, api_options
 from meetme.cli.output import asynchronous, format_option
 from meetme.cli.which import peer_argument
 
@@ -49,7 +49,7 @@ STEP_WORDS = {
 @format_option
 @asynchronous
 async def negotiate(
-    peer: str, dry_run: bool, wait: bool, key: str | None, url: str, token: str | None, form: str, **terms: Any
+    peer: str, dry_run: bool, wait: bool, key: str | None, api: LocalApi, form: str, **terms: Any
 ) -> int:
     """Agree on layer 3 with PEER, program both border routers and prove that packets cross.
 
@@ -59,13 +59,12 @@ async def negotiate(
     """
     from uuid import uuid4
 
-    from meetme.negotiator.client import NegotiatorClient
     from meetme.negotiator.views import StartRequest
 
     given = {name: value for name, value in terms.items() if value not in (None, ())}
     given = {name: _listed(value) if isinstance(value, tuple) else value for name, value in given.items()}
     request = StartRequest(peer=peer, **given)
-    async with NegotiatorClient(url, read_token(token)) as client:
+    async with api.client() as client:
         if dry_run:
             show_plan(await client.plan(request), form)
             return 0

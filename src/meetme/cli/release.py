@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from meetme.cli.member import api_options, read_token
+from meetme.cli.member import LocalApi, api_options
 from meetme.cli.output import asynchronous, format_option
 from meetme.cli.which import negotiation_argument, which
 
@@ -15,17 +15,16 @@ from meetme.cli.which import negotiation_argument, which
 @api_options
 @format_option
 @asynchronous
-async def release(negotiation: str, yes: bool, url: str, token: str | None, form: str) -> int:
+async def release(negotiation: str, yes: bool, api: LocalApi, form: str) -> int:
     """Free the aliases, link prefix and port of an ended negotiation although a removal could not be verified.
 
     Do this only when you know that nothing of it is left on the own device and at the peer.
     """
     from meetme.cli.output import print_json
-    from meetme.negotiator.client import NegotiatorClient
 
     if not yes:
         click.confirm("Is everything of it gone from the devices?", abort=True, err=True)
-    async with NegotiatorClient(url, read_token(token)) as client:
+    async with api.client() as client:
         view = await client.release(await which(client, negotiation))
     if form == "json":
         print_json(view.document)

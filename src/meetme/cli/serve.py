@@ -38,6 +38,10 @@ class MemberSettings:
     """Who is who, with the peers' certificates beside it in `peers/` (`roster.toml`). Read again when it changes."""
     token: Path | None = None
     """Tokens of the local API, one a line (`token`, beside the key)."""
+    local_clients: tuple[Path, ...] = ()
+    """PEM files: certificates that open the local APIs over TLS as a token does, for anything."""
+    local_readers: tuple[Path, ...] = ()
+    """PEM files: certificates that open the local APIs over TLS for reading alone."""
 
 
 @click.command(epilog="Example: meetme serve negotiator configurator --config /etc/meetme/meetme.toml")
@@ -194,6 +198,7 @@ async def _negotiator(
     from meetme.negotiator.settings import NegotiatorSettings
     from meetme.runtime.clock import SystemClock
     from meetme.runtime.database import Database
+    from meetme.runtime.local_tls import LocalClients
     from meetme.runtime.roster import RosterFile
     from meetme.runtime.tokens import Tokens
 
@@ -211,6 +216,7 @@ async def _negotiator(
         database=database,
         clock=SystemClock(),
         tracer=_tracer(running, "negotiator", identity.member),
+        clients=LocalClients.read(clients=member.local_clients, readers=member.local_readers),
     )
     await service.start()
     running.push_async_callback(service.close)

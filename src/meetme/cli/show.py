@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from meetme.cli.member import api_options, read_token
+from meetme.cli.member import LocalApi, api_options
 from meetme.cli.output import asynchronous, format_option
 from meetme.cli.which import negotiation_argument, which
 
@@ -14,7 +14,7 @@ from meetme.cli.which import negotiation_argument, which
 @api_options
 @format_option
 @asynchronous
-async def show(negotiation: str, url: str, token: str | None, form: str) -> int:
+async def show(negotiation: str, api: LocalApi, form: str) -> int:
     """One negotiation: state, addresses of both sides, the steps with their times, what is still owed, what went wrong.
 
     What is owed says why something hangs: how often it was tried in vain, and why. It is tried again by itself.
@@ -22,9 +22,8 @@ async def show(negotiation: str, url: str, token: str | None, form: str) -> int:
     from meetme.cli.health import health_text
     from meetme.cli.output import print_json, print_table, show_problem
     from meetme.cli.picture import agreement_lines
-    from meetme.negotiator.client import NegotiatorClient
 
-    async with NegotiatorClient(url, read_token(token)) as client:
+    async with api.client() as client:
         view = await client.negotiation(await which(client, negotiation))
     if form == "json":
         print_json(view.document)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from meetme.cli.member import api_options, read_token
+from meetme.cli.member import LocalApi, api_options
 from meetme.cli.output import asynchronous, format_option
 
 
@@ -13,17 +13,16 @@ from meetme.cli.output import asynchronous, format_option
 @api_options
 @format_option
 @asynchronous
-async def status(everything: bool, url: str, token: str | None, form: str) -> int:
+async def status(everything: bool, api: LocalApi, form: str) -> int:
     """All live negotiations of this member: with whom, over what, in which state, how healthy.
 
     Whatever has ended but is still on a device, or still quarantined, is shown too.
     """
     from meetme.cli.health import health_text
     from meetme.cli.output import print_json, print_table
-    from meetme.negotiator.client import NegotiatorClient
     from meetme.negotiator.states import ENDED
 
-    async with NegotiatorClient(url, read_token(token)) as client:
+    async with api.client() as client:
         views = await client.negotiations()
     shown = [v for v in views if everything or v.state not in ENDED or v.left_on_device]
     if form == "json":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from meetme.cli.member import api_options, read_token
+from meetme.cli.member import LocalApi, api_options
 from meetme.cli.output import asynchronous, format_option
 from meetme.cli.which import negotiation_argument, which
 
@@ -16,7 +16,7 @@ from meetme.cli.which import negotiation_argument, which
 @api_options
 @format_option
 @asynchronous
-async def terminate(negotiation: str, wait: bool, timeout: float, url: str, token: str | None, form: str) -> int:
+async def terminate(negotiation: str, wait: bool, timeout: float, api: LocalApi, form: str) -> int:
     """Take an agreement back: the own router at once, the peer's as soon as it can be reached.
 
     Until the peer has answered, alias, link prefix and port stay quarantined and the negotiation is `terminating`.
@@ -26,9 +26,8 @@ async def terminate(negotiation: str, wait: bool, timeout: float, url: str, toke
     from contextlib import aclosing
 
     from meetme.cli.output import print_json
-    from meetme.negotiator.client import NegotiatorClient
 
-    async with NegotiatorClient(url, read_token(token)) as client:
+    async with api.client() as client:
         view = await client.terminate(await which(client, negotiation))
         if wait and view.state == "terminating":
             try:

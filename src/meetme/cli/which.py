@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from meetme.cli.member import DEFAULT_URL, member_directory, read_token
+from meetme.cli.member import API_OPTIONS, LocalApi, member_directory
 
 if TYPE_CHECKING:
     from meetme.negotiator.client import NegotiatorClient
@@ -27,12 +27,11 @@ class NegotiationName(click.ParamType[str]):
         """Ids of live negotiations, each with its peer and state; none where the negotiator does not answer."""
         import asyncio
 
-        from meetme.negotiator.client import NegotiatorClient
         from meetme.negotiator.states import ENDED
 
         async def ask() -> list[NegotiationView]:
-            url = ctx.params.get("url") or DEFAULT_URL
-            async with NegotiatorClient(url, read_token(ctx.params.get("token"))) as client:
+            given = {name: ctx.params[name] for name in API_OPTIONS if ctx.params.get(name)}
+            async with LocalApi(**given).client() as client:
                 return await asyncio.wait_for(client.negotiations(), COMPLETION_SECONDS)
 
         try:

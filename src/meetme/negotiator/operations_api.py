@@ -14,7 +14,9 @@ from meetme.runtime.http import Access
 from meetme.runtime.tokens import Tokens
 
 MOST_ENTRIES = 1000
-After = Annotated[int, Query(ge=0, description="behind which entry to begin")]
+LAST_ENTRY = 2**63 - 1
+"""No database counts further."""
+After = Annotated[int, Query(ge=0, le=LAST_ENTRY, description="behind which entry to begin")]
 Limit = Annotated[int, Query(ge=1, le=MOST_ENTRIES, description="how many at most")]
 
 

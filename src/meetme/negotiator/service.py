@@ -45,6 +45,7 @@ from meetme.runtime.http import Check, build_app, build_metrics_app, build_peer_
 from meetme.runtime.identity import Identity
 from meetme.runtime.ledger import Ledger
 from meetme.runtime.listener import Listener, open_listener
+from meetme.runtime.local_tls import LocalClients
 from meetme.runtime.loop import Loop
 from meetme.runtime.peer_client import PeerClient
 from meetme.runtime.peer_figures import PeerFigures, TrustFigures
@@ -76,10 +77,12 @@ class NegotiatorService:
         openers: Mapping[str, Opener] | None = None,
         host: HostProbe | None = host_probe.ask,
         tracer: Tracer | None = None,
+        clients: LocalClients | None = None,
     ) -> None:
         """`openers`: how to reach each router by name, if not by the settings' targets. Raises NotFound, InvalidInput.
 
-        `host`: how this host asks addresses where a router's configurator cannot probe.
+        `host`: how this host asks addresses where a router's configurator cannot probe. `clients`: whose certificates
+        open the local API.
         """
         settings.check(identity.member)
         clock = shared = SharedClock(clock)
@@ -145,7 +148,10 @@ class NegotiatorService:
             ready=ready,
             registry=self.registry,
             tracer=tracer,
+            tokens=tokens,
+            clients=clients,
         )
+        self._clients = clients or LocalClients()
         present = self._monitor.present if self._monitor else _stored
         local_api.add_routes(
             self._local, tokens, self._desk, changes, database, self._loop, self._routers, self._bell, clock, present
@@ -200,7 +206,8 @@ class NegotiatorService:
             raise
 
     async def _listen(self, local: str | socket.socket, peers: str | socket.socket | None) -> None:
-        self._listeners.append(await open_listener(self._local, local))
+        beyond = self._clients.server_context(self._trust.identity)
+        self._listeners.append(await open_listener(self._local, local, beyond_loopback=beyond))
         self.local_url = self._listeners[-1].url
         if peers is not None:
             tls = self._trust.server_context()

@@ -38,11 +38,18 @@ class ApiEvent:
 class ApiClient:
     """Asks one service of this member. Errors are raised as it raised them; Unreachable where it does not answer."""
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    def __init__(
+        self, url: str, token: str | None = None, *, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
+        """`transport`: how to get there, if not in the clear (`runtime.local_tls.PinnedTransport`)."""
         headers = {"authorization": f"Bearer {token}"} if token else {}
         self._url = url.rstrip("/")
         self._http = httpx2.AsyncClient(
-            base_url=self._url, headers=headers, timeout=httpx2.Timeout(ANSWER_SECONDS, connect=3.0), trust_env=False
+            base_url=self._url,
+            headers=headers,
+            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=3.0),
+            trust_env=False,
+            transport=transport,
         )
 
     async def __aenter__(self) -> Self:

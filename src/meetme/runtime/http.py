@@ -8,7 +8,7 @@ other members (their certificates, nothing else). Sockets are in `runtime.listen
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
@@ -24,6 +24,7 @@ from meetme.model.members import Member
 from meetme.runtime.apidocs import DOCS_POLICY, docs_page
 from meetme.runtime.correlation import correlation
 from meetme.runtime.gate import BodyLimit, ErrorGate, Requests
+from meetme.runtime.local_tls import LocalClients
 from meetme.runtime.problems import MEDIA_TYPE, error_of_validation, problem_document
 from meetme.runtime.telemetry import Registry
 from meetme.runtime.tls import Trust
@@ -43,10 +44,13 @@ def build_app(
     ready: Mapping[str, Check] | None = None,
     registry: Registry | None = None,
     tracer: Tracer | None = None,
+    tokens: Tokens | None = None,
+    clients: LocalClients | None = None,
 ) -> FastAPI:
     """The app of a local API: /healthz, /readyz, /metrics (with a registry), /openapi.json and /docs are there already.
 
-    `ready` names what has to work before requests make sense ("database", "configurator").
+    `ready` names what has to work before requests make sense ("database", "configurator"). `clients`: whose
+    certificates open it where it is served over TLS; there, /readyz and /metrics too need one, or one of `tokens`.
     """
     app = _app(
         title=title,
@@ -56,20 +60,28 @@ def build_app(
         registry=registry,
         tracer=tracer,
     )
+    app.state.clients = clients or LocalClients()
+    shown = [Access(tokens or Tokens({})).read_from_afar]
     checks = dict(ready or {})
 
     @app.get("/healthz", tags=["service"], summary="Whether the process answers")
     async def healthz() -> dict[str, bool]:
         return {"ok": True}
 
-    @app.get("/readyz", tags=["service"], summary="Whether everything it needs works", responses={503: {}})
+    @app.get(
+        "/readyz",
+        dependencies=shown,
+        tags=["service"],
+        summary="Whether everything it needs works",
+        responses={503: {}},
+    )
     async def readyz() -> JSONResponse:
         results = await asyncio.gather(*(_checked(check) for check in checks.values()))
         ok = all(result == "ok" for result in results)
         return JSONResponse({"ready": ok, "checks": dict(zip(checks, results, strict=True))}, 200 if ok else 503)
 
     if registry is not None:
-        add_metrics(app, registry)
+        add_metrics(app, registry, shown)
 
     page = docs_page(title)
 
@@ -96,10 +108,16 @@ def build_metrics_app(registry: Registry) -> FastAPI:
     return app
 
 
-def add_metrics(app: FastAPI, registry: Registry) -> None:
+def add_metrics(app: FastAPI, registry: Registry, dependencies: Sequence[Any] = ()) -> None:
     """Serve what `registry` holds at /metrics."""
 
-    @app.get("/metrics", tags=["service"], summary="Figures for Prometheus", response_class=Response)
+    @app.get(
+        "/metrics",
+        dependencies=list(dependencies),
+        tags=["service"],
+        summary="Figures for Prometheus",
+        response_class=Response,
+    )
     async def metrics() -> Response:
         # In a thread: some of the figures are read from a database.
         return Response(await asyncio.to_thread(generate_latest, registry), media_type=CONTENT_TYPE_LATEST)
@@ -107,17 +125,22 @@ def add_metrics(app: FastAPI, registry: Registry) -> None:
 
 async def peer_member(request: Request) -> Member:
     """Whose key this connection was made with, checked again for every request: a member may have been removed."""
-    chain = request.scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ())
     trust: Trust = request.app.state.trust
-    return trust.presented_by(chain[0].encode("ascii") if chain else None)
+    return trust.presented_by(_certificate(request))
 
 
 PeerMember = Annotated[Member, Depends(peer_member)]
 """For routes of a peer app: the member that asks. A stranger gets 401 `certificate_unknown`."""
 
 
+def _certificate(request: Request) -> bytes | None:
+    """What the client has shown of itself in the handshake (PEM)."""
+    chain = request.scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ())
+    return chain[0].encode("ascii") if chain else None
+
+
 class Access:
-    """Who may use a local API: whoever has a token, within its scope."""
+    """Who may use a local API: whoever has a token or, over TLS, a certificate that is known, within its scope."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
@@ -133,22 +156,40 @@ class Access:
         """`dependencies=[access.write]` for routes that change something."""
         return self._needs(Scope.WRITE)
 
-    def _needs(self, needed: Scope) -> Any:
-        async def check(credentials: HTTPAuthorizationCredentials | None = Depends(self._bearer)) -> None:
-            scope = self._tokens.scope_of(credentials.credentials) if credentials is not None else None
-            if scope is None:
-                raise Unauthenticated(
-                    "token_unknown" if credentials is not None else "token_missing",
-                    "token: must be one that is known here",
-                    hint="set MEETME_TOKEN, or send 'Authorization: Bearer TOKEN'",
-                    field="token",
-                )
-            if needed is Scope.WRITE and scope is not Scope.WRITE:
-                raise Forbidden(
-                    "token_scope", "token: must be good for changes ('read')", hint="use another token", field="token"
-                )
+    @property
+    def read_from_afar(self) -> Any:
+        """`read` where the request came over TLS: on loopback in the clear everybody may."""
+
+        def check(request: Request) -> None:
+            if request.url.scheme == "https":
+                scheme, _, token = request.headers.get("authorization", "").partition(" ")
+                self._check(request, token if scheme.lower() == "bearer" else None, Scope.READ)
 
         return Depends(check)
+
+    def _needs(self, needed: Scope) -> Any:
+        async def check(request: Request, given: HTTPAuthorizationCredentials | None = Depends(self._bearer)) -> None:
+            self._check(request, given.credentials if given is not None else None, needed)
+
+        return Depends(check)
+
+    def _check(self, request: Request, token: str | None, needed: Scope) -> None:
+        # A token that is sent is meant: a wrong one is no reason to look further.
+        if token is not None:
+            what, scope = "token", self._tokens.scope_of(token)
+        else:
+            clients: LocalClients = request.app.state.clients
+            what, scope = "certificate", clients.scope_of(_certificate(request))
+        if scope is None:
+            raise Unauthenticated(
+                "token_unknown" if token is not None else "token_missing",
+                "token: must be one that is known here",
+                hint="set MEETME_TOKEN, send 'Authorization: Bearer TOKEN', or show a client certificate over TLS",
+                field="token",
+            )
+        if needed is Scope.WRITE and scope is not Scope.WRITE:
+            code = "token_scope" if token is not None else "certificate_scope"
+            raise Forbidden(code, f"{what}: must be good for changes ('read')", hint=f"use another {what}", field=what)
 
 
 def problem_response(error: MeetMeError) -> JSONResponse:

@@ -23,6 +23,7 @@ from meetme.runtime.problems import MEDIA_TYPE, problem_document
 
 KEEP_ALIVE_SECONDS = 75
 HANDSHAKE_SECONDS = 5.0
+_HTTPS = "https://"
 GRACE_SECONDS = 1.0
 """How long requests under way may take when the listener is closed."""
 
@@ -127,15 +128,21 @@ async def open_listener(
     *,
     flag: str = "--listen",
     tls: ssl.SSLContext | None = None,
+    beyond_loopback: ssl.SSLContext | None = None,
 ) -> Listener:
     """Serve `app` at `listen`: `HOST:PORT`, `[IPV6]:PORT`, `fd:NUMBER` or a socket that is bound already.
 
+    `tls`: always. `beyond_loopback`: where the address is not a loopback one, or is written `https://HOST:PORT`.
     Raises InvalidInput `listen_malformed`, `listen_not_local`, `listen_not_permitted`, `tls_required` (in the clear
     means loopback), and Conflict `port_in_use_by_another`. `flag` is named in them.
     """
+    if isinstance(listen, str) and beyond_loopback is not None and listen.startswith(_HTTPS):
+        listen, tls = listen.removeprefix(_HTTPS), beyond_loopback
     opened = listen if isinstance(listen, socket.socket) else _bind(listen, flag)
     try:
         address = _name(opened)
+        if tls is None and not _is_local(opened):
+            tls = beyond_loopback
         if tls is None and not _is_local(opened):
             raise _wrong("tls_required", flag, "must be a loopback address without TLS", address, "use 127.0.0.1")
         config = uvicorn.Config(

@@ -54,9 +54,7 @@ class Trust:
 
     def client_context(self, member: Member) -> ssl.SSLContext:
         """For connections to one member: its own certificates and no other's will do, whatever the host is called."""
-        context = _context(ssl.PROTOCOL_TLS_CLIENT, self.identity, member.certificates)
-        context.check_hostname = False  # the key says who it is, not the name of a host
-        return context
+        return _context(ssl.PROTOCOL_TLS_CLIENT, self.identity, member.certificates)
 
     def presented_by(self, certificate: bytes | None) -> Member:
         """Whose certificate (PEM or DER) this is, as of now. Raises Unauthenticated `certificate_unknown`."""
@@ -77,22 +75,41 @@ class Trust:
         )
 
 
-def _context(protocol: ssl._SSLMethod, identity: Identity, trusted: tuple[bytes, ...]) -> ssl.SSLContext:
+def _context(
+    protocol: ssl._SSLMethod,
+    identity: Identity | None,
+    trusted: tuple[bytes, ...],
+    *,
+    verify: ssl.VerifyMode = ssl.CERT_REQUIRED,
+) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["http/1.1"])
-    # The standard library reads keys from files only.
-    with tempfile.TemporaryDirectory(prefix="meetme-") as folder:
-        path = Path(folder) / "identity.pem"
-        path.touch(mode=0o600)
-        path.write_bytes(identity.key + identity.certificate)
-        context.load_cert_chain(path)
+    if identity is not None:
+        # The standard library reads keys from files only.
+        with tempfile.TemporaryDirectory(prefix="meetme-") as folder:
+            path = Path(folder) / "identity.pem"
+            path.touch(mode=0o600)
+            path.write_bytes(identity.key + identity.certificate)
+            context.load_cert_chain(path)
     if protocol == ssl.PROTOCOL_TLS_SERVER:
         context.num_tickets = 0  # a resumed session would show no certificate to check
-    context.verify_mode = ssl.CERT_REQUIRED
+    else:
+        context.check_hostname = False  # the key says who it is, not the name of a host
+    context.verify_mode = verify
     if trusted:
         context.load_verify_locations(cadata=b"".join(trusted).decode("ascii"))
     return context
+
+
+def optional_server_context(identity: Identity, known: tuple[bytes, ...]) -> ssl.SSLContext:
+    """For a listener where a client may show a certificate or none; one that is not among `known` is cut off."""
+    return _context(ssl.PROTOCOL_TLS_SERVER, identity, known, verify=ssl.CERT_OPTIONAL)
+
+
+def pinned_client_context(server: bytes, identity: Identity | None) -> ssl.SSLContext:
+    """For connections to whoever has the key of the certificate `server` (PEM), as `identity` or as nobody."""
+    return _context(ssl.PROTOCOL_TLS_CLIENT, identity, (server,))
 
 
 async def fetch_certificate(host: str, port: int, *, seconds: float = FETCH_SECONDS) -> bytes:

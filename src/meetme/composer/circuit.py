@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
+from meetme.composer.graph import Disjoint
 from meetme.composer.messages import Body, MessageType
 from meetme.composer.words import (
     ENDED,
     LIVE_LEG,
     CircuitRequest,
     Constraints,
-    Disjoint,
     Element,
     ElementKind,
     End,
@@ -154,6 +154,8 @@ class Search:
     """The number of the last attempt."""
     tries: int = 0
     """How many attempts were refused since the search began or began anew."""
+    waits: int = 0
+    """How often it has waited for something that others held for the moment."""
     excluded: tuple[Element, ...] = ()
     """What has refused since then."""
     over: Problem | None = None
@@ -199,6 +201,8 @@ class Circuit:
     """The request was passed on to the head."""
     accepted: bool = False
     """The head has taken it on."""
+    parted: bool = False
+    """The head has nothing of it any more."""
     queries: int = 0
 
     @property

@@ -31,6 +31,8 @@ class Start:
     request: CircuitRequest
     ordered_by: MemberId
     routes: tuple[Route, ...] = ()
+    ledger: Ledger | None = None
+    """Where routes are given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ class StateBody:
 
 @dataclass(frozen=True, slots=True)
 class RefusedBody:
-    """No, and nothing of it is left here: to `hold`, `commit` and `activate`."""
+    """No: to `hold`, `commit` and `activate`. Whoever is refused gives the leg up, and says so with `release`."""
 
     problem: Problem
     element: Element | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from meetme.composer.graph import Disjoint
 from meetme.model.agreement import MemberId
 
 
@@ -39,8 +40,10 @@ class Segment(StrEnum):
     BUILDING = "building"
     READY = "ready"
     REMOVING = "removing"
+    CANCELLING = "cancelling"
+    """Being removed although it was not built yet: an order to build it may still be on its way to the exchange."""
     SWEEPING = "sweeping"
-    """It is gone, but an order to build it may still be on its way: it is removed once more after a while."""
+    """It was gone after `cancelling`; it is removed once more when nothing can be on its way any more."""
 
 
 class Objective(StrEnum):
@@ -58,14 +61,6 @@ class Redundancy(StrEnum):
     NONE = "none"
     BEST_EFFORT = "best_effort"
     STRICT = "strict"
-
-
-class Disjoint(StrEnum):
-    """What the two paths must not share."""
-
-    LINK = "link"
-    NODE = "node"
-    SRLG = "srlg"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,66 @@
+"""Answers to messages that change nothing: of strangers, of latecomers, or repeated because the answer was lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from meetme.composer import aligning, releasing
+from meetme.composer import events as ev
+from meetme.composer.circuit import Answer, Circuit, Leg, MemberId, State
+from meetme.composer.events import Event
+from meetme.composer.messages import (
+    Body,
+    CommittedBody,
+    HeldBody,
+    MessageType,
+    RefusedBody,
+    ReleasedBody,
+    StateBody,
+)
+
+
+def stranger_answer(kind: MessageType) -> Body:
+    """What to say to a message about a circuit, or a leg, that this composer does not know."""
+    match kind:
+        case MessageType.RELEASE:
+            return ReleasedBody()
+        case MessageType.QUERY:
+            return StateBody(None, None)
+        case _:
+            return RefusedBody(releasing.GONE)
+
+
+def neighbours(circuit: Circuit, path: int, attempt: int) -> frozenset[MemberId]:
+    """Who may speak of this leg, or with path 0 of the circuit. Of a leg that is not known: whoever is beside any."""
+    if path == 0:
+        return frozenset(x for x in (circuit.asked_by, circuit.head) if x is not None and x != circuit.me)
+    leg = circuit.leg(path, attempt)
+    legs = (leg,) if leg is not None else circuit.legs
+    return frozenset(side for x in legs for side in (x.before, x.beyond) if side is not None)
+
+
+def standing_answer(c: Circuit, event: Event) -> Circuit:
+    """The circuit with an answer that says where this side stands, where the event was a message."""
+    match event:
+        case ev.CommitReceived() | ev.ActivateReceived() | ev.ReleaseReceived() | ev.QueryReceived():
+            leg = c.leg(event.path, event.attempt)
+            answer = Answer(event.message, event.sender, event.path, event.attempt, _standing(c, leg, event))
+        case ev.PassedOn():
+            known = c.asked_by == event.sender and not c.ending
+            body: Body = HeldBody() if known else RefusedBody(c.problem or releasing.GONE, whole=True)
+            answer = Answer(event.message, event.sender, 0, 0, body)
+        case _:
+            return c
+    return replace(c, answers=(answer,))
+
+
+def _standing(c: Circuit, leg: Leg | None, event: Event) -> Body:
+    match event:
+        case ev.CommitReceived() if leg is not None and leg.state in (State.COMMITTED, State.ACTIVE):
+            return CommittedBody()
+        case ev.ReleaseReceived():
+            return ReleasedBody()
+        case ev.QueryReceived():
+            return aligning.standing(c, leg)
+        case _:
+            return RefusedBody((leg.problem if leg else None) or releasing.GONE, whole=c.ending)

@@ -1,0 +1,192 @@
+"""What the head decides: which routes are tried, when they are built, when the circuit is active, when it is given up.
+
+Crank-back: a route that was refused is tried again without the element that refused. Elements are collected for one
+search, at most `MOST_TRIES` of them. What is only held by somebody else, who may not get it in the end, is waited for
+instead, with pauses that grow, as long as setting up may take. An access port has no way around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID, uuid5
+
+from meetme.composer import events as ev
+from meetme.composer.building import build
+from meetme.composer.capacity import Ledger, Shortage
+from meetme.composer.circuit import Circuit, Element, ElementKind, Leg, Redundancy, Route, Search, State
+from meetme.composer.effects import Compose, Effect, Move, Wake
+from meetme.composer.holding import begin
+from meetme.composer.releasing import give_up, give_up_all
+from meetme.model.errors import Fault, Problem
+
+MOST_TRIES = 8
+"""How many refusals one search survives."""
+SETUP_SECONDS = 60.0
+"""How long a new circuit may be on its way to being reserved."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 3.0
+"""How long it waits for what others hold for the moment: doubles, half of it by chance."""
+FIRST_HEAL_SECONDS, LONGEST_HEAL_SECONDS = 5.0, 300.0
+"""How long until a broken path is searched anew when there was no way: doubles, half of it by chance."""
+
+S = State
+
+
+def start(event: ev.Start) -> Move:
+    """Somebody orders a circuit at its head."""
+    circuit = Circuit(event.id, event.me, event.head, event.request, event.ordered_by, event.at)
+    paths = tuple(range(1, event.request.paths + 1))
+    circuit = replace(circuit, wanted=len(paths), searches=tuple(Search(path) for path in paths))
+    if event.routes and event.ledger is not None:
+        return composed(circuit, event.routes, event.ledger, event.at)
+    return circuit, (Compose(paths),)
+
+
+def missing(circuit: Circuit) -> tuple[int, ...]:
+    """The paths that nothing is under way for."""
+    return tuple(path for path in range(1, circuit.wanted + 1) if circuit.live_leg(path) is None)
+
+
+def composed(circuit: Circuit, routes: tuple[Route, ...], ledger: Ledger, at: float) -> Move:
+    """Routes were found for what is missing: reserve the own part of each, and pass it on."""
+    lacking = missing(circuit)
+    found = {route.path for route in routes}
+    if circuit.request.redundancy is Redundancy.BEST_EFFORT and lacking == (1, 2) and found == {1}:
+        circuit = replace(circuit, wanted=1)
+    elif not set(lacking) <= found:
+        short = Problem("no_route", "path: there must be a route for each", fault=Fault.REMOTE)
+        return on_compose_failed(circuit, ev.ComposeFailed(at, short))
+    effects: tuple[Effect, ...] = ()
+    for route in routes:
+        if circuit.live_leg(route.path) is not None or route.path not in lacking or circuit.ending:
+            continue
+        search = circuit.search(route.path)
+        attempt = max(search.attempt, *(leg.attempt for leg in circuit.legs if leg.path == route.path), 0) + 1
+        circuit = _with(circuit, replace(search, attempt=attempt))
+        begun = begin(circuit, route, attempt, at, ledger)
+        if isinstance(begun, Shortage):
+            circuit, more = crank_back(circuit, route.path, begun.problem, begun.element, at)
+        else:
+            circuit, _, more = begun
+        effects += more
+    return circuit, effects
+
+
+def crank_back(circuit: Circuit, path: int, problem: Problem, element: Element | None, at: float) -> Move:
+    """A route of this path was refused: try another one, wait, or give the path up."""
+    if circuit.ending or path > circuit.wanted:
+        return circuit, ()
+    search = circuit.search(path)
+    passing = element is not None and element.passing
+    hard = search.tries + (not passing)
+    excluded = search.excluded if element is None or element in search.excluded else (*search.excluded, element)
+    search = replace(search, tries=hard, excluded=excluded)
+    circuit = _with(circuit, search)
+    too_long = not circuit.established and at - circuit.began > SETUP_SECONDS
+    no_way_around = element is not None and element.kind is ElementKind.END
+    if too_long or hard > MOST_TRIES or (no_way_around and not passing):
+        return over(circuit, path, problem, at)
+    if no_way_around:
+        return _wait(circuit, path)
+    return circuit, (Compose(missing(circuit)),)
+
+
+def _wait(circuit: Circuit, path: int) -> Move:
+    """What is in the way may be gone shortly."""
+    search = circuit.search(path)
+    left = tuple(element for element in search.excluded if not element.passing)
+    circuit = _with(circuit, replace(search, waits=search.waits + 1, excluded=left))
+    pause = _pause(circuit.id, f"{path} {search.waits}", search.waits, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+    return circuit, (Wake(ev.SearchDue, pause),)
+
+
+def on_compose_failed(circuit: Circuit, event: ev.ComposeFailed) -> Move:
+    """There is no route with what is left: wait for what may come free, search both paths together, or give up."""
+    lacking = missing(circuit)
+    if not lacking:
+        return circuit, ()
+    too_long = not circuit.established and event.at - circuit.began > SETUP_SECONDS
+    for path in lacking:
+        if not too_long and any(element.passing for element in circuit.search(path).excluded):
+            return _wait(circuit, path)
+    effects: tuple[Effect, ...] = ()
+    other = next((leg for leg in circuit.legs if leg.live and leg.path <= circuit.wanted), None)
+    search = circuit.search(other.path) if other else None
+    strict = circuit.request.redundancy is Redundancy.STRICT and not circuit.established
+    if other and search and strict and not too_long and search.tries <= MOST_TRIES:
+        # The route of the other path may be the very one that leaves no room for a second (a trap): both anew.
+        circuit = _with(circuit, replace(search, tries=search.tries + 1))
+        circuit, effects = give_up(circuit, other, event.problem)
+        return circuit, (*effects, Compose(missing(circuit)))
+    for path in lacking:
+        circuit, more = over(circuit, path, event.problem, event.at)
+        effects += more
+    return circuit, effects
+
+
+def over(circuit: Circuit, path: int, problem: Problem, at: float) -> Move:
+    """No route for this path: the end of a new circuit, unless it can do with the other one; else later again."""
+    search = circuit.search(path)
+    circuit = _with(circuit, replace(search, over=problem))
+    others = [leg for leg in circuit.legs if leg.live and leg.path != path]
+    strict = circuit.request.redundancy is Redundancy.STRICT
+    if not circuit.established and (strict or not others):
+        return give_up_all(circuit, problem)
+    circuit = replace(circuit, heals=circuit.heals + 1, problem=problem)
+    pause = _pause(circuit.id, f"heal {circuit.heals}", circuit.heals - 1, FIRST_HEAL_SECONDS, LONGEST_HEAL_SECONDS)
+    return circuit, (Wake(ev.SearchDue, pause),)
+
+
+def on_search_due(circuit: Circuit) -> Move:
+    """Look for routes again. What refused when the last search was over may do it no more."""
+    lacking = missing(circuit)
+    for path in lacking:
+        search = circuit.search(path)
+        if search.over is not None:
+            circuit = _with(circuit, replace(search, tries=0, waits=0, excluded=(), over=None))
+    return circuit, (Compose(lacking),) if lacking else ()
+
+
+def leg_gone(circuit: Circuit, leg: Leg, at: float) -> Move:
+    """A leg was given up, for whatever reason but the end of the circuit."""
+    lost = Problem("path_lost", "path: was given up by an exchange on it", fault=Fault.REMOTE)
+    return crank_back(circuit, leg.path, leg.problem or lost, leg.element, at)
+
+
+def advance(circuit: Circuit, at: float) -> Move:
+    """Whatever can be built by now is built; a path that is active starts its next search from nothing."""
+    effects: tuple[Effect, ...] = ()
+    legs = [leg for path in range(1, circuit.wanted + 1) if (leg := circuit.live_leg(path)) is not None]
+    whole = len(legs) == circuit.wanted and all(leg.state is not S.HELD for leg in legs)
+    together = circuit.request.redundancy is Redundancy.STRICT and not circuit.established
+    for leg in legs:
+        fresh = leg.state is S.COMMITTED and leg.segment is leg.segment.ABSENT
+        if fresh and (whole or not together):
+            circuit, more = build(circuit, leg, at)
+            effects += more
+        if leg.state is S.ACTIVE and circuit.search(leg.path) != Search(leg.path, leg.attempt):
+            circuit = _with(circuit, Search(leg.path, leg.attempt))
+    active = [leg for leg in legs if leg.state is S.ACTIVE]
+    searching = [path for path in missing(circuit) if circuit.search(path).over is None]
+    alone = bool(active) and len(active) == len(legs) and not searching and not together
+    if not circuit.established and active and (len(active) == circuit.wanted or alone):
+        circuit = replace(circuit, established=True, problem=None)
+    if circuit.established and len(active) == circuit.wanted:
+        circuit = replace(circuit, heals=0, problem=None)
+    return circuit, effects
+
+
+def known_attempt(circuit: Circuit, path: int, seen: int) -> Circuit:
+    """The circuit whose next attempt at a path is above one that somebody has seen already (a restored backup)."""
+    search = circuit.search(path)
+    return _with(circuit, replace(search, attempt=seen)) if circuit.is_head and seen > search.attempt else circuit
+
+
+def _with(circuit: Circuit, search: Search) -> Circuit:
+    others = tuple(x for x in circuit.searches if x.path != search.path)
+    return replace(circuit, searches=tuple(sorted((*others, search), key=lambda x: x.path)))
+
+
+def _pause(id: UUID, what: str, count: int, first: float, longest: float) -> float:
+    """A pause that doubles; half of it by chance, which for each circuit is another one and always the same."""
+    chance = (uuid5(id, what).int % 1000) / 1000.0
+    return min(longest, first * 2.0 ** min(count, 16)) * (0.5 + chance / 2)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from meetme.composer.graph import Disjoint
+from meetme.composer.graph import Disjoint as Disjoint
 from meetme.model.agreement import MemberId
 
 

@@ -16,7 +16,8 @@ from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
 
-from meetme.composer.metrics import AVAILABILITY, BANDWIDTH, HOPS, LATENCY, MTU, PRICE, Metric
+from meetme.composer.arcs import Arcs
+from meetme.composer.metrics import AVAILABILITY, BANDWIDTH, HOPS, LATENCY, MTU, PRICE, Better, Metric
 from meetme.model.errors import InvalidInput, NotFound, Refused
 
 
@@ -111,6 +112,11 @@ class Pair:
     """Empty: as disjoint as was asked. In the order of the primary path."""
     optimal: bool = True
 
+    def value(self, metric: Metric) -> float:
+        """What the worse of the two comes to by one metric."""
+        worse = max if metric.better is Better.LESS else min
+        return worse(self.primary.value(metric), self.secondary.value(metric))
+
 
 @dataclass(frozen=True, slots=True)
 class Exclusions:
@@ -185,6 +191,11 @@ class Graph:
     def index(self) -> dict[Point, int]:
         """Where each point is."""
         return {point: number for number, point in enumerate(self.points)}
+
+    @cached_property
+    def arcs(self) -> Arcs:
+        """The same graph laid out for searching."""
+        return Arcs(self.points, self.edges)
 
     def find(self, exchange: str, port: str) -> int:
         """The index of a point. Raises NotFound `unknown_port`."""

@@ -47,10 +47,10 @@ class Metric:
         return self.combine in (Combine.SUM, Combine.MULTIPLY)
 
     def total(self, values: Iterable[float]) -> float:
-        """The value of a path whose edges have these values."""
+        """The value of a path whose edges have these values; a sum in the millionths that searches count in."""
         match self.combine:
             case Combine.SUM:
-                return sum(values)
+                return sum(map(self.weight, values)) / 1e6
             case Combine.MULTIPLY:
                 return prod(values)
             case Combine.MIN:

@@ -72,7 +72,8 @@ def test_the_signature_of_another_or_of_other_words_does_not_count() -> None:
 
 
 def unsigned(payload: bytes) -> str:
-    return json.dumps({"payload": urlsafe_b64encode(payload).rstrip(b"=").decode(), "signatures": []})
+    signature = {"protected": "e30", "signature": ""}
+    return json.dumps({"payload": urlsafe_b64encode(payload).rstrip(b"=").decode(), "signatures": [signature]})
 
 
 def altered(**fields: Any) -> bytes:
@@ -112,6 +113,19 @@ def test_what_cannot_be_read_is_one_clear_error(document: str) -> None:
         read_advertisement(document)
     assert caught.value.code in ("advertisement_malformed", "signature_malformed", "advertisement_invalid")
     assert caught.value.fault is Fault.REMOTE or caught.value.code == "signature_malformed"
+
+
+def test_nothing_can_be_added_that_is_not_signed() -> None:
+    document = json.loads(sign_advertisement(WHOLE, IXP_A))
+    (signature,) = document["signatures"]
+    for more in (
+        {**document, "more": "x"},
+        {**document, "signatures": [{**signature, "header": {}}]},
+        {**document, "signatures": [signature, signature]},
+        {**document, "signatures": []},
+    ):
+        with pytest.raises(InvalidInput):
+            read_advertisement(json.dumps(more))
 
 
 def test_a_field_of_a_later_version_is_ignored_and_stays_signed() -> None:

@@ -101,13 +101,16 @@ def fingerprint_of(document: str) -> str:
 
 
 def _jws(document: str) -> SignedDocument:
+    """The document, with one signature and nothing beside: whoever passes it on could add to it what is not signed."""
     try:
         raw = json.loads(document, parse_constant=_no_constant)
-        if isinstance(raw, dict):
-            return raw
     except (ValueError, RecursionError):
-        pass
-    raise _malformed("must be a JWS in general JSON serialisation")
+        raw = None
+    match raw:
+        case {"payload": str(), "signatures": [{"protected": str(), "signature": str(), **others}], **more}:
+            if not others and not more:
+                return raw
+    raise _malformed("must be a JWS in general JSON serialisation, with one signature")
 
 
 def _check_size(document: str) -> None:

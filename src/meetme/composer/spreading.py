@@ -145,6 +145,8 @@ class Spreading:
         for name, neighbour in self.neighbours.items():
             if neighbour.busy:
                 continue
+            # Somebody may have set the clock back.
+            neighbour.compare_at = min(neighbour.compare_at, now + self._every * LONGEST_WAIT)
             if neighbour.compare_at <= now:
                 neighbour.busy, neighbour.gained = True, False
                 neighbour.compare_at = now + self._every

@@ -7,7 +7,7 @@ Rules of this file:
    named by both, each from its own port; what only one of them says is no link.
 2. Free capacity is told in steps of a sixteenth, rounded up: who asks for what is not there any more is refused when it
    is held, and nothing that would fit is refused for what was told. Nobody learns the use of a link to the megabit.
-3. `version` only grows, and never ahead of the clock: else a stolen key could block its owner's later ones for good.
+3. `version` only grows, and not far ahead of the clock: a stolen key must not block its owner's later ones for good.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ MOST_OCTETS = 48 * 1024
 """Of a signed document: it has to fit into one message with room to spare."""
 LONGEST_SECONDS = 7 * 86400.0
 """Between issue and expiry."""
+MOST_AHEAD = 86_400_000
+"""By how much a version may be ahead of the clock, in milliseconds: a clock that was set back must not silence it."""
 STEPS = 16
 """Of capacity, as it is told."""
 
@@ -119,7 +121,7 @@ class Advertisement:
     country: str | None
     """ISO 3166-1 alpha-2."""
     version: int
-    """Milliseconds since the epoch, or less; larger than that of every earlier one."""
+    """Milliseconds since the epoch as a rule; larger than that of every earlier one."""
     issued: float
     """Seconds since the epoch."""
     expires: float
@@ -160,8 +162,11 @@ def told(free: int, total: int) -> int:
 
 
 def next_version(known: int, now: float) -> int:
-    """The version of what is issued at `now`, after `known`."""
-    return max(known + 1, int(now * 1000))
+    """The version of what is issued at `now`, after `known`.
+
+    One that is too far ahead (of a clock that was wrong by days) nobody has believed: it does not count.
+    """
+    return max(known + 1 if known < now * 1000 + MOST_AHEAD else 0, int(now * 1000))
 
 
 # --- what cannot be right ---------------------------------------------------------------------------------------------
@@ -182,8 +187,8 @@ def _problems(ad: Advertisement) -> Iterator[Problem]:
         yield _wrong("version", "must be between 1 and 2^53", ad.version)
     if not (isfinite(ad.issued) and isfinite(ad.expires) and 0 < ad.expires - ad.issued <= LONGEST_SECONDS):
         yield _wrong("expires", f"must be after issued, by {LONGEST_SECONDS / 86400:g} days at most", ad.expires)
-    elif ad.version > ad.issued * 1000 + 1:
-        yield _wrong("version", "must not be ahead of issued, in milliseconds", ad.version)
+    elif ad.version > ad.issued * 1000 + MOST_AHEAD:
+        yield _wrong("version", "must not be more than a day ahead of issued, in milliseconds", ad.version)
     if ad.kind is not MemberKind.IXP and (ad.points or ad.transits):
         yield _wrong("points", "must be empty: only an exchange has points", ad.kind)
     for name, count, most in (

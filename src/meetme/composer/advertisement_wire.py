@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, NoReturn
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from meetme.composer.advertisement import MOST_OCTETS, Advertisement, check
 from meetme.composer.book import Mark, Word
@@ -20,16 +19,12 @@ from meetme.model.errors import Fault, InvalidInput, TooLarge
 from meetme.model.members import Member
 from meetme.runtime.documents import SignedDocument, canonical, sign_document, verify_document
 from meetme.runtime.identity import Identity
-
-
-@cache
-def _adapter() -> TypeAdapter[Advertisement]:
-    return TypeAdapter(Advertisement)
+from meetme.runtime.reading import adapter
 
 
 def advertisement_json(advertisement: Advertisement) -> dict[str, Any]:
     """The document as a JSON value, without what is as usual."""
-    result: dict[str, Any] = _adapter().dump_python(advertisement, mode="json", exclude_defaults=True)
+    result: dict[str, Any] = adapter(Advertisement).dump_python(advertisement, mode="json", exclude_defaults=True)
     _sort_sets(result)
     return result
 
@@ -60,7 +55,7 @@ def read_advertisement(document: str) -> Advertisement:
     try:
         raw = json.loads(payload, parse_constant=_no_constant)
         # Not as JSON: there a number that is written as a text would pass.
-        advertisement: Advertisement = _adapter().validate_json(payload, strict=True)
+        advertisement: Advertisement = adapter(Advertisement).validate_json(payload, strict=True)
         unique = canonical(raw) == payload
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]

@@ -11,16 +11,26 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from typing import Annotated, Any, NoReturn, TypeAlias
+from typing import Annotated, Any, TypeAlias
 from uuid import UUID, uuid4
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
-from meetme.composer.book import BUCKETS, Mark
-from meetme.composer.spreading import MOST_MARKS, MOST_REFUSED, MOST_WANTED, Declined, Documents, Marks, Message, Summary
+from meetme.composer.book import BUCKETS, SKEW_SECONDS, Mark
+from meetme.composer.spreading import (
+    MOST_MARKS,
+    MOST_REFUSED,
+    MOST_WANTED,
+    Declined,
+    Documents,
+    Marks,
+    Message,
+    Summary,
+)
 from meetme.model.agreement import MemberId
-from meetme.model.errors import Fault, InvalidInput, MeetMeError
+from meetme.model.errors import Fault, Forbidden, InvalidInput, Stale
+from meetme.runtime import reading
+from meetme.runtime.reading import adapter, load
 
 VERSION = 1
 GOOD_SECONDS = 60.0
@@ -83,15 +93,10 @@ class _DocumentsBody:
 _BODIES: dict[str, Any] = {"summary": _SummaryBody, "marks": _MarksBody, "documents": _DocumentsBody}
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
 def warm_up() -> None:
     """Build every adapter now, so that the first message is as quick as the others."""
     for kind in (_Outer, *_BODIES.values()):
-        _adapter(kind)
+        adapter(kind)
 
 
 def type_of(body: Message) -> str:
@@ -124,26 +129,43 @@ def _dump(value: Any) -> str:
 def read(source: str | dict[str, Any], me: MemberId, sender: MemberId, now: float) -> Envelope:
     """Read a message of `sender` to `me`.
 
-    Raises InvalidInput `message_malformed`, `version_unknown`, `message_type_unknown`, `sender_mismatch`,
-    `recipient_mismatch` or `message_expired`.
+    Raises InvalidInput `message_malformed`, `version_unknown` or `message_type_unknown`, Forbidden `sender_mismatch` or
+    `receiver_mismatch`, Stale `message_expired`.
     """
-    raw = _load(source) if isinstance(source, str) else source
+    raw = load(source, path="message", code=_CODE) if isinstance(source, str) else source
     if not isinstance(raw, dict):
         raise _wrong(_CODE, "message", "must be a JSON object")
     if raw.get("version") != VERSION or isinstance(raw["version"], bool):
         raise _wrong("version_unknown", "message.version", f"must be {VERSION} ({str(raw.get('version'))[:20]})")
-    outer: _Outer = _checked(_Outer, {**raw, "sender": raw.get("from")}, "message")
+    outer = reading.read(_Outer, {**raw, "sender": raw.get("from")}, path="message", code=_CODE)
     if outer.type not in _BODIES:
         raise _wrong("message_type_unknown", "message.type", f'must be one of the protocol ("{outer.type}")')
     if outer.sender != sender:
-        raise _wrong("sender_mismatch", "message.from", f'must be the member of the certificate ("{outer.sender}")')
+        raise Forbidden(
+            "sender_mismatch",
+            f'message.from: must be the member of the certificate ("{outer.sender}", certificate of "{sender}")',
+            field="from",
+            fault=Fault.REMOTE,
+        )
     if outer.to != me:
-        raise _wrong("recipient_mismatch", "message.to", f'must be this member ("{outer.to}")')
+        raise Forbidden(
+            "receiver_mismatch",
+            f'message.to: must be "{me}" ("{outer.to}")',
+            field="to",
+            hint="compare the URL of this composer in the sender's roster",
+            fault=Fault.REMOTE,
+        )
     if outer.expires.tzinfo is None:
         raise _wrong(_CODE, "message.expires", "must have a time zone (RFC 3339)")
-    if outer.expires.timestamp() <= now:
-        raise _wrong("message_expired", "message.expires", f'must be in the future ("{outer.expires}")')
-    body = _checked(_BODIES[outer.type], outer.body, "message.body")
+    if (late := now - outer.expires.timestamp()) > SKEW_SECONDS:
+        raise Stale(
+            "message_expired",
+            f"message.expires: must not be over ({late:.0f} s ago)",
+            hint="send it again with a new time; compare the clocks of both members",
+            field="expires",
+            fault=Fault.REMOTE,
+        )
+    body = reading.read(_BODIES[outer.type], outer.body, path="message.body", code=_CODE)
     return Envelope(outer.message, sender, me, outer.expires.timestamp(), _value(body))
 
 
@@ -161,25 +183,5 @@ def _value(body: _SummaryBody | _MarksBody | _DocumentsBody) -> Message:
             )
 
 
-def _checked(kind: Any, value: Any, path: str) -> Any:
-    try:
-        return _adapter(kind).validate_python(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part)[:64] for part in (path, *first["loc"]))
-        raise _wrong(_CODE, where, first["msg"].lower()) from None
-
-
-def _load(text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise _wrong(_CODE, "message", "must be JSON") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-def _wrong(code: str, field: str, rule: str) -> MeetMeError:
+def _wrong(code: str, field: str, rule: str) -> InvalidInput:
     return InvalidInput(code, f"{field}: {rule}", field=field, fault=Fault.REMOTE)

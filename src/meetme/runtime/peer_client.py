@@ -67,6 +67,10 @@ class PeerClient:
         """
         return await self._send("POST", member, service, path, json.dumps(document).encode())
 
+    async def post_text(self, member: str, service: str, path: str, text: str) -> Answer:
+        """The same with JSON that is written already."""
+        return await self._send("POST", member, service, path, text.encode())
+
     async def get(self, member: str, service: str, path: str) -> Answer:
         """GET `path` of a member's `service`. Raises what `post` raises."""
         return await self._send("GET", member, service, path, None)

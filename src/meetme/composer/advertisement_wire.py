@@ -104,7 +104,8 @@ def _jws(document: str) -> SignedDocument:
     match raw:
         case {"payload": str(), "signatures": [{"protected": str(), "signature": str(), **others}], **more}:
             if not others and not more:
-                return raw
+                found: SignedDocument = raw
+                return found
     raise _malformed("must be a JWS in general JSON serialisation, with one signature")
 
 

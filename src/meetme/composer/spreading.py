@@ -38,8 +38,10 @@ REFUSED_COST = 10.0
 """Beside 1 for each document and each message: who sends what is refused soon has to wait."""
 ASKED_FOR_ONE = 16
 """So many words, or marks, that are asked for cost as much as one that is brought: it has to be read and believed."""
-LONGEST_WAIT = 16
-"""Times the interval: how long a neighbour that cannot be reached is left alone at most."""
+RETRY_SECONDS = 0.5
+"""Until a neighbour that could not be reached is tried again; doubles,"""
+LONGEST_WAIT = 4
+"""up to so many times the interval. Also after it has been heard of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,7 @@ class Spreading:
         neighbour.pending.clear()
         neighbour.surplus.clear()
         neighbour.lacking.clear()
-        neighbour.compare_at = now + self._every * min(LONGEST_WAIT, 2**neighbour.failures)
+        neighbour.compare_at = now + min(RETRY_SECONDS * 2**neighbour.failures, LONGEST_WAIT * self._every)
         neighbour.failures = min(30, neighbour.failures + 1)
         neighbour.problem = problem
 
@@ -255,7 +257,7 @@ class Spreading:
         self.book.forget(now, members)
         asker = self.neighbours.get(sender)
         if asker is not None and asker.failures:
-            asker.compare_at = min(asker.compare_at, now + self._every)  # it is back, it seems
+            asker.compare_at = min(asker.compare_at, now + RETRY_SECONDS)  # it is back, it seems
         match message:
             case Summary(sums):
                 answer = self._marks(self.book.differing(sums[:BUCKETS]))

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
+from meetme.ixapi import refusals
 from meetme.ixapi.orders import BuiltSegment, OrderEnd, SegmentOrder, SegmentState, SegmentView, Terms
 from meetme.ixapi.shown import Shown, ShownConfig, ShownService, Standing
 from meetme.ixapi.steps import (
@@ -31,7 +32,7 @@ from meetme.ixapi.steps import (
     Wait,
     config_reference,
 )
-from meetme.model.errors import Conflict, Exhausted, Fault, MeetMeError, Refused
+from meetme.model.errors import Conflict, Fault, MeetMeError, NotFound, Refused
 
 LOSSES = 2
 """How many times an object may be lost and made again, within one attempt."""
@@ -58,7 +59,9 @@ def next_step(order: SegmentOrder, shown: Shown, past: Past, *, today: date, cha
     if kept is None:
         return Wait("a former order is being cancelled")
     if kept.standing is Standing.FAILED:
-        return GiveUp(_failed(f"service '{kept.id}'", kept.says))
+        return GiveUp(refusals.failed(f"service '{kept.id}'", kept.says))
+    if kept.reference != order.reference:
+        return GiveUp(refusals.forgets(order.reference))
     if kept.joining_account is not None and order.b.account not in (None, kept.joining_account):
         return _in_use(order, kept)
     if (step := _terms(kept, past, today, charged_days)) is not None:
@@ -82,7 +85,7 @@ def _without_service(order: SegmentOrder, shown: Shown, past: Past) -> Step:
     if order.reference in past.uncertain:
         return Wait("the exchange may still be making the service")
     if len(past.created) > LOSSES * 3:
-        return GiveUp(_loses("the service"))
+        return GiveUp(refusals.loses("the service"))
     return CreateService()
 
 
@@ -113,7 +116,7 @@ def _with_service(order: SegmentOrder, service: ShownService, configs: list[Show
         if any(config_reference(order.reference, side) in past.uncertain for side in missing):
             return Wait("the exchange may still be making an end")
         if len(past.created) > LOSSES * 3:
-            return GiveUp(_loses(f"end {missing[0].value}"))
+            return GiveUp(refusals.loses(f"end {missing[0].value}"))
         return CreateConfigs(service, tuple(missing))
     for side, config in ends.items():
         if (step := _end(_of(order, side), side, config, order.bandwidth, past)) is not None:
@@ -122,7 +125,7 @@ def _with_service(order: SegmentOrder, service: ShownService, configs: list[Show
         if service.id not in past.mended:
             return Enlarge(service)
         if service.standing is Standing.READY and past.settled:
-            return GiveUp(_too_small("the service", order.bandwidth, service.capacity))
+            return GiveUp(refusals.too_small("the service", order.bandwidth, service.capacity))
         return Wait("the service is being enlarged")
     return _ready(order, service, ends, past)
 
@@ -144,13 +147,13 @@ def _end(end: OrderEnd, side: Side, config: ShownConfig, bandwidth: int, past: P
     """What is wrong with one end, or None."""
     name = f"end {side.value}"
     if config.standing is Standing.FAILED:
-        return GiveUp(_failed(name, config.says))
+        return GiveUp(refusals.failed(name, config.says))
     settled = config.standing is Standing.READY and past.settled
     error: MeetMeError | None = None
     if _other_tagging(end, config):
-        error = _other_vlan(name, end, config)
+        error = refusals.other_vlan(name, end, config)
     elif config.capacity is not None and config.capacity < bandwidth:
-        error = _too_small(name, bandwidth, config.capacity)
+        error = refusals.too_small(name, bandwidth, config.capacity)
     if error is None:
         return None
     if config.id not in past.mended:
@@ -223,9 +226,45 @@ def next_removal(shown: Shown, past: Past) -> Step:
         return Cancel(tuple(services), tuple(configs))
     every: tuple[ShownService | ShownConfig, ...] = (*shown.services, *shown.configs)
     if refused and not any(each.standing is Standing.LEAVING or each.id in done for each in every):
-        return GiveUp(past.refusal or _keeps(refused[0]))
+        return GiveUp(past.refusal or refusals.keeps(refused[0]))
     person = any(each.standing is Standing.PERSON for each in every)
     return Wait("it is leaving", person=person, until=_latest(every))
+
+
+# --- a segment that is to have another bandwidth ----------------------------------------------------------------------
+
+
+def next_change(reference: str, bandwidth: int, shown: Shown, past: Past) -> Step:
+    """What brings a segment that is there nearer to `bandwidth` (Mbit/s)."""
+    live = [service for service in shown.services if service.standing is not Standing.LEAVING]
+    ends = [c for c in shown.configs if c.standing is not Standing.LEAVING]
+    if len(live) != 1 or len(ends) != 2:
+        error = NotFound(
+            "segment_unknown", f"reference: must be that of a whole segment ('{reference}')", field="reference"
+        )
+        return GiveUp(error)
+    if past.refusal is not None:
+        return GiveUp(past.refusal)
+    service, (a, b) = live[0], _in_order(reference, ends)
+    # The service is the wider of both while they change: enlarged before its ends, and reduced after them.
+    narrow = [c for c in (a, b) if c.capacity != bandwidth]
+    service_differs = service.capacity is not None and service.capacity != bandwidth
+    service_first = service.capacity is not None and service.capacity < bandwidth
+    if service_differs and service.id not in past.mended and (service_first or not narrow):
+        return Enlarge(service)
+    for side, config in ((Side.A, a), (Side.B, b)):
+        if config in narrow and config.id not in past.mended:
+            return Mend(config.id, side)
+    unready = [each for each in (service, a, b) if each.standing is not Standing.READY]
+    failed = next((each for each in unready if each.standing is Standing.FAILED), None)
+    if failed is not None:
+        return GiveUp(refusals.failed(f"'{failed.id}'", failed.says))
+    if not unready and not narrow and not service_differs:
+        return Done(BuiltSegment(reference, service.id, a.vlan, b.vlan, bandwidth))
+    if not unready and past.settled:
+        return GiveUp(refusals.too_small("the segment", bandwidth, min(c.capacity or 0 for c in (a, b))))
+    person = any(each.standing is Standing.PERSON for each in unready)
+    return Wait("the change is on its way", person=person)
 
 
 # --- how it stands ----------------------------------------------------------------------------------------------------
@@ -243,13 +282,13 @@ def view(reference: str, shown: Shown) -> SegmentView:
     a = min((c for c in mine if c.reference == config_reference(reference, Side.A)), key=_rank, default=None)
     b = min((c for c in mine if c.reference == config_reference(reference, Side.B)), key=_rank, default=None)
     if (a is None or b is None) and len(mine) == 2:
-        a, b = sorted(mine, key=lambda config: config.id)
+        a, b = _in_order(reference, mine)
     every = [each for each in (service, a, b) if each is not None]
     problem: MeetMeError | None = None
     state = SegmentState.PENDING
     failed = next((each for each in every if each.standing is Standing.FAILED), None)
     if failed is not None:
-        state, problem = SegmentState.FAILED, _failed(f"'{failed.id}'", failed.says)
+        state, problem = SegmentState.FAILED, refusals.failed(f"'{failed.id}'", failed.says)
     elif len(live) > 1 or len(mine) > 2:
         problem = Refused("segment_doubled", f"segment '{reference}': must be there once", fault=Fault.REMOTE)
     elif a is None or b is None:
@@ -292,6 +331,12 @@ def _side(order: SegmentOrder, config: ShownConfig) -> Side:
     return Side.B if config.connection == order.b.connection != order.a.connection else Side.A
 
 
+def _in_order(reference: str, ends: list[ShownConfig]) -> tuple[ShownConfig, ShownConfig]:
+    """End a first. Where the exchange has lost the references, the lower id: a was ordered first."""
+    a, b = sorted(ends, key=lambda c: (c.reference != config_reference(reference, Side.A), c.id))
+    return a, b
+
+
 def _latest(every: Iterable[ShownService | ShownConfig]) -> date | None:
     return max((each.decommission_at for each in every if each.decommission_at is not None), default=None)
 
@@ -305,52 +350,3 @@ def _in_use(order: SegmentOrder, service: ShownService) -> GiveUp:
         existing=service.id,
     )
     return GiveUp(error, ours=False)
-
-
-def _failed(what: str, says: str) -> MeetMeError:
-    return Refused(
-        "exchange_order_failed",
-        f"{what}: failed at the exchange ({says or 'it does not say why'})",
-        hint="ask the exchange; another path may do",
-        fault=Fault.REMOTE,
-    )
-
-
-def _loses(what: str) -> MeetMeError:
-    return Refused(
-        "exchange_loses_objects",
-        f"{what}: must stay once it was ordered (lost several times)",
-        hint="ask the exchange who cancels it",
-        fault=Fault.REMOTE,
-    )
-
-
-def _keeps(id: str) -> MeetMeError:
-    return Refused(
-        "exchange_keeps_order",
-        f"order: must be cancelled (the exchange refuses to cancel '{id}')",
-        hint="ask the exchange to cancel it",
-        fault=Fault.REMOTE,
-        existing=id,
-    )
-
-
-def _other_vlan(name: str, end: OrderEnd, config: ShownConfig) -> MeetMeError:
-    wanted = "the whole port" if end.whole else end.vlan if end.vlan is not None else "a number"
-    return Conflict(
-        "exchange_vlan_other",
-        f"{name}: must have the VLAN that was ordered, {wanted} ({'the whole port' if config.whole else config.vlan})",
-        hint="ask the exchange why; another path may do",
-        field="vlan",
-        fault=Fault.REMOTE,
-    )
-
-
-def _too_small(name: str, wanted: int, seen: int) -> MeetMeError:
-    return Exhausted(
-        "exchange_capacity_smaller",
-        f"{name}: must carry what was ordered, {wanted} Mbit/s ({seen})",
-        hint="ask for less, or take another path",
-        field="bandwidth",
-        fault=Fault.REMOTE,
-    )

@@ -163,7 +163,6 @@ class IxApiClient:
                 health = None
             if isinstance(health, Mapping) and isinstance(health.get("version"), str):
                 found = Implementation(health["version"], found.operations, found.pagination)
-        self._log.debug("exchange detected", version=found.version, pagination=found.pagination)
         return found
 
     async def _read(self, path: str, query: Mapping[str, Any] | None) -> tuple[_Answer, Any]:
@@ -243,8 +242,10 @@ class IxApiClient:
             ) from error
         except (httpx2.HTTPError, ssl.SSLError) as error:
             raise Unreachable("exchange_hung_up", f"{what}: must be answered ({type(error).__name__})") from error
-        seconds = self._clock.monotonic() - begin
-        self._log.debug("exchange answered", request=what, status=response.status_code, seconds=round(seconds, 3))
+        if method != "GET":
+            # What may cost money is on record; never with what was said, which may be a secret.
+            seconds = round(self._clock.monotonic() - begin, 3)
+            self._log.info("exchange asked", request=what, status=response.status_code, seconds=seconds)
         return _Answer(response.status_code, response.headers, _document(body))
 
     def _good(self, answer: _Answer, what: str) -> _Answer:

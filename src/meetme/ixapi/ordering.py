@@ -16,7 +16,7 @@ from typing import NoReturn
 import structlog
 
 from meetme.ixapi.client import IxApiClient, Sleep
-from meetme.ixapi.orders import BuiltSegment, ExchangeConnection, SegmentOrder, SegmentView
+from meetme.ixapi.orders import BuiltSegment, ExchangeConnection, SegmentOrder, SegmentView, Terms
 from meetme.ixapi.progress import next_change, next_removal, next_step, view
 from meetme.ixapi.requests import Account, OrderRequests
 from meetme.ixapi.shown import Shown
@@ -84,14 +84,17 @@ class IxApiExchange:
         """Have a segment, in production."""
         async with self._turn(order.reference):
             attempt = self._attempt(order.reference, self._patience.build)
+            shown = await attempt.look()
             while True:
-                shown = await attempt.look()
                 step = next_step(
                     order, shown, attempt.past, today=self._today(), charged_days=self._account.charged_days
                 )
                 match step:
                     case Done(BuiltSegment() as built):
                         return built
+                    case ReadTerms(service):
+                        await attempt.read_terms(self._requests.terms(service))
+                        continue
                     case Wait():
                         if (error := await attempt.wait(step)) is not None:
                             await self._undo(attempt, error)
@@ -101,6 +104,7 @@ class IxApiExchange:
                         raise error
                     case _:
                         await self._act(step, order, attempt)
+                shown = await attempt.look()
 
     async def look(self, reference: str) -> SegmentView:
         """What the exchange shows under a reference."""
@@ -159,8 +163,6 @@ class IxApiExchange:
                         for side in sides
                     }
                 )
-            case ReadTerms(service):
-                await attempt.read_terms(self._requests.terms(service))
             case Mend(config, side):
                 end = order.a if side is Side.A else order.b
                 await attempt.perform(self._requests.mend(config, end, order.bandwidth), mended=config)
@@ -340,10 +342,10 @@ class _Attempt:
         self._done()
         self.past = replace(self.past, mended=self.past.mended | {mended})
 
-    async def read_terms(self, reading: Awaitable[object]) -> None:
+    async def read_terms(self, reading: Awaitable[Terms]) -> None:
         """Ask for the terms."""
         try:
-            self.past = replace(self.past, terms=await reading)  # type: ignore[arg-type]
+            self.past = replace(self.past, terms=await reading)
         except Unreachable as error:
             await self._rest(error)
         except MeetMeError as error:

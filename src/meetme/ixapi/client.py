@@ -172,8 +172,8 @@ class IxApiClient:
                 if answer.document is None:
                     raise _malformed(f"GET {path}", "a document")
                 return answer, answer.document
-            except Unreachable:
-                if attempt == READS:
+            except Unreachable as error:
+                if attempt == READS or error.code == "exchange_busy":  # that has been waited for already
                     raise
             await self._sleep(0.05 * 2**attempt * self._random.uniform(0.5, 1.0))
         raise AssertionError("unreachable")

@@ -47,6 +47,7 @@ class Connection:
     limit: int
     """How much of it may be ordered, Mbit/s."""
     name: str = ""
+    facility: str = ""
     vlan_types: tuple[VlanType, ...] = (VlanType.PORT, VlanType.DOT1Q)
     remote: Address | None = None
     """Of an NNI over VXLAN: where the tunnels end at the other exchange."""

@@ -52,6 +52,8 @@ class ConnectionSetting:
     vni_base: int | None = None
     """NNI over VXLAN: the number that both exchanges have agreed on. VNI = vni_base * 4096 + VLAN."""
     name: str = ""
+    facility: str = ""
+    """Where it is handed over. Left out: where its switch stands."""
     external_ref: str | None = None
 
 
@@ -81,7 +83,7 @@ class AccountSetting:
     managing: bool = False
     """It orders for every account that names no other manager. The composer's is one."""
     managing_account: str | None = None
-    """The account that orders for this one."""
+    """The account that orders for this one. Empty: none, whoever is managing."""
     country: str = "XX"
     locality: str = ""
     postal_code: str = ""
@@ -232,7 +234,7 @@ class IxApiSettings:
         if sum(each.managing for each in self.account) > 1:
             yield _wrong("account.managing", "must be true of one account at most", "several")
         for account in self.account:
-            if account.managing_account is not None and account.managing_account not in ids:
+            if account.managing_account and account.managing_account not in ids:
                 yield _wrong("account.managing_account", "must be one of the accounts", account.managing_account)
             if account.api_key and not account.api_secret and account.api_secret_file is None:
                 yield _wrong("account.api_secret", "must be given with an api_key", account.id)
@@ -251,7 +253,7 @@ class IxApiSettings:
     def manager_of(self, account: AccountSetting) -> str | None:
         """Who orders for an account, besides itself."""
         if account.managing_account is not None:
-            return account.managing_account
+            return account.managing_account or None
         return next((each.id for each in self.account if each.managing and each.id != account.id), None)
 
     def offerings(self) -> tuple[OfferingSetting, ...]:
@@ -273,9 +275,10 @@ class IxApiSettings:
 
     def plant(self) -> Plant:
         """What the rules have to know. The settings have to be checked."""
+        at = {s.name: s.facility or self.name for s in self.switch}
         return Plant(
-            switches={s.name: Switch(s.name, s.underlay, s.facility or self.name) for s in self.switch},
-            connections={c.id: _connection(c) for c in self.connection},
+            switches={s.name: Switch(s.name, s.underlay, at[s.name]) for s in self.switch},
+            connections={c.id: _connection(c, at[c.switch]) for c in self.connection},
             trunks={trunk.name: trunk for trunk in self.trunks()},
             accounts={a.id: Account(a.id, a.name or a.id, self.manager_of(a)) for a in self.account},
             mtu=self.mtu,
@@ -297,7 +300,7 @@ def secret_of(account: AccountSetting) -> str:
         ) from None
 
 
-def _connection(c: ConnectionSetting) -> Connection:
+def _connection(c: ConnectionSetting, facility: str) -> Connection:
     default = (VlanType.PORT, VlanType.DOT1Q) if c.kind is Kind.ACCESS else (VlanType.DOT1Q,)
     return Connection(
         id=c.id,
@@ -308,6 +311,7 @@ def _connection(c: ConnectionSetting) -> Connection:
         speed=c.speed,
         limit=c.limit or c.speed,
         name=c.name or c.id,
+        facility=c.facility or facility,
         vlan_types=c.vlan_types or default,
         remote=c.remote,
         vni_base=c.vni_base,

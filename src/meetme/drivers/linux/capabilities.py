@@ -6,7 +6,7 @@ import contextlib
 import socket
 import subprocess
 
-from meetme.drivers.linux import kernel, netns
+from meetme.drivers.kernel import netns, tables
 from meetme.model.errors import Fault, Problem
 from meetme.model.intent import Capabilities
 from meetme.runtime.shell import find_program, package_of
@@ -50,7 +50,7 @@ def capabilities() -> Capabilities:
     if not echo:
         missing.append(_lacks("capability_missing", "may not send ICMP echo", "give CAP_NET_RAW"))
     for key in ("net/ipv4/ip_forward",):
-        if kernel.setting(key) != "1":
+        if tables.setting(key) != "1":
             missing.append(
                 _lacks("forwarding_off", "the router does not forward", f"sysctl -w {key.replace('/', '.')}=1")
             )

@@ -6,8 +6,8 @@ import ipaddress
 import struct
 from collections.abc import Iterable, Iterator
 
-from meetme.drivers.linux import kernel
-from meetme.drivers.linux.netlink import NETFILTER, Message, Netlink, attribute, attributes
+from meetme.drivers.kernel import tables
+from meetme.drivers.kernel.netlink import NETFILTER, Message, Netlink, attribute, attributes
 from meetme.model.addresses import Address, Prefix
 
 _GET, _DELETE = (1 << 8) | 1, (1 << 8) | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET and _DELETE
@@ -43,7 +43,7 @@ def forget(prefixes: Iterable[Prefix]) -> int:
 
 
 def _tracking() -> bool:
-    return kernel.setting("net/netfilter/nf_conntrack_count") not in (None, "0")
+    return tables.setting("net/netfilter/nf_conntrack_count") not in (None, "0")
 
 
 def _ends(ends: dict[int, bytes]) -> Iterator[Address]:

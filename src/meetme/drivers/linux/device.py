@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from meetme.drivers.actions import RouterActions
 from meetme.drivers.base import Change, Disturbance, RouterFacts, link_only
-from meetme.drivers.linux import kernel, netns, observe
+from meetme.drivers.kernel import netns, tables
+from meetme.drivers.kernel.commands import on_device
+from meetme.drivers.linux import observe
 from meetme.drivers.linux.actions import LinuxActions
 from meetme.drivers.linux.capabilities import capabilities
 from meetme.drivers.linux.config import CircuitConfig
@@ -26,9 +27,6 @@ from meetme.model.errors import Conflict, DeviceFailed, InvalidInput, MeetMeErro
 from meetme.model.intent import Capabilities, Intent, ProbeReport, ProbeRequest
 from meetme.runtime.shared_call import SharedCall
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 RUN_DIRECTORY = Path("/run/meetme")
 
 
@@ -41,7 +39,7 @@ class LinuxDriver:
         self.actions: RouterActions = LinuxActions()
         """The thesis's three actions, for who asks for no more."""
         self._places = Places(run_directory)
-        self._facts = SharedCall(lambda: asyncio.to_thread(_device(observe.facts), self._places))
+        self._facts = SharedCall(lambda: asyncio.to_thread(on_device(observe.facts), self._places))
         self._held: dict[str, int] = {}
         """Open descriptors of the namespaces, by circuit: while we run, no unmounting can end one."""
 
@@ -70,7 +68,7 @@ class LinuxDriver:
 
     async def read(self, circuit: str) -> CircuitConfig | None:
         """As it is now. Raises DeviceFailed."""
-        return await asyncio.to_thread(_device(observe.read), circuit, self._places)
+        return await asyncio.to_thread(on_device(observe.read), circuit, self._places)
 
     def plan(self, circuit: str, have: CircuitConfig | None, want: CircuitConfig | None) -> Change[CircuitConfig]:
         """The difference, as commands that a person can type in the router."""
@@ -81,11 +79,11 @@ class LinuxDriver:
         todo = steps(change.circuit, change.have, change.want)
         if not todo:
             return
-        await asyncio.to_thread(_device(self._apply), change, todo)
+        await asyncio.to_thread(on_device(self._apply), change, todo)
 
     async def circuits(self) -> frozenset[str]:
         """By our notes and by the tags of our interfaces."""
-        return await asyncio.to_thread(_device(observe.circuits), self._places)
+        return await asyncio.to_thread(on_device(observe.circuits), self._places)
 
     async def probe(self, request: ProbeRequest) -> ProbeReport:
         """See `probe`."""
@@ -159,27 +157,9 @@ def _check_circuit_id(circuit: str) -> None:
 def _check_forwarding(want: CircuitConfig) -> None:
     versions = {prefix.version for prefix in want.tracked}
     for version, key in ((4, "net/ipv4/ip_forward"), (6, "net/ipv6/conf/all/forwarding")):
-        if version in versions and kernel.setting(key) != "1":
+        if version in versions and tables.setting(key) != "1":
             raise Unsupported(
                 "forwarding_off",
                 f"router: does not forward IPv{version}",
                 hint=f"sysctl -w {key.replace('/', '.')}=1",
             )
-
-
-def _device(f: Callable[P, T]) -> Callable[P, T]:
-    """The kernel's refusals as errors of ours."""
-
-    def wrapped(*arguments: P.args, **options: P.kwargs) -> T:
-        try:
-            return f(*arguments, **options)
-        except PermissionError as error:
-            raise Unsupported(
-                "capability_missing",
-                f"router: not allowed to change the network ({error})",
-                hint="run as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN, or in `unshare -Urnm`",
-            ) from error
-        except OSError as error:
-            raise DeviceFailed("device_failed", f"device: {error}") from error
-
-    return wrapped

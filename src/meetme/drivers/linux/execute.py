@@ -5,19 +5,19 @@ Four processes make a circuit: faster than a netlink library in Python, and the 
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
-from meetme.drivers.linux import conntrack, kernel, netns
-from meetme.drivers.linux.config import CircuitConfig, PortBefore, Sysctl
+from meetme.drivers.kernel import netns, tables
+from meetme.drivers.kernel.commands import batch, refusal, run, set_all
+from meetme.drivers.kernel.netlink import Netlink
+from meetme.drivers.linux import conntrack
+from meetme.drivers.linux.config import CircuitConfig, PortBefore
 from meetme.drivers.linux.difference import (
     DropNamespace,
     ForgetFlows,
@@ -29,15 +29,11 @@ from meetme.drivers.linux.difference import (
     TakePort,
 )
 from meetme.drivers.linux.names import Names, names
-from meetme.drivers.linux.netlink import Netlink
 from meetme.drivers.linux.notes import Note
 from meetme.drivers.linux.observe import Places
-from meetme.model.errors import Conflict, DeviceFailed, MeetMeError, NotFound, Unsupported
-from meetme.runtime.shell import find_program, package_of
+from meetme.model.errors import Conflict, DeviceFailed, NotFound
 
 T = TypeVar("T")
-_SECONDS = 20.0
-"""How long one command may take before the device counts as dead."""
 
 
 class Execution:
@@ -67,8 +63,8 @@ class Execution:
                 elif kind is Ip:
                     self._lines(together, namespace, version)
                 elif kind is Set:
-                    sysctls = [step.sysctl for step in together if isinstance(step, Set)]
-                    self._at(namespace, partial(_set, sysctls))
+                    settings = [(step.sysctl.key, step.sysctl.value) for step in together if isinstance(step, Set)]
+                    self._at(namespace, partial(set_all, settings))
                 else:
                     for step in together:
                         self._one(step)
@@ -88,7 +84,7 @@ class Execution:
                 lines.append(f"link set dev {step.device} netns {path}")
             elif isinstance(step, Ip):
                 lines.append(step.line)
-        self._at(namespace, partial(_ip, lines, version))
+        self._at(namespace, partial(batch, lines, "ip", *(["-6"] if version == 6 else [])))
 
     def _load(self, step: Step) -> None:
         if isinstance(step, Load):
@@ -185,84 +181,18 @@ def _batch(step: Step) -> tuple[type, str, int]:
             return (type(step), "", 0)
 
 
-def _ip(lines: Sequence[str], version: int) -> None:
-    script = "".join(f"{line.replace('$$', str(os.getpid()))}\n" for line in lines)
-    done = _call(["ip", *(["-6"] if version == 6 else []), "-batch", "-"], script)
-    if done.returncode != 0:
-        failed = lines[_failed_line(done.stderr) - 1]
-        raise _device_error(f"ip {failed}", done.stderr)
-
-
-def _failed_line(stderr: str) -> int:
-    """`Command failed -:N` is all that a batch says of where it stopped."""
-    _, _, tail = stderr.rpartition("Command failed -:")
-    return int(tail.strip()) if tail.strip().isdigit() else 1
-
-
-def _set(sysctls: Sequence[Sysctl]) -> None:
-    for sysctl in sysctls:
-        try:
-            Path("/proc/sys", sysctl.key).write_text(sysctl.value)
-        except FileNotFoundError:
-            if sysctl.value != "0":  # a feature that the kernel lacks cannot be on
-                raise DeviceFailed(
-                    "setting_unknown",
-                    f'kernel: has no setting "{sysctl.key}"',
-                    hint="IPv6 may be off: boot without ipv6.disable=1",
-                ) from None
-
-
 def _load(text: str) -> int:
-    before = kernel.ruleset_generation()
-    done = _call(["nft", "-f", "-"], text)
+    before = tables.ruleset_generation()
+    done = run(["nft", "-f", "-"], text)
     if done.returncode != 0:
-        raise _device_error("nft -f -", done.stderr)
-    after = kernel.ruleset_generation()
+        raise refusal("nft -f -", done.stderr)
+    after = tables.ruleset_generation()
     return after if after == before + 1 else 0
-
-
-def _call(command: Sequence[str], given: str) -> subprocess.CompletedProcess[str]:
-    program = find_program(command[0])
-    if program is None:
-        raise Unsupported(
-            "capability_missing",
-            f'router: has no program "{command[0]}"',
-            hint=f"install it: apt-get install {package_of(command[0])}",
-        )
-    try:
-        return subprocess.run(
-            [program, *command[1:]], input=given, capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise DeviceFailed(
-            "device_timeout", f'device: no answer within {_SECONDS:g} s ("{" ".join(command)}")'
-        ) from None
-
-
-def _device_error(command: str, stderr: str) -> MeetMeError:
-    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("Command failed")]
-    said = "; ".join(lines) or "no reason given"
-    if "not permitted" in said or "must be root" in said:
-        return Unsupported(
-            "capability_missing",
-            f'router: not allowed to change the network ("{command}": {said})',
-            hint="run as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN, or in `unshare -Urnm`",
-        )
-    if " type vlan " in command and ("Unknown device type" in said or "not supported" in said):
-        return Unsupported(
-            "vlan_unsupported",
-            "vlan: this kernel has no 802.1Q",
-            field="vlan",
-            hint="modprobe 8021q, or use a whole port (vlan unset)",
-        )
-    if "Cannot find device" in said:
-        return NotFound("port_unknown", f'port: {said} ("{command}")', field="port", hint="ip link shows what is there")
-    return DeviceFailed("command_failed", f'device: refused "{command}" ({said})')
 
 
 def _port_before(device: str) -> PortBefore:
     with Netlink() as netlink:
-        link = kernel.link_named(netlink, device)
+        link = tables.link_named(netlink, device)
         if link is None:
             raise NotFound("port_unknown", f'port: the router has no port "{device}"', field="port")
         if link.master:
@@ -272,12 +202,12 @@ def _port_before(device: str) -> PortBefore:
                 field="port",
                 hint=f"ip link set dev {device} nomaster",
             )
-        held = list(kernel.addresses(netlink, link.index))
+        held = list(tables.addresses(netlink, link.index))
     return PortBefore(
         mtu=link.mtu,
         up=link.up,
         alias=link.alias,
         mac=link.mac,
         addresses=tuple(a.address for a in held if not a.automatic),
-        sysctls=kernel.own_settings(device),
+        sysctls=tables.own_settings(device),
     )

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from meetme.drivers.base import RouterFacts
-from meetme.drivers.linux import kernel, netns
+from meetme.drivers.kernel import netns, tables
+from meetme.drivers.kernel.netlink import Netlink
 from meetme.drivers.linux.config import (
     MAIN,
     CircuitConfig,
@@ -23,7 +24,6 @@ from meetme.drivers.linux.config import (
     vlan_device,
 )
 from meetme.drivers.linux.names import PREFIX, PROTOCOL, TAG, Names, names
-from meetme.drivers.linux.netlink import Netlink
 from meetme.drivers.linux.notes import Note, Notes
 from meetme.drivers.linux.render import NAMESPACE_SYSCTLS
 from meetme.model.intent import Port, RouteFact
@@ -69,10 +69,10 @@ def read(circuit: str, places: Places) -> CircuitConfig | None:
     path = places.namespace(own)
     with Netlink() as netlink:
         parts = set(_router_parts(netlink, circuit, own))
-        port_back = note is not None and kernel.link_named(netlink, note.port) is not None
+        port_back = note is not None and tables.link_named(netlink, note.port) is not None
     if note is None and path is None and not parts and not places.public(own).exists():
         return None
-    devices: list[kernel.Link] = []
+    devices: list[tables.Link] = []
     ruleset = ""
     if path is not None:
         inner, devices, generation = netns.inside(path, lambda: _inside(own))
@@ -98,10 +98,10 @@ def read(circuit: str, places: Places) -> CircuitConfig | None:
 def circuits(places: Places) -> frozenset[str]:
     """Every circuit of which this router carries anything."""
     with Netlink() as netlink:
-        return frozenset(_holders(kernel.links(netlink), places))
+        return frozenset(_holders(tables.links(netlink), places))
 
 
-def _holders(links: Iterable[kernel.Link], places: Places) -> dict[str, Note | None]:
+def _holders(links: Iterable[tables.Link], places: Places) -> dict[str, Note | None]:
     """Circuits by our notes and, where a note is lost, by the tag of our interfaces."""
     here = netns.identity()
     found: dict[str, Note | None] = {note.circuit: note for note in places.notes.all() if note.router == here}
@@ -128,7 +128,7 @@ def _held(circuit: str, note: Note | None, places: Places, in_router: set[str]) 
     return None if link is None else Port(link.name, link.up, link.mtu, link.mac)
 
 
-def tagged_circuit(link: kernel.Link) -> str | None:
+def tagged_circuit(link: tables.Link) -> str | None:
     """Whose veth an interface of the router is."""
     if link.name.startswith(PREFIX) and link.alias.startswith(f"{TAG}:"):
         return link.alias.removeprefix(f"{TAG}:")
@@ -138,11 +138,11 @@ def tagged_circuit(link: kernel.Link) -> str | None:
 def facts(places: Places) -> RouterFacts:
     """Ports, addresses and main tables. Blocking. Raises OSError."""
     with Netlink() as netlink:
-        links = {link.index: link for link in kernel.links(netlink)}
-        held: dict[int, list[kernel.KernelAddress]] = {}
-        for address in kernel.addresses(netlink):
+        links = {link.index: link for link in tables.links(netlink)}
+        held: dict[int, list[tables.KernelAddress]] = {}
+        for address in tables.addresses(netlink):
             held.setdefault(address.device, []).append(address)
-        found = [r for version in (4, 6) for r in kernel.routes(netlink, version, table=MAIN)]
+        found = [r for version in (4, 6) for r in tables.routes(netlink, version, table=MAIN)]
     ports = [
         Port(link.name, link.up, link.mtu, link.mac, tuple(a.address for a in held.get(link.index, ())))
         for link in links.values()
@@ -166,36 +166,36 @@ def facts(places: Places) -> RouterFacts:
             _connected(r),
         ): None
         for r in found
-        if r.kind in (1, kernel.UNREACHABLE) and not r.prefix.is_multicast
+        if r.kind in (1, tables.UNREACHABLE) and not r.prefix.is_multicast
     }
     return RouterFacts(tuple(ports), tuple(RouteFact(*fact) for fact in facts_of), tuple(taken))
 
 
-def _connected(route: kernel.KernelRoute) -> bool:
-    return route.protocol == kernel.KERNEL and route.via is None
+def _connected(route: tables.KernelRoute) -> bool:
+    return route.protocol == tables.KERNEL and route.via is None
 
 
-def _port(own: Names) -> kernel.Link | None:
+def _port(own: Names) -> tables.Link | None:
     """The port: whatever is in the namespace beside the veth's end."""
     with Netlink() as netlink:
-        return _foreign(kernel.links(netlink), own)
+        return _foreign(tables.links(netlink), own)
 
 
-def _foreign(devices: list[kernel.Link], own: Names) -> kernel.Link | None:
+def _foreign(devices: list[tables.Link], own: Names) -> tables.Link | None:
     return next((link for link in devices if link.name not in ("lo", own.inner)), None)
 
 
 def _router_parts(netlink: Netlink, circuit: str, own: Names) -> Iterator[Part]:
     for version in (4, 6):
-        for found in kernel.routes(netlink, version, table=MAIN, protocol=PROTOCOL, kind=kernel.UNREACHABLE):
+        for found in tables.routes(netlink, version, table=MAIN, protocol=PROTOCOL, kind=tables.UNREACHABLE):
             if found.metric == own.closed_metric:
                 yield Route(Where.ROUTER, found.prefix, MAIN, found.metric)
-    link = kernel.link_named(netlink, own.outer)
+    link = tables.link_named(netlink, own.outer)
     if link is None or tagged_circuit(link) != circuit:
         return
     yield from _device_parts(netlink, Where.ROUTER, link)
     for version in (4, 6):
-        for found in kernel.routes(netlink, version, table=MAIN, protocol=PROTOCOL, device=link.index):
+        for found in tables.routes(netlink, version, table=MAIN, protocol=PROTOCOL, device=link.index):
             yield Route(Where.ROUTER, found.prefix, MAIN, found.metric, link.name, found.via, found.source)
     for key in (
         "ipv6/conf/{}/disable_ipv6",
@@ -206,39 +206,39 @@ def _router_parts(netlink: Netlink, circuit: str, own: Names) -> Iterator[Part]:
         yield from _setting(Where.ROUTER, "net/" + key.format(own.outer))
 
 
-def _inside(own: Names) -> tuple[set[Part], list[kernel.Link], int]:
+def _inside(own: Names) -> tuple[set[Part], list[tables.Link], int]:
     """Everything in the namespace, which is all ours."""
     parts: set[Part] = set()
     with Netlink() as netlink:
-        links = kernel.links(netlink)
+        links = tables.links(netlink)
         by_index = {link.index: link.name for link in links}
         for link in links:
             if link.name != "lo":
                 parts.update(_device_parts(netlink, Where.CIRCUIT, link))
         for version in (4, 6):
-            for found in kernel.routes(netlink, version):
-                if found.protocol == kernel.KERNEL or found.table == LOCAL or found.kind not in (1, kernel.UNREACHABLE):
+            for found in tables.routes(netlink, version):
+                if found.protocol == tables.KERNEL or found.table == LOCAL or found.kind not in (1, tables.UNREACHABLE):
                     continue
                 device = by_index.get(found.device) if found.kind == 1 else None
                 parts.add(
                     Route(Where.CIRCUIT, found.prefix, found.table, found.metric, device, found.via, found.source)
                 )
-            for rule in kernel.rules(netlink, version):
+            for rule in tables.rules(netlink, version):
                 parts.add(Rule(rule.version, rule.priority, rule.device, rule.mark, rule.table))
     for key, _ in NAMESPACE_SYSCTLS:
         parts.update(_setting(Where.CIRCUIT, key))
-    return parts, links, kernel.ruleset_generation()
+    return parts, links, tables.ruleset_generation()
 
 
-def _device_parts(netlink: Netlink, where: Where, link: kernel.Link) -> Iterator[Part]:
+def _device_parts(netlink: Netlink, where: Where, link: tables.Link) -> Iterator[Part]:
     yield Device(where, link.name, link.mtu, link.up)
-    for found in kernel.addresses(netlink, link.index):
+    for found in tables.addresses(netlink, link.index):
         yield DeviceAddress(where, link.name, found.address)
-    for address, mac in kernel.neighbours(netlink, link.index):
+    for address, mac in tables.neighbours(netlink, link.index):
         yield Neighbour(where, link.name, address, mac)
 
 
 def _setting(where: Where, key: str) -> Iterator[Sysctl]:
-    value = kernel.setting(key)
+    value = tables.setting(key)
     if value is not None:
         yield Sysctl(where, key, value)

@@ -11,9 +11,8 @@ import socket
 from collections.abc import AsyncIterator
 
 from meetme.drivers.base import Disturbance
-from meetme.drivers.linux import kernel, observe
-from meetme.drivers.linux.names import PREFIX, PROTOCOL, names
-from meetme.drivers.linux.netlink import (
+from meetme.drivers.kernel import tables
+from meetme.drivers.kernel.netlink import (
     DEL_ADDRESS,
     DEL_LINK,
     DEL_ROUTE,
@@ -28,6 +27,8 @@ from meetme.drivers.linux.netlink import (
     speaker,
     subscription,
 )
+from meetme.drivers.linux import observe
+from meetme.drivers.linux.names import PREFIX, PROTOCOL, names
 
 _GROUPS = (
     1,
@@ -113,9 +114,9 @@ class _Watcher:
             if message.body[5] == PROTOCOL:
                 self._route(message)
         elif message.kind in (NEW_ADDRESS, DEL_ADDRESS):
-            self._note(self._by_index.get(kernel.address_device(message)), "address")
+            self._note(self._by_index.get(tables.address_device(message)), "address")
         elif message.kind in (NEW_LINK, DEL_LINK):
-            link = kernel.link(message)
+            link = tables.link(message)
             circuit = observe.tagged_circuit(link)
             if circuit is not None:
                 self._note(circuit, "interface")
@@ -127,7 +128,7 @@ class _Watcher:
                 self._note(None, f"interface {link.name}")
 
     def _route(self, message: Message) -> None:
-        found = kernel.route(message)
+        found = tables.route(message)
         if found is None:
             return
         circuit = self._by_index.get(found.device)
@@ -137,12 +138,12 @@ class _Watcher:
 
     def _learn(self) -> None:
         with Netlink() as netlink:
-            for link in kernel.links(netlink):
+            for link in tables.links(netlink):
                 circuit = observe.tagged_circuit(link)
                 if circuit is not None:
                     self._is_of(link, circuit)
 
-    def _is_of(self, link: kernel.Link, circuit: str) -> None:
+    def _is_of(self, link: tables.Link, circuit: str) -> None:
         self._by_index[link.index] = circuit
         if link.peer_namespace is not None:
             self._by_namespace[link.peer_namespace] = circuit
@@ -150,7 +151,7 @@ class _Watcher:
             if what is not None:
                 self._note(circuit, what)
 
-    def _forget(self, link: kernel.Link) -> None:
+    def _forget(self, link: tables.Link) -> None:
         """The kernel gives the numbers of what is gone to something else."""
         self._by_index.pop(link.index, None)
         if link.peer_namespace is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from meetme.drivers.linux.netlink import (
+from meetme.drivers.kernel.netlink import (
     GET_ADDRESS,
     GET_LINK,
     GET_NEIGHBOUR,

@@ -132,10 +132,15 @@ async def _device(driver: str) -> list[Finding]:
     from meetme.drivers.registry import load_driver
 
     can: Capabilities = await load_driver(driver).capabilities()
-    findings = [
-        Finding("translation", can.translate, "one-to-one on whole prefixes, both directions"),
-        Finding("unnumbered links", can.unnumbered, "IPv4 over an IPv6 link-local next hop"),
-        Finding("probes", can.probe, "echo requests along the customers' path"),
+    switch, router = can.segments, can.translate or can.unnumbered
+    findings = [] if router and not switch else [Finding("segments", switch, "of circuits, as a switch of an exchange")]
+    if router or not switch:
+        findings += [
+            Finding("translation", can.translate, "one-to-one on whole prefixes, both directions"),
+            Finding("unnumbered links", can.unnumbered, "IPv4 over an IPv6 link-local next hop"),
+            Finding("probes", can.probe, "echo requests along the customers' path"),
+        ]
+    findings += [
         Finding("IPv6", can.ipv6, "prefixes of both families", needed=False),
     ]
     hints = {p.code: p for p in can.missing}

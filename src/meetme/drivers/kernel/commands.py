@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from meetme.model.errors import DeviceFailed, MeetMeError, NotFound, Unsupported
+from meetme.model.errors import DeviceFailed, InvalidInput, MeetMeError, NotFound, Unsupported
 from meetme.runtime.shell import find_program, package_of
 
 P = ParamSpec("P")
@@ -112,3 +112,13 @@ def on_device(f: Callable[P, T]) -> Callable[P, T]:
             raise DeviceFailed("device_failed", f"device: {error}") from error
 
     return wrapped
+
+
+def check_circuit_id(circuit: str) -> None:
+    """A circuit's id goes into aliases and comments. Raises InvalidInput `circuit_malformed`."""
+    if not circuit or len(circuit) > 200 or not all(c.isprintable() and c not in " \"'\\" for c in circuit):
+        raise InvalidInput(
+            "circuit_malformed",
+            f'circuit: must be 1 to 200 printable characters without blanks or quotes ("{circuit}")',
+            field="circuit",
+        )

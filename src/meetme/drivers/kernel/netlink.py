@@ -27,6 +27,7 @@ GET_RULE = 34
 SOL_NETLINK = 270
 ADD_MEMBERSHIP, LISTEN_ALL_NSID, STRICT_CHECK = 1, 8, 12
 
+ECHO = 0x8
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _ERROR, _DONE, _OVERRUN = 2, 3, 4
 _HEADER = struct.Struct("=LHHLL")
@@ -110,10 +111,10 @@ class Netlink:
                 return list(self._exchange(kind, _DUMP, body))
         raise OSError(errno.EINTR, "netlink dump kept changing")
 
-    def get(self, kind: int, body: bytes) -> Message | None:
-        """The one that answers; None where there is no such thing."""
+    def get(self, kind: int, body: bytes, flags: int = 0) -> Message | None:
+        """The one that answers; None where there is no such thing. Queues answer only with `ECHO` in `flags`."""
         try:
-            return next(iter(list(self._exchange(kind, _ACK, body))), None)
+            return next(iter(list(self._exchange(kind, _ACK | flags, body))), None)
         except OSError as error:
             if error.errno in (errno.ENODEV, errno.ENOENT, errno.ESRCH):
                 return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from meetme.drivers.actions import RouterActions
 from meetme.drivers.base import Change, Disturbance, RouterFacts, link_only
 from meetme.drivers.kernel import netns, tables
-from meetme.drivers.kernel.commands import on_device
+from meetme.drivers.kernel.commands import check_circuit_id, on_device
 from meetme.drivers.linux import observe
 from meetme.drivers.linux.actions import LinuxActions
 from meetme.drivers.linux.capabilities import capabilities
@@ -23,7 +23,7 @@ from meetme.drivers.linux.observe import Places
 from meetme.drivers.linux.probe import probe
 from meetme.drivers.linux.render import render
 from meetme.drivers.linux.watch import watch
-from meetme.model.errors import Conflict, DeviceFailed, InvalidInput, MeetMeError, Unsupported
+from meetme.model.errors import Conflict, DeviceFailed, MeetMeError, Unsupported
 from meetme.model.intent import Capabilities, Intent, ProbeReport, ProbeRequest
 from meetme.runtime.shared_call import SharedCall
 
@@ -95,7 +95,7 @@ class LinuxDriver:
 
     def _apply(self, change: Change[CircuitConfig], todo: tuple[Step, ...]) -> None:
         if change.want is not None:
-            _check_circuit_id(change.circuit)
+            check_circuit_id(change.circuit)
             _check_forwarding(change.want)
             self._check_same_router(change.circuit)
         try:
@@ -143,15 +143,6 @@ class LinuxDriver:
         descriptor = self._held.pop(circuit, None)
         if descriptor is not None:
             os.close(descriptor)
-
-
-def _check_circuit_id(circuit: str) -> None:
-    if not circuit or len(circuit) > 200 or not all(c.isprintable() and c not in " \"'\\" for c in circuit):
-        raise InvalidInput(
-            "circuit_malformed",
-            f'circuit: must be 1 to 200 printable characters without blanks or quotes ("{circuit}")',
-            field="circuit",
-        )
 
 
 def _check_forwarding(want: CircuitConfig) -> None:

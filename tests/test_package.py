@@ -83,7 +83,7 @@ def test_installed_program_tells_its_version_and_drivers(installed: Path, tmp_pa
     assert __version__ in run(installed / "meetme", "--version", cwd=tmp_path)
     assert "negotiate" in run(installed / "meetme", "--help", cwd=tmp_path)
     drivers = "from meetme.drivers.registry import driver_names; print(*driver_names())"
-    assert run(installed / "python", "-c", drivers, cwd=tmp_path).split() == ["linux", "memory"]
+    assert run(installed / "python", "-c", drivers, cwd=tmp_path).split() == ["fabric", "linux", "memory"]
 
 
 @pytest.mark.live

@@ -97,6 +97,15 @@ class Arcs:
         return {edge: arc for arc, edge in enumerate(self.edge)}
 
     @cached_property
+    def transits_of(self) -> dict[str, list[int]]:
+        """The transit edges of each name: two where it can be crossed both ways."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for position, edge in enumerate(self._edges):
+            if edge.exchange is not None:
+                found[edge.link].append(position)
+        return dict(found)
+
+    @cached_property
     def at_risk(self) -> dict[str, tuple[list[int], list[int]]]:
         """The arcs and the transit edges that carry each risk tag."""
         found: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))

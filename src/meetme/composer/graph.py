@@ -124,6 +124,7 @@ class Exclusions:
 
     members: frozenset[str] = frozenset()
     links: frozenset[str] = frozenset()
+    """By name; the way between two ports of one exchange has one too."""
     countries: frozenset[str] = frozenset()
     within: frozenset[str] = frozenset()
     """The countries to stay in; empty: anywhere. An exchange that names no country lies in none of them."""

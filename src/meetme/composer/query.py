@@ -84,7 +84,7 @@ class Query:
         """Turns that may not be taken."""
         self._narrow(bounds)
         shut = _shut(graph, exclude, self.closed)
-        self.dead |= _risky(graph, exclude, self.closed)
+        self.dead |= _risky(graph, exclude, self.closed) | _ways(graph, exclude)
         self.blocked = self.origin in shut or self.goal in shut
         for arc in arcs.inward[self.origin]:
             self.closed[arc] = 1
@@ -290,3 +290,9 @@ def _risky(graph: Graph, exclude: Exclusions, closed: bytearray) -> frozenset[in
         for arc in arcs:
             closed[arc] = 1
     return frozenset(inside)
+
+
+def _ways(graph: Graph, exclude: Exclusions) -> frozenset[int]:
+    """The transit edges whose names are excluded, as links are."""
+    named = (graph.arcs.transits_of.get(link, ()) for link in exclude.links)
+    return frozenset(edge for edges in named for edge in edges)

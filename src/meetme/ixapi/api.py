@@ -190,7 +190,7 @@ class Api:
             "serviceId": "meetme-ixapi",
             "description": "IX-API of this exchange",
             "checks": {
-                name: [{"status": "pass" if said == "ok" else "fail", "output": "" if said == "ok" else said}]
+                name: {"status": "pass"} if said == "ok" else {"status": "fail", "output": said}
                 for name, said in checks.items()
             },
         }

@@ -51,7 +51,7 @@ _CLASSES = {title: cls for cls, (_, title) in TABLE.items()}
 
 def problem_document(error: MeetMeError, *, instance: str | None = None) -> dict[str, Any]:
     """The facts of an error as RFC 9457 has them; `status` among them. `instance`: which request it was."""
-    status, title = TABLE[type(error)]
+    status, title = TABLE[next(cls for cls in type(error).__mro__ if cls in TABLE)]
     document: dict[str, Any] = {
         "type": _URN + error.code,
         "title": title,

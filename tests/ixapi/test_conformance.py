@@ -1,10 +1,10 @@
-"""Every answer of the server is one that the published schema allows, and it offers what it says, no less and no more."""
+"""Every answer of the server is one that the published schema allows, and it offers what it says: no less, no more."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import date, timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 import jsonschema
@@ -103,7 +103,7 @@ async def test_every_operation_answers_as_published(market: Market, published: P
     held.set()
 
     await ask("DELETE", config, status=202, id=configs[1]["id"])
-    past = (date.today() - timedelta(days=2)).isoformat()
+    past = (datetime.now(UTC).date() - timedelta(days=2)).isoformat()
     await ask("DELETE", one, status=400, id=id, body={"decommission_at": past})
     await ask("DELETE", one, status=202, id=id)
     await ask("DELETE", one, status=404, id="nothing")

@@ -147,13 +147,12 @@ def _with(bundle: Bundle, service: Service) -> Bundle:
 
 
 def _over(service: Service, trunk: Trunk, plant: Plant) -> int:
-    """What a service takes of a trunk."""
-    limited = bandwidth(service)
-    if limited is not None:
-        return limited
-    ends = [
-        plant.connections[config.connection].limit for config in service.live if config.connection in plant.connections
-    ]
+    """What a service takes of a trunk, also while it is being taken down."""
+    there = [config for config in service.configs if config.ended is None]
+    known = [c for c in (service.capacity, *(config.capacity for config in there)) if c is not None]
+    if known:
+        return min(known)
+    ends = [plant.connections[c.connection].limit for c in there if c.connection in plant.connections]
     return min([trunk.speed, *ends])
 
 

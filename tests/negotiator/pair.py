@@ -58,6 +58,8 @@ class FakeRouter:
     calls: list[str] = field(default_factory=list)
     carries: int = 65535
     """Octets: the circuit loses larger packets. 0: it loses every one."""
+    loses: frozenset[int] = frozenset()
+    """Families whose packets the circuit loses."""
     fail: Callable[[str], Any] = lambda _verb: None
     """Asked before each call: may raise, or give something to wait for."""
 
@@ -109,7 +111,7 @@ class FakeRouter:
     async def probe(self, request: ProbeRequest) -> ProbeReport:
         await self._called("probe")
         end = asyncio.get_running_loop().time() + request.within
-        while not (crossing := self._crossing(request)) or max(request.sizes) > max(crossing):
+        while not (crossing := self._crossing(request)) or max(request.sizes) not in crossing:
             if asyncio.get_running_loop().time() > end:
                 lost = len(request.sizes) - len(crossing)
                 return ProbeReport(crossing, lost, len(request.sizes), 0.2 if crossing else None)
@@ -118,6 +120,8 @@ class FakeRouter:
 
     def _crossing(self, request: ProbeRequest) -> tuple[int, ...]:
         if not any(other is not self and request.circuit in other.links for other in self.wire):
+            return ()
+        if request.target.version in self.loses:
             return ()
         return tuple(size for size in request.sizes if size <= self.carries)
 

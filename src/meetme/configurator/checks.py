@@ -60,6 +60,8 @@ def check_link(intent: LinkIntent, *, field: str = "intent") -> None:
             )
     _check_inside(intent.probe, intent.local, f"{field}.probe", "local")
     _check_inside(intent.peer_probe, intent.remote, f"{field}.peer_probe", "remote")
+    _check_inside(intent.second_probe, intent.local, f"{field}.second_probe", "local")
+    _check_inside(intent.second_peer_probe, intent.remote, f"{field}.second_peer_probe", "remote")
 
 
 def check_segment(intent: SegmentIntent, *, field: str = "segment") -> None:

@@ -77,6 +77,8 @@ def link_message(intent: LinkIntent) -> pb.LinkIntent:
         probe=text(intent.probe),
         probe_source=text(intent.probe_source),
         peer_probe=text(intent.peer_probe),
+        second_probe=text(intent.second_probe),
+        second_peer_probe=text(intent.second_peer_probe),
     )
 
 
@@ -103,6 +105,8 @@ def read_link(message: pb.LinkIntent, *, field: str = "intent") -> LinkIntent:
         probe=_optional(message.probe, field=f"{field}.probe"),
         probe_source=_optional(message.probe_source, field=f"{field}.probe_source"),
         peer_probe=_optional(message.peer_probe, field=f"{field}.peer_probe"),
+        second_probe=_optional(message.second_probe, field=f"{field}.second_probe"),
+        second_peer_probe=_optional(message.second_peer_probe, field=f"{field}.second_peer_probe"),
     )
 
 

@@ -200,8 +200,9 @@ def _link(intent: LinkIntent, facts: RouterFacts) -> MemoryConfig:
     for m in (*intent.local, *intent.remote):
         if m.translated:
             statements.add(f"translate {m.inside} to {m.wire}")
-    if intent.probe is not None:
-        statements.add(f"answer echo on {intent.probe}")
+    for probe in (intent.probe, intent.second_probe):
+        if probe is not None:
+            statements.add(f"answer echo on {probe}")
     return MemoryConfig((interface,), frozenset(statements))
 
 

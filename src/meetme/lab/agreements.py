@@ -23,6 +23,9 @@ class Resolver(Protocol):
     def resolve(self, source: str, to: str, real: str | None = None) -> Sequence[str]:
         """Its addresses, the best first; none where nothing joins the two. `real`: only where that one is reached."""
 
+    def probes(self, source: str, to: str) -> Sequence[str]:
+        """What answers probes on the side of `to`, one address a family, real and as `source` reaches it."""
+
 
 def alias_in(agreement: Mapping[str, Any], viewer: str, real: str) -> str | None:
     """The address by which the side `viewer` ("initiator" or "responder") reaches `real` on the other side."""
@@ -56,6 +59,18 @@ class AgreementResolver:
             if found := [alias for alias in aliases if alias is not None]:
                 return found
         return ()
+
+    def probes(self, source: str, to: str) -> Sequence[str]:
+        """What answers probes on the side of `to`, as every agreement of both members has it."""
+        ours, theirs = self._negotiations(source), self._negotiations(to)
+        found: dict[str, None] = {}
+        for negotiation in (ours[id] for id in ours if id in theirs):
+            agreement, viewer = negotiation["agreement"], negotiation["role"]
+            side = agreement["responder" if viewer == "initiator" else "initiator"]
+            for probe in (side.get("probe"), side.get("second_probe")):
+                if probe is not None:
+                    found |= {probe: None, alias_in(agreement, viewer, probe) or probe: None}
+        return list(found)
 
     def _negotiations(self, machine: str) -> dict[str, Mapping[str, Any]]:
         """What the nearest negotiator holds active, by id."""

@@ -287,7 +287,8 @@ class Verifier:
         }
         said = self._agents.ask(check.source, "scan", via=check.via, mac=self._mac(check), **facts)
         found = list(self._agents.ask(check.to, "visitors")["visitors"])
-        probes = [words for address, proto, words in said["answered"] if (address, proto) == (probed, "echo")]
+        answering = {probed, *self._resolver.probes(check.viewer or check.source, check.to)}
+        probes = [words for address, proto, words in said["answered"] if address in answering and proto == "echo"]
         found += [words for _, _, words in said["answered"] if words not in probes]
         why = "; ".join(found) if found else "" if probes else "not even the echo of probes was answered"
         seen_as = "; ".join([*probes, *found]) or None

@@ -63,11 +63,18 @@ class AgreedPrefix:
 
 @dataclass(frozen=True, slots=True)
 class AgreedSide:
-    """One member's half: its prefixes, and the address in one of them (real) that answers probes."""
+    """One member's half: its prefixes, and the addresses in them (real) that answer probes, one a family at most."""
 
     member: MemberId
     prefixes: tuple[AgreedPrefix, ...]
     probe: Address | None = None
+    second_probe: Address | None = None
+    """Of the other family, where both are agreed on. Older documents have none."""
+
+    @property
+    def probes(self) -> tuple[Address, ...]:
+        """Those there are, the first one first."""
+        return tuple(address for address in (self.probe, self.second_probe) if address is not None)
 
 
 @dataclass(frozen=True, slots=True)

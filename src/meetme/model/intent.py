@@ -65,6 +65,22 @@ class LinkIntent:
     """Own router address to use as source towards the peer; usually equal to `probe`."""
     peer_probe: Address | None = None
     """The peer's probe address as the own network addresses it (in `remote[].inside`)."""
+    second_probe: Address | None = None
+    """`probe` in the other family, where the agreement has both."""
+    second_peer_probe: Address | None = None
+    """`peer_probe` in the other family."""
+
+    def probe_in(self, version: int) -> Address | None:
+        """The own address that answers probes of that family (4 or 6)."""
+        return _of_family((self.probe, self.second_probe), version)
+
+    def peer_probe_in(self, version: int) -> Address | None:
+        """The peer's address that answers probes of that family, as the own network addresses it."""
+        return _of_family((self.peer_probe, self.second_peer_probe), version)
+
+
+def _of_family(addresses: tuple[Address | None, ...], version: int) -> Address | None:
+    return next((a for a in addresses if a is not None and a.version == version), None)
 
 
 Intent = LinkIntent | SegmentIntent

@@ -116,12 +116,20 @@ class Own:
 
     def speaker(self, peer: Iterable[Address], families: Collection[int]) -> Address | None:
         """The own address that answers probes: of a family in which the peer has one too, else one of `families`."""
-        mine = [a for a in (self.probe, *self.probes) if a is not None]
         for versions in ({a.version for a in peer}, families):
-            for address in mine:
+            for address in self._speakers:
                 if address.version in versions:
                     return address
         return self.probe
+
+    def second_speaker(self, first: Address | None, families: Collection[int]) -> Address | None:
+        """The own address that answers probes in the other family than `first` does, if that is one of `families`."""
+        others = (a for a in self._speakers if first is not None and a.version != first.version)
+        return next((a for a in others if a.version in families), None)
+
+    @property
+    def _speakers(self) -> tuple[Address, ...]:
+        return tuple(a for a in (self.probe, *self.probes) if a is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,13 @@ class Offer:
     translation: TranslationWish = TranslationWish.AUTO
     link: LinkWish = LinkWish.AUTO
     probe: Address | None = None
+    second_probe: Address | None = None
+    """Of the other family, where both sides announce both."""
+
+    @property
+    def speakers(self) -> tuple[Address, ...]:
+        """What answers probes there."""
+        return tuple(address for address in (self.probe, self.second_probe) if address is not None)
 
 
 @dataclass(frozen=True, slots=True)

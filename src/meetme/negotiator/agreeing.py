@@ -70,6 +70,8 @@ def make_offer(
     own = beside(own, current, Role.INITIATOR)
     peer = counter.prefixes if counter else ()
     need = tuple(p for p in fresh(current, Role.RESPONDER, peer) if own.usage.clashes(p))
+    families = {p.version for p in peer}
+    probe = own.speaker(counter.probes, families) if counter else own.probe
     more = SPARE[min(again, len(SPARE) - 1)]
     return Offer(
         prefixes=own.prefixes,
@@ -82,7 +84,8 @@ def make_offer(
         mtu=own.mtu,
         translation=own.translation,
         link=own.link,
-        probe=own.speaker(counter.probes, {p.version for p in peer}) if counter else own.probe,
+        probe=probe,
+        second_probe=own.second_speaker(probe, families),
     )
 
 
@@ -187,8 +190,8 @@ def agree(
         link=link,
         mtu=min(offer.mtu, own.mtu),
         translation=way.translation,
-        initiator=AgreedSide(initiator, theirs, offer.probe),
-        responder=AgreedSide(own.member, mine, _speaker(own, offer)),
+        initiator=AgreedSide(initiator, theirs, *offer.speakers),
+        responder=AgreedSide(own.member, mine, *_speakers(own, offer)),
         revision=current.revision + 1 if current else 1,
     )
 
@@ -197,8 +200,10 @@ def _needed(own: Own, offer: Offer, current: Agreement | None) -> tuple[Prefix, 
     return tuple(p for p in fresh(current, Role.INITIATOR, offer.prefixes) if own.usage.clashes(p))
 
 
-def _speaker(own: Own, offer: Offer) -> Address | None:
-    return own.speaker([offer.probe] if offer.probe else [], {p.version for p in offer.prefixes})
+def _speakers(own: Own, offer: Offer) -> tuple[Address | None, ...]:
+    """What answers probes here. A second one only to whoever has one: an older negotiator would not know it."""
+    first = own.speaker(offer.speakers[:1], {p.version for p in offer.prefixes})
+    return first, own.second_speaker(first, {a.version for a in offer.speakers[1:]})
 
 
 def make_counter(own: Own, offer: Offer, current: Agreement | None = None, lacking: Problem | None = None) -> Counter:
@@ -241,10 +246,13 @@ def _offer_problems(offer: Offer, own: Own) -> Iterator[Problem]:
             whose,
             Fault.REMOTE if whose == "offer.mtu" else Fault.LOCAL,
         )
-    if offer.probe is not None and not any(offer.probe in prefix for prefix in offer.prefixes):
-        yield _remote(
-            "probe_outside_prefixes", f"offer.probe: must lie in one of the prefixes ({offer.probe})", "offer.probe"
-        )
+    for name, probe in (("probe", offer.probe), ("second_probe", offer.second_probe)):
+        if probe is not None and not any(probe in prefix for prefix in offer.prefixes):
+            text = f"offer.{name}: must lie in one of the prefixes ({probe})"
+            yield _remote("probe_outside_prefixes", text, f"offer.{name}")
+    if offer.second_probe is not None and (offer.probe is None or offer.probe.version == offer.second_probe.version):
+        text = f"offer.second_probe: must be of the other family than offer.probe ({offer.second_probe})"
+        yield _remote("probe_families_same", text, "offer.second_probe")
     if offer.mtu < LEAST_MTU:
         yield _remote("mtu_too_small", f"offer.mtu: must be at least {LEAST_MTU} ({offer.mtu})", "offer.mtu")
 

@@ -5,7 +5,8 @@ several of them to turn, so that a single lost packet turns none, and a link tha
 every packet:
 
 - *down*: nothing was answered three times in a row, until something was three times in a row;
-- *narrow*: small packets cross and full ones do not, three times in a row, until all do three times in a row;
+- *narrow*: small packets cross and full ones do not, or one family does and the other does not, three times in a row,
+  until all do three times in a row;
 - *lossy*: of the window's packets one in twenty was lost, and three at least, until twelve rounds lost nothing.
 
 What was seen before down or narrow turned is another story: the window begins anew with the rounds that turned it.
@@ -39,7 +40,7 @@ class Crossed(Enum):
 
     ALL = "all"
     SMALL = "small"
-    """Packets of the agreed MTU were not."""
+    """Packets of the agreed MTU were not, or those of one of two families."""
     NOTHING = "nothing"
     UNKNOWN = "unknown"
     """Nobody could be asked: the configurator is away."""
@@ -78,9 +79,7 @@ class Course:
             return Course(health=health)
         code = health.reason.code if health.reason else ""
         down = health.state is HealthState.DOWN
-        return Course(
-            down=down, narrow=not down and code == "mtu_not_carried", lossy=code == PACKETS_LOST, health=health
-        )
+        return Course(down=down, narrow=not down and code in NARROW, lossy=code == PACKETS_LOST, health=health)
 
     @property
     def in_doubt(self) -> bool:
@@ -180,6 +179,8 @@ def _sent(rounds: tuple[Round, ...]) -> int:
 
 
 PACKETS_LOST = "packets_lost"
+MTU_NOT_CARRIED, FAMILY_NOT_CARRIED = NARROW = ("mtu_not_carried", "family_not_carried")
+"""Something crosses, and not everything that was agreed."""
 
 
 def _packets_lost(rounds: tuple[Round, ...]) -> Problem | None:

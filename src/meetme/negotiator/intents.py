@@ -16,6 +16,7 @@ SMALL_PROBE = 84
 def link_intent(agreement: Agreement, role: Role, attachment: Attachment, *, generation: int) -> LinkIntent:
     """The whole intent of `role`'s router. It translates exactly the prefixes whose translator it is."""
     own, peer = agreement.side(role), agreement.side(role.other)
+    reached = [None if probe is None else as_reached(peer, probe) for probe in (peer.probe, peer.second_probe)]
     return LinkIntent(
         circuit=agreement.circuit,
         agreement=agreement.id,
@@ -30,7 +31,9 @@ def link_intent(agreement: Agreement, role: Role, attachment: Attachment, *, gen
         vlan=attachment.vlan,
         probe=own.probe,
         probe_source=own.probe,
-        peer_probe=as_reached(peer, peer.probe) if peer.probe is not None else None,
+        peer_probe=reached[0],
+        second_probe=own.second_probe,
+        second_peer_probe=reached[1],
     )
 
 
@@ -56,25 +59,32 @@ def probe_requests(
 ) -> tuple[ProbeRequest, ...]:
     """What to send so that packets are seen to cross, small and at full MTU. Empty: there is no address to do it with.
 
-    Along the customers' path where both routers have a probe address, else over the link where it is numbered; then
-    to `target`, an address of the peer's network, written as the peer does or as this side reaches it.
+    Along the customers' path in every family in which both routers have a probe address, else over the link where it is
+    numbered; then to `target`, an address of the peer's network, written as the peer does or as this side reaches it.
     """
     own, peer = agreement.side(role), agreement.side(role.other)
     sizes = (SMALL_PROBE, agreement.mtu)
-    reached = as_reached(peer, peer.probe) if peer.probe is not None else None
-    source = own.probe
     addresses = _addresses(agreement, role)
-    if source is not None and reached is not None and source.version == reached.version:
-        first = [ProbeRequest(agreement.circuit, source, reached, sizes, within, every)]
-    elif addresses is not None:
+    first = [
+        ProbeRequest(agreement.circuit, source, reached, sizes, within, every)
+        for source in own.probes
+        for probe in peer.probes
+        if (reached := as_reached(peer, probe)) is not None and source.version == reached.version
+    ]
+    if not first and addresses is not None:
         local, remote = ip_address(addresses.local.ip), ip_address(addresses.peer.ip)
         first = [ProbeRequest(agreement.circuit, local, remote, sizes, within, every)]
-    else:
-        first = []
-    if target is not None and source is not None:
+    if target is not None and own.probes:
         end = as_reached(peer, target) or target
+        source = next((a for a in own.probes if a.version == end.version), own.probes[0])
         first.append(ProbeRequest(agreement.circuit, source, end, sizes[:1], within, every))
     return tuple(first)
+
+
+def families(agreement: Agreement) -> frozenset[int]:
+    """4 and 6: in which ones hosts of both sides can address each other."""
+    theirs = (frozenset(p.real.version for p in side.prefixes) for side in (agreement.initiator, agreement.responder))
+    return frozenset.intersection(*theirs)
 
 
 def host_target(agreement: Agreement, role: Role, target: Address | None) -> Address | None:

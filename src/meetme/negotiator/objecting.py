@@ -48,14 +48,19 @@ def _about_sides(agreement: Agreement, offer: Offer, own: Own) -> Iterator[Probl
     mine, theirs = agreement.initiator, agreement.responder
     if agreement.version != 1:
         yield _object("agreement_version", f"agreement.version: must be 1 ({agreement.version})")
-    if mine.member != own.member or tuple(p.real for p in mine.prefixes) != offer.prefixes or mine.probe != offer.probe:
+    said = (mine.member, tuple(p.real for p in mine.prefixes), mine.probe, mine.second_probe)
+    if said != (own.member, offer.prefixes, offer.probe, offer.second_probe):
         yield _object("agreement_not_offered", "agreement.initiator: differs from what was offered")
     if tuple(p.real for p in theirs.prefixes) != offer.peer_prefixes:
         yield _object("agreement_not_offered", "agreement.responder.prefixes: differ from those the offer was made for")
     if not LEAST_MTU <= agreement.mtu <= offer.mtu:
         yield _object("agreement_mtu", f"agreement.mtu: must be between {LEAST_MTU} and {offer.mtu} ({agreement.mtu})")
-    if theirs.probe is not None and not any(theirs.probe in p.real for p in theirs.prefixes):
-        yield _object("agreement_probe", f"agreement.responder.probe: must lie in one of its prefixes ({theirs.probe})")
+    for probe in theirs.probes:
+        if not any(probe in p.real for p in theirs.prefixes):
+            yield _object("agreement_probe", f"agreement.responder.probe: must lie in one of its prefixes ({probe})")
+    if len({probe.version for probe in theirs.probes}) != len(theirs.probes):
+        seen = ", ".join(map(str, theirs.probes))
+        yield _object("agreement_probe", f"agreement.responder.second_probe: must be of the other family ({seen})")
 
 
 def _about_staying(agreement: Agreement, current: Agreement | None) -> Iterator[Problem]:

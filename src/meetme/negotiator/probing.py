@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 from meetme.model.addresses import Address
 from meetme.model.agreement import Agreement
 from meetme.model.errors import Fault, InvalidInput, MeetMeError, Problem, Unreachable, Unsupported
 from meetme.model.intent import ProbeReport, ProbeRequest
 from meetme.negotiator import events as ev
-from meetme.negotiator.health import Crossed, Round
+from meetme.negotiator.health import FAMILY_NOT_CARRIED, MTU_NOT_CARRIED, Crossed, Round
 from meetme.negotiator.host_probe import HOST_SECONDS, HostProbe
-from meetme.negotiator.intents import along_the_path, host_target, probe_requests
+from meetme.negotiator.intents import along_the_path, families, host_target, probe_requests
 from meetme.negotiator.messages import Verified
 from meetme.negotiator.negotiation import Negotiation
 from meetme.negotiator.routers import CALL_SECONDS, Routers, limited
@@ -37,19 +40,19 @@ class Probing:
             return await self._prove_from_host(n, n.agreement, within)
         if not requests:
             return ev.Probed(self._clock.now(), None)
-        reports: list[ProbeReport] = []
-        for request in requests:
-            try:
-                reports.append(await self._ask(n, request))
-            except Unreachable:
-                raise
-            except Unsupported:
-                return await self._prove_from_host(n, n.agreement, within)
-            except MeetMeError as error:
-                return ev.ProbeFailed(self._clock.now(), error.problem)
-            if missing := set(request.sizes) - set(reports[-1].answered):
-                return ev.ProbeFailed(self._clock.now(), _unanswered(request, missing))
-        path = all(along_the_path(request, n.agreement) for request in requests)
+        try:
+            reports = await self._ask_all(n, requests)
+        except Unreachable:
+            raise
+        except Unsupported:
+            return await self._prove_from_host(n, n.agreement, within)
+        except MeetMeError as error:
+            return ev.ProbeFailed(self._clock.now(), error.problem)
+        if (problem := _lacking(requests, reports)) is not None:
+            return ev.ProbeFailed(self._clock.now(), problem)
+        # The customers' path is seen where it is in each of their families.
+        seen = {request.target.version for request in requests if along_the_path(request, n.agreement)}
+        path = seen >= families(n.agreement) and all(along_the_path(request, n.agreement) for request in requests)
         # What it lost says nothing: it begins before the other side is configured.
         return ev.Probed(self._clock.now(), Verified.PATH if path else Verified.LINK, reports[0].rtt_ms)
 
@@ -71,10 +74,10 @@ class Probing:
         try:
             if not await self._probes(n):
                 return await self._look_from_host(n, n.agreement, within)
-            requests = probe_requests(n.agreement, n.role, target=n.probe_target, within=within, every=within)
+            requests = self._rounds(n, n.agreement, within)
             if not requests:
                 return None
-            report = await self._ask(n, requests[0])
+            reports = await self._ask_all(n, requests)
         except Unsupported:
             return await self._look_from_host(n, n.agreement, within)
         except InvalidInput as error:
@@ -82,7 +85,12 @@ class Probing:
             return Round(self._clock.now(), Crossed.NOTHING, 1, 1, None, error.problem)
         except MeetMeError as error:
             return Round(self._clock.now(), Crossed.UNKNOWN, problem=error.problem)
-        return _round(self._clock.now(), requests[0], report)
+        return _round(self._clock.now(), requests, reports)
+
+    @staticmethod
+    def _rounds(n: Negotiation, agreement: Agreement, within: float) -> tuple[ProbeRequest, ...]:
+        routers = probe_requests(agreement, n.role, target=None, within=within, every=within)
+        return routers or probe_requests(agreement, n.role, target=n.probe_target, within=within, every=within)
 
     async def _look_from_host(self, n: Negotiation, agreement: Agreement, within: float) -> Round | None:
         """From the own host, if that is what once proved it."""
@@ -102,6 +110,14 @@ class Probing:
         view = router.view or await router.look()
         return view.capabilities.probe
 
+    async def _ask_all(self, n: Negotiation, requests: Sequence[ProbeRequest]) -> list[ProbeReport]:
+        """Side by side: each has as long as there is. Raises what the first one raised, once all have ended."""
+        reports = await asyncio.gather(*(self._ask(n, request) for request in requests), return_exceptions=True)
+        for report in reports:
+            if isinstance(report, BaseException):
+                raise report
+        return [report for report in reports if isinstance(report, ProbeReport)]
+
     async def _ask(self, n: Negotiation, request: ProbeRequest) -> ProbeReport:
         router = self._routers.get(n.attachment.router)
         control = await router.control()
@@ -118,14 +134,39 @@ class Probing:
         return await self._host(target, source=source, tcp=tcp, within=min(within, HOST_SECONDS))
 
 
-def _round(at: float, request: ProbeRequest, report: ProbeReport) -> Round:
-    missing = set(request.sizes) - set(report.answered)
-    if not missing:
-        return Round(at, Crossed.ALL, report.sent, report.lost, report.rtt_ms)
-    if max(request.sizes) not in missing:  # a small one was lost, a large one was not: a loss, and no more
-        return Round(at, Crossed.ALL, report.sent, report.lost, report.rtt_ms)
-    crossed = Crossed.SMALL if report.answered else Crossed.NOTHING
-    return Round(at, crossed, report.sent, report.lost, report.rtt_ms, _unanswered(request, missing))
+def _round(at: float, requests: Sequence[ProbeRequest], reports: Sequence[ProbeReport]) -> Round:
+    sent, lost = sum(report.sent for report in reports), sum(report.lost for report in reports)
+    rtt = next((report.rtt_ms for report in reports if report.rtt_ms is not None), None)
+    # A small one was lost, a large one was not: a loss, and no more.
+    pairs = list(zip(requests, reports, strict=True))
+    if all(max(request.sizes) in report.answered for request, report in pairs):
+        return Round(at, Crossed.ALL, sent, lost, rtt)
+    crossed = Crossed.SMALL if any(report.answered for report in reports) else Crossed.NOTHING
+    return Round(at, crossed, sent, lost, rtt, _lacking(requests, reports))
+
+
+def _lacking(requests: Sequence[ProbeRequest], reports: Sequence[ProbeReport]) -> Problem | None:
+    """The first thing that did not cross; None: everything did."""
+    silent = [request for request, report in zip(requests, reports, strict=True) if not report.answered]
+    spoken = {request.target.version for request, report in zip(requests, reports, strict=True) if report.answered}
+    for request in silent:
+        if spoken and request.target.version not in spoken:
+            return _family_missing(request)
+    for request, report in zip(requests, reports, strict=True):
+        if missing := set(request.sizes) - set(report.answered):
+            return _unanswered(request, missing)
+    return None
+
+
+def _family_missing(request: ProbeRequest) -> Problem:
+    family, other = ("IPv6", "IPv4") if request.target.version == 6 else ("IPv4", "IPv6")
+    return Problem(
+        FAMILY_NOT_CARRIED,
+        f"probe: {family} must cross as {other} does ({request.target} must answer {request.source}"
+        f" within {request.within:g} s)",
+        f"see whether both networks route {family} to the border router, and whether the circuit carries its frames",
+        fault=Fault.REMOTE,
+    )
 
 
 def _no_answer_to_host(target: Address) -> Problem:
@@ -147,7 +188,7 @@ def _unanswered(request: ProbeRequest, missing: set[int]) -> Problem:
             fault=Fault.REMOTE,
         )
     return Problem(
-        "mtu_not_carried",
+        MTU_NOT_CARRIED,
         f"probe: the circuit must carry packets of {sizes} octets, to {request.target}",
         "ask for a smaller mtu, or have the circuit's raised",
         fault=Fault.REMOTE,

@@ -154,8 +154,11 @@ def agreement_payload(agreement: Agreement) -> bytes:
 
 
 def agreement_json(agreement: Agreement) -> dict[str, Any]:
-    """The agreement as a JSON value."""
+    """The agreement as a JSON value. What older documents do not know is there only where it says something."""
     result: dict[str, Any] = _adapter(Agreement).dump_python(agreement, mode="json")
+    for side in ("initiator", "responder"):
+        if result[side]["second_probe"] is None:
+            del result[side]["second_probe"]
     return result
 
 

@@ -175,6 +175,8 @@ class LinkIntent(_message.Message):
     PROBE_FIELD_NUMBER: _builtins.int
     PROBE_SOURCE_FIELD_NUMBER: _builtins.int
     PEER_PROBE_FIELD_NUMBER: _builtins.int
+    SECOND_PROBE_FIELD_NUMBER: _builtins.int
+    SECOND_PEER_PROBE_FIELD_NUMBER: _builtins.int
     circuit: _builtins.str
     agreement: _builtins.str
     """UUID"""
@@ -198,6 +200,9 @@ class LinkIntent(_message.Message):
     """where own probes come from"""
     peer_probe: _builtins.str
     """what answers them, as the own network writes it"""
+    second_probe: _builtins.str
+    """probe in the other family, where the agreement has both; empty: none"""
+    second_peer_probe: _builtins.str
     @_builtins.property
     def local(self) -> _containers.RepeatedCompositeFieldContainer[Global___PrefixMapping]: ...
     @_builtins.property
@@ -220,10 +225,12 @@ class LinkIntent(_message.Message):
         probe: _builtins.str = ...,
         probe_source: _builtins.str = ...,
         peer_probe: _builtins.str = ...,
+        second_probe: _builtins.str = ...,
+        second_peer_probe: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "circuit", b"circuit", "generation", b"generation", "link_local", b"link_local", "link_peer", b"link_peer", "local", b"local", "mtu", b"mtu", "peer_probe", b"peer_probe", "port", b"port", "probe", b"probe", "probe_source", b"probe_source", "remote", b"remote", "revision", b"revision", "role", b"role", "vlan", b"vlan"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "circuit", b"circuit", "generation", b"generation", "link_local", b"link_local", "link_peer", b"link_peer", "local", b"local", "mtu", b"mtu", "peer_probe", b"peer_probe", "port", b"port", "probe", b"probe", "probe_source", b"probe_source", "remote", b"remote", "revision", b"revision", "role", b"role", "second_peer_probe", b"second_peer_probe", "second_probe", b"second_probe", "vlan", b"vlan"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,8 +80,9 @@ def ruleset(intent: LinkIntent, *, circuit: str, inside: str, own: Iterable[Pref
         if mine:
             sets.append(_named("set", f"router{version}", version, _elements(mine)))
             forward_router.append(f"{x} {ip} daddr @router{version} jump router")
-        if intent.probe is not None and intent.probe.version == version:
-            router.append(f"{ip} daddr {intent.probe} {_ECHO[version]} accept")
+        answers = intent.probe_in(version)
+        if answers is not None:
+            router.append(f"{ip} daddr {answers} {_ECHO[version]} accept")
         for chain, match, verb, field, name, pairs in (
             (dstnat, u, f"dnat {ip}", f"{ip} daddr", f"to_remote{version}", [(m.inside, m.wire) for m in remote]),
             (dstnat, x, f"dnat {ip}", f"{ip} daddr", f"to_local{version}", [(m.wire, m.inside) for m in local]),
@@ -92,8 +93,8 @@ def ruleset(intent: LinkIntent, *, circuit: str, inside: str, own: Iterable[Pref
                 sets.append(_named("map", name, version, elements))
                 chain.append(f"{match} {verb} prefix to {field} map @{name}")
         known_there, known_here = (
-            _speaker(local, intent.probe, wire=True),
-            _speaker(remote, intent.peer_probe, wire=False),
+            _speaker(local, answers, wire=True),
+            _speaker(remote, intent.peer_probe_in(version), wire=False),
         )
         post += [
             f"{ox} {ip} saddr != {local_wire} {errors} {ip} saddr set {known_there}",

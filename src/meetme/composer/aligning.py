@@ -126,7 +126,10 @@ def restore(circuit: Circuit | None, event: ev.Restored) -> Move:
         search = Search(leg.path, max(known, leg.attempt))
         circuit = replace(circuit, wanted=circuit.wanted or circuit.request.paths, searches=(*others, search))
     circuit = answered(circuit, leg, event.sender, (event.message,), StateBody(S.ACTIVE, event.whole))
-    return circuit, (Wake(ev.CompareDue, SOON_SECONDS),)
+    timers: tuple[Effect, ...] = (Wake(ev.CompareDue, SOON_SECONDS),)
+    if circuit.is_head:
+        timers += (Wake(ev.SearchDue, 2 * COMPARE_SECONDS),)  # by then the neighbours have handed over what there is
+    return circuit, timers
 
 
 def _credible(circuit: Circuit, leg: Leg, event: ev.Restored) -> bool:

@@ -36,8 +36,8 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.HELD, ev.RefusedReceived): (S.RELEASING,),
     (S.HELD, ev.Unanswered): (S.HELD, S.RELEASING),
     (S.HELD, ev.Deadline): (S.HELD, S.RELEASING),
-    (S.HELD, ev.QueryReceived): (S.HELD, S.RELEASING),
-    (S.HELD, ev.StateReceived): (S.HELD, S.RELEASING),
+    (S.HELD, ev.QueryReceived): (S.HELD, S.RELEASING, S.RELEASED),
+    (S.HELD, ev.StateReceived): (S.HELD, S.RELEASING, S.RELEASED),
     # a leg: building
     (S.COMMITTED, ev.ActivateReceived): (S.COMMITTED, S.RELEASING),
     (S.COMMITTED, ev.Built): (S.COMMITTED, S.ACTIVE, S.RELEASING),
@@ -46,8 +46,8 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.COMMITTED, ev.ActivatedReceived): (S.COMMITTED, S.ACTIVE),
     (S.COMMITTED, ev.RefusedReceived): (S.RELEASING,),
     (S.COMMITTED, ev.Deadline): (S.COMMITTED, S.RELEASING),
-    (S.COMMITTED, ev.QueryReceived): (S.COMMITTED, S.ACTIVE, S.RELEASING),
-    (S.COMMITTED, ev.StateReceived): (S.COMMITTED, S.ACTIVE, S.RELEASING),
+    (S.COMMITTED, ev.QueryReceived): (S.COMMITTED, S.ACTIVE, S.RELEASING, S.RELEASED),
+    (S.COMMITTED, ev.StateReceived): (S.COMMITTED, S.ACTIVE, S.RELEASING, S.RELEASED),
     # a leg in production
     (S.ACTIVE, ev.Built): (S.ACTIVE, S.RELEASING),
     (S.ACTIVE, ev.BuildFailed): (S.ACTIVE, S.RELEASING),
@@ -71,8 +71,8 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (None, ev.Start): (S.HELD, S.COMMITTED, S.RELEASING, S.FAILED),
     (None, ev.PassedOn): (S.HELD, S.FAILED),
     (S.HELD, ev.AcceptedReceived): (S.HELD,),
-    (S.HELD, ev.Composed): (S.HELD, S.COMMITTED, S.RELEASING, S.FAILED),
-    (S.HELD, ev.ComposeFailed): (S.HELD, S.RELEASING, S.FAILED),
+    (S.HELD, ev.Composed): (S.HELD, S.COMMITTED, S.DEGRADED, S.RELEASING, S.FAILED),
+    (S.HELD, ev.ComposeFailed): (S.HELD, S.DEGRADED, S.RELEASING, S.FAILED),
     (S.HELD, ev.SearchDue): (S.HELD,),
     (S.COMMITTED, ev.SearchDue): (S.COMMITTED,),
     (S.DEGRADED, ev.Composed): (S.DEGRADED,),
@@ -95,14 +95,14 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
 circuit."""
 
 STATES: dict[State | None, tuple[State, ...]] = {
-    None: (S.HELD, S.COMMITTED, S.ACTIVE, S.RELEASING, S.RELEASED, S.FAILED),
+    None: (S.HELD, S.COMMITTED, S.ACTIVE, S.DEGRADED, S.RELEASING, S.RELEASED, S.FAILED),
     S.HELD: (S.COMMITTED, S.ACTIVE, S.DEGRADED, S.RELEASING, S.RELEASED, S.FAILED),
     S.COMMITTED: (S.HELD, S.ACTIVE, S.DEGRADED, S.RELEASING, S.RELEASED, S.FAILED),
     S.ACTIVE: (S.DEGRADED, S.RELEASING, S.RELEASED),
     S.DEGRADED: (S.ACTIVE, S.RELEASING, S.RELEASED),
-    S.RELEASING: (S.HELD, S.COMMITTED, S.RELEASED, S.FAILED, S.ACTIVE),
-    S.RELEASED: (S.HELD, S.COMMITTED, S.ACTIVE, S.RELEASING),
-    S.FAILED: (S.HELD, S.COMMITTED, S.ACTIVE, S.RELEASING),
+    S.RELEASING: (S.HELD, S.COMMITTED, S.ACTIVE, S.DEGRADED, S.RELEASED, S.FAILED),
+    S.RELEASED: (S.HELD, S.COMMITTED, S.ACTIVE, S.DEGRADED, S.RELEASING, S.FAILED),
+    S.FAILED: (S.HELD, S.COMMITTED, S.ACTIVE, S.DEGRADED, S.RELEASING),
 }
 """How the state of a circuit, which follows from its legs, may change. A composer that is not the head may come back
 from an end: another route leads through it."""
@@ -143,7 +143,7 @@ def allowed(now: Circuit | None, event: Event) -> bool:
 
 def step(now: Circuit | None, event: Event) -> Outcome:
     """Advance one composer's circuit by one event. Raises LookupError for an event that cannot create one."""
-    before = replace(now, answers=()) if now else None
+    before = replace(now, answers=()) if now and now.answers else now
     if not allowed(before, event):
         if before is None:
             raise LookupError(f"{type(event).__name__} cannot begin a circuit")
@@ -276,7 +276,8 @@ def _check_leg(before: Circuit | None, after: Circuit, event: Event) -> None:
     if begun and old is not None and new is not None and new.state is old.state:
         return
     if new is None or new.state not in TRANSITIONS[None if begun or old is None else old.state, type(event)]:
-        raise AssertionError(f"{type(event).__name__} may not lead a leg from {old} to {new}")
+        were, now = (leg.state if leg else None for leg in (old, new))
+        raise AssertionError(f"{type(event).__name__} may not lead a leg from {were} to {now}")
 
 
 def _decide(before: Circuit | None, after: Circuit, event: Event) -> Move:
@@ -337,6 +338,8 @@ def _state(c: Circuit) -> State:
         return S.ACTIVE if c.established else S.COMMITTED
     if c.passed and not live:
         return c.told if c.told in (S.ACTIVE, S.DEGRADED, S.COMMITTED, S.RELEASING) else S.HELD
+    if live and c.established:
+        return S.DEGRADED
     if live:
         return S.COMMITTED if any(leg.state is S.COMMITTED for leg in live) else S.HELD
     return S.RELEASING if left else over

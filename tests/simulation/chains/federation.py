@@ -36,7 +36,7 @@ class Federation:
 
     def routes(self, a: tuple[MemberId, str], b: tuple[MemberId, str], avoid: Iterable[Element]) -> Iterator[tuple[Hop, ...]]:
         """Every way without loops, the shortest first."""
-        found = sorted(self._walk(a, b, (), frozenset()), key=lambda hops: (len(hops), hops))
+        found = sorted(self._walk(a, b, (), frozenset()), key=lambda hops: (len(hops), str(hops)))
         gone = tuple(avoid)
         return (hops for hops in found if not any(hit(element, hops, self) for element in gone))
 

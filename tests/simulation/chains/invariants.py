@@ -1,0 +1,115 @@
+"""What has to hold: after every event, and once everything that went wrong has come to an end (DESIGN section 8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meetme.composer.circuit import ENDED, Circuit, Leg, Segment, State, reference
+from meetme.composer.effects import Look, Send, Wake
+from meetme.composer.messages import MessageType
+
+if TYPE_CHECKING:
+    from tests.simulation.chains.member import Composer
+    from tests.simulation.chains.world import World
+
+TROUBLE_WITH_SEGMENTS = ("exchange lies",)
+
+
+def after_an_event(world: World, composer: Composer, before: Circuit | None, after: Circuit) -> None:
+    """What must hold at every moment."""
+    if after.is_head and not world.schedule.backups:
+        for path in (1, 2):
+            if sum(leg.live for leg in after.legs if leg.path == path) > 1:
+                world.fail(f"{composer.name}: two live legs of path {path} of #{world.number(after.id)}")
+    was = before.state if before else None
+    if after.state is State.ACTIVE and was is not State.ACTIVE and not _segments_may_go(world):
+        for leg in after.legs:
+            if leg.state is State.ACTIVE:
+                _in_production(world, after, leg, f"{composer.name} says active")
+    for leg in after.legs:
+        if leg.state is State.RELEASED and leg.segment is not Segment.ABSENT:
+            world.fail(f"{composer.name}: leg {leg.key} is over with its segment {leg.segment}")
+    if after.state in ENDED and any(leg.state is not State.RELEASED for leg in after.legs):
+        world.fail(f"{composer.name}: #{world.number(after.id)} is over, and not all of its legs are")
+
+
+def _segments_may_go(world: World) -> bool:
+    rates, actions = world.schedule.rates, world.schedule.actions
+    return any(rates.get(kind) for kind in TROUBLE_WITH_SEGMENTS) or any(
+        action.what in ("lose", "restore", "let_go") for action in actions
+    )
+
+
+def _in_production(world: World, circuit: Circuit, leg: Leg, who: str) -> None:
+    """Every exchange of the route carries its segment, and neighbours use one label on the link between them."""
+    name, label = reference(circuit.id, leg.path, leg.attempt), None
+    for position, hop in enumerate(leg.hops):
+        built = world.composers[hop.exchange].exchange.segments.get(name)
+        if built is None or not built.ready:
+            world.fail(f"{who}: {name[-3:]} of #{world.number(circuit.id)} is not in production at {hop.exchange}")
+            return
+        if position and built.in_vlan != label:
+            world.fail(f"{who}: VLAN {label} leaves for {hop.exchange}, which takes {built.in_vlan}")
+        label = built.out_vlan
+
+
+def at_the_end(world: World) -> None:
+    """Every circuit is whole or gone, at all composers alike, and nothing else is anywhere."""
+    ids = {id for composer in world.composers.values() for id in composer.disk.circuits}
+    expected: dict[tuple[str, str], int] = {}
+    for id in sorted(ids):
+        known = {name: c for name, x in world.composers.items() if (c := x.disk.circuits.get(id)) is not None}
+        number = world.number(id)
+        head = next((c for c in known.values() if c.is_head), None)
+        for name, circuit in known.items():
+            if circuit.state in (State.HELD, State.COMMITTED, State.RELEASING):
+                world.fail(f"{name}: #{number} is still {circuit.state}")
+        wanted = [] if head is None or head.state in ENDED else [leg for leg in head.legs if leg.live]
+        if head is not None and head.state is State.ACTIVE and len(wanted) != head.wanted:
+            world.fail(f"{head.me}: #{number} is active with {len(wanted)} of {head.wanted} paths")
+        if id in world.release_asked and wanted and not world.schedule.backups:
+            world.fail(f"#{number} was released, and is {head.state if head else None}")
+        for leg in wanted:
+            _whole(world, known, leg, number)
+            for hop in leg.hops:
+                expected[hop.exchange, reference(id, leg.path, leg.attempt)] = number
+        keys = {(hop.exchange, leg.key) for leg in wanted for hop in leg.hops}
+        for name, circuit in known.items():
+            extra = [leg.key for leg in circuit.legs if leg.state is not State.RELEASED and (name, leg.key) not in keys]
+            if extra:
+                world.fail(f"{name}: has legs {extra} of #{number} that the head has not")
+            on_the_way = any(name == exchange for exchange, _ in keys)
+            if head is not None and (on_the_way or circuit.passed) and circuit.state is not head.state:
+                world.fail(f"{name} says #{number} is {circuit.state}, its head {head.state}")
+            if not on_the_way and not circuit.passed and circuit.state not in ENDED and circuit is not head:
+                world.fail(f"{name}: #{number} is {circuit.state} without a route through it")
+    for name, composer in world.composers.items():
+        _nothing_left(world, composer, expected)
+
+
+def _whole(world: World, known: dict[str, Circuit], leg: Leg, number: int) -> None:
+    if leg.state is not State.ACTIVE:
+        world.fail(f"#{number}: leg {leg.key} is {leg.state} at its head")
+    circuit = next(iter(known.values()))
+    for hop in leg.hops:
+        theirs = known[hop.exchange].leg(leg.path, leg.attempt) if hop.exchange in known else None
+        if theirs is None or theirs.state is not State.ACTIVE or theirs.segment is not Segment.READY:
+            world.fail(f"{hop.exchange}: leg {leg.key} of #{number} is {theirs.state if theirs else None}, not active")
+    _in_production(world, circuit, leg, "at the end")
+
+
+def _nothing_left(world: World, composer: Composer, expected: dict[tuple[str, str], int]) -> None:
+    name = composer.name
+    for known in composer.exchange.segments:
+        if (name, known) not in expected:
+            world.fail(f"{name}: its exchange still carries {known}")
+    for id, claims in composer.disk.claims.items():
+        circuit = composer.disk.circuits[id]
+        if claims != composer.rules.claims(circuit) or circuit.state in ENDED:
+            world.fail(f"{name}: #{world.number(id)} is {circuit.state} and claims {sorted(map(str, claims))}")
+    for (id, key), owed in composer.disk.owed.items():
+        asking = isinstance(owed.effect, Send) and owed.effect.type is MessageType.QUERY
+        if not (asking or isinstance(owed.effect, Wake | Look) or key == "compose"):
+            world.fail(f"{name}: still owes {key} for #{world.number(id)}")
+        if composer.disk.circuits[id].state in ENDED:
+            world.fail(f"{name}: #{world.number(id)} is over and still owes {key}")

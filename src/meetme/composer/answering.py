@@ -32,11 +32,12 @@ def stranger_answer(kind: MessageType) -> Body:
 
 def neighbours(circuit: Circuit, path: int, attempt: int) -> frozenset[MemberId]:
     """Who may speak of this leg, or with path 0 of the circuit. Of a leg that is not known: whoever is beside any."""
-    if path == 0:
-        return frozenset(x for x in (circuit.asked_by, circuit.head) if x is not None and x != circuit.me)
     leg = circuit.leg(path, attempt)
     legs = (leg,) if leg is not None else circuit.legs
-    return frozenset(side for x in legs for side in (x.before, x.beyond) if side is not None)
+    beside = {side for x in legs for side in (x.before, x.beyond) if side is not None}
+    if path == 0:  # a head that was restored from a backup does not know any more who had asked
+        beside |= {x for x in (circuit.asked_by, circuit.head) if x is not None and x != circuit.me}
+    return frozenset(beside)
 
 
 def standing_answer(c: Circuit, event: Event) -> Circuit:

@@ -89,7 +89,10 @@ def on_state(circuit: Circuit, event: ev.StateReceived) -> Move:
     """Where the head stands. None: it knows nothing of it."""
     if not circuit.passed:
         return circuit, ()
-    circuit = replace(circuit, told=event.whole or circuit.told)
+    in_force = event.whole in (State.ACTIVE, State.DEGRADED)
+    circuit = replace(circuit, told=event.whole or circuit.told, established=circuit.established or in_force)
+    if event.whole is None and not circuit.ending and any(leg.live for leg in circuit.legs):
+        return circuit, ()  # a head that has lost it is given back the leg, or the leg ends, and then the circuit does
     if event.whole is None or event.whole in ENDED:
         circuit = replace(circuit, parted=True)
         lost = Problem("peer_lost", f"query: {circuit.head} has it no more", fault=Fault.REMOTE)

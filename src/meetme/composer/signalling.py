@@ -71,6 +71,10 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (None, ev.Start): (S.HELD, S.COMMITTED, S.RELEASING, S.FAILED),
     (None, ev.PassedOn): (S.HELD, S.FAILED),
     (S.HELD, ev.AcceptedReceived): (S.HELD,),
+    (S.COMMITTED, ev.AcceptedReceived): (S.COMMITTED,),
+    (S.ACTIVE, ev.AcceptedReceived): (S.ACTIVE,),
+    (S.DEGRADED, ev.AcceptedReceived): (S.DEGRADED,),
+    (S.RELEASING, ev.AcceptedReceived): (S.RELEASING,),
     (S.HELD, ev.Composed): (S.HELD, S.COMMITTED, S.DEGRADED, S.RELEASING, S.FAILED),
     (S.HELD, ev.ComposeFailed): (S.HELD, S.DEGRADED, S.RELEASING, S.FAILED),
     (S.HELD, ev.SearchDue): (S.HELD,),
@@ -327,7 +331,7 @@ def _state(c: Circuit) -> State:
         return S.RELEASING if left or (c.passed and not c.parted) else over
     active = [leg for leg in live if leg.state is S.ACTIVE]
     broken = any(leg.segment is not Segment.READY for leg in active)
-    if c.is_head:
+    if c.is_head and c.wanted:
         if c.established:
             return S.ACTIVE if len(active) == c.wanted and not broken else S.DEGRADED
         reserved = sum(leg.state is not S.HELD for leg in live)

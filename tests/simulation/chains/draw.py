@@ -44,7 +44,13 @@ class Plot:
         self.federation = federation
 
     def order(
-        self, number: int, at: float, *, bandwidth: int = 100, redundancy: Redundancy | None = None, passed: float = 0.15,
+        self,
+        number: int,
+        at: float,
+        *,
+        bandwidth: int = 100,
+        redundancy: Redundancy | None = None,
+        passed: float = 0.15,
         same_exchange: float = 0.1,
     ) -> tuple[MemberId, MemberId]:
         """One order: its two ends."""
@@ -53,7 +59,9 @@ class Plot:
         b = a if random.random() < same_exchange else random.choice([name for name in names if name != a])
         a_port = random.choice(self.federation.access[a])
         b_port = random.choice([port for port in self.federation.access[b] if (b, port) != (a, a_port)])
-        kind = redundancy or random.choice((Redundancy.NONE, Redundancy.NONE, Redundancy.STRICT, Redundancy.BEST_EFFORT))
+        kind = redundancy or random.choice(
+            (Redundancy.NONE, Redundancy.NONE, Redundancy.STRICT, Redundancy.BEST_EFFORT)
+        )
         if a == b:
             kind = Redundancy.NONE
         request = CircuitRequest(end(a, a_port), end(b, b_port), bandwidth, redundancy=kind)
@@ -61,7 +69,9 @@ class Plot:
         self.actions.append(Action(at, "order", (number, asked, a, request)))
         return a, b
 
-    def orders(self, least: int, most: int, within: float = 20.0, **kinds: object) -> list[tuple[int, float, MemberId, MemberId]]:
+    def orders(
+        self, least: int, most: int, within: float = 20.0, **kinds: object
+    ) -> list[tuple[int, float, MemberId, MemberId]]:
         """Several."""
         made = []
         for number in range(1, self.random.randint(least, most) + 1):
@@ -104,7 +114,9 @@ def crashes(plot: Plot) -> None:
     made = plot.orders(1, 4)
     plot.some_released(made)
     for _ in range(plot.random.randint(1, 4)):
-        plot.actions.append(Action(plot.random.uniform(0, 40), "kill", (plot.somewhere(), plot.random.uniform(0.1, 60))))
+        plot.actions.append(
+            Action(plot.random.uniform(0, 40), "kill", (plot.somewhere(), plot.random.uniform(0.1, 60)))
+        )
 
 
 def network(plot: Plot) -> None:
@@ -164,10 +176,11 @@ def liars(plot: Plot) -> None:
 def backups(plot: Plot) -> None:
     """A composer loses its disk and goes on from an old copy."""
     plot.backups = True
-    made = plot.orders(2, 5)
+    made = plot.orders(2, 5, same_exchange=0.0)
     plot.some_released(made, 0.4)
+    name = plot.somewhere()
     for _ in range(plot.random.randint(1, 2)):
-        name, at = plot.somewhere(), plot.random.choice((0.0, plot.random.uniform(0, 30)))
+        at = plot.random.choice((0.0, plot.random.uniform(0, 30)))
         plot.actions.append(Action(at, "back_up", (name,)))
         plot.actions.append(Action(at + plot.random.uniform(1, 60), "restore", (name,)))
 
@@ -193,7 +206,18 @@ def let_go(plot: Plot) -> None:
 
 
 PLOTS: tuple[Callable[[Plot], None], ...] = (
-    quiet, storm, crashes, network, exchanges, partitions, scarce, redundant, liars, backups, clocks, let_go,
+    quiet,
+    storm,
+    crashes,
+    network,
+    exchanges,
+    partitions,
+    scarce,
+    redundant,
+    liars,
+    backups,
+    clocks,
+    let_go,
 )
 
 

@@ -53,9 +53,13 @@ class Exchange:
         circuit = wanted.reference.partition("#")[0]
         for other in self.segments.values():
             clash = set(other.ends) & set(wanted.ends)
-            same = other.reference.startswith(circuit) and all(port in world.federation.access[self.name] for port, _ in clash)
+            same = other.reference.startswith(circuit) and all(
+                port in world.federation.access[self.name] for port, _ in clash
+            )
             if clash and not same:
-                world.clash(f"{self.name}: {wanted.reference} and {other.reference} both have {sorted(map(str, clash))}")
+                world.clash(
+                    f"{self.name}: {wanted.reference} and {other.reference} both have {sorted(map(str, clash))}"
+                )
                 raise Refusing(f"{self.name}: {clash} is in use")
         if world.strikes("other vlan", self.name) and wanted.out_vlan is not None:
             wanted = replace(wanted, out_vlan=wanted.out_vlan + 1000)

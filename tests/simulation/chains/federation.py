@@ -34,13 +34,17 @@ class Federation:
     beside: dict[MemberId, list[tuple[str, MemberId, str]]] = field(default_factory=dict)
     """exchange → (own port, neighbour, its port)"""
 
-    def routes(self, a: tuple[MemberId, str], b: tuple[MemberId, str], avoid: Iterable[Element]) -> Iterator[tuple[Hop, ...]]:
+    def routes(
+        self, a: tuple[MemberId, str], b: tuple[MemberId, str], avoid: Iterable[Element]
+    ) -> Iterator[tuple[Hop, ...]]:
         """Every way without loops, the shortest first."""
         found = sorted(self._walk(a, b, (), frozenset()), key=lambda hops: (len(hops), str(hops)))
         gone = tuple(avoid)
         return (hops for hops in found if not any(hit(element, hops, self) for element in gone))
 
-    def _walk(self, at: tuple[MemberId, str], goal: tuple[MemberId, str], hops: tuple[Hop, ...], seen: frozenset[MemberId]) -> Iterator[tuple[Hop, ...]]:
+    def _walk(
+        self, at: tuple[MemberId, str], goal: tuple[MemberId, str], hops: tuple[Hop, ...], seen: frozenset[MemberId]
+    ) -> Iterator[tuple[Hop, ...]]:
         exchange, port = at
         if exchange == goal[0]:
             yield (*hops, Hop(exchange, port, goal[1]))
@@ -52,8 +56,13 @@ class Federation:
                 yield from self._walk((neighbour, its), goal, (*hops, Hop(exchange, port, out)), seen | {exchange})
 
     def find(
-        self, a: tuple[MemberId, str], b: tuple[MemberId, str], paths: tuple[int, ...],
-        avoid: Mapping[int, Iterable[Element]], kept: Iterable[tuple[Hop, ...]], strict: bool,
+        self,
+        a: tuple[MemberId, str],
+        b: tuple[MemberId, str],
+        paths: tuple[int, ...],
+        avoid: Mapping[int, Iterable[Element]],
+        kept: Iterable[tuple[Hop, ...]],
+        strict: bool,
     ) -> tuple[Route, ...]:
         """A route for each of `paths`, link-disjoint from each other and from what is kept; fewer where it cannot be."""
         fixed = [links_of(hops) for hops in kept]
@@ -82,23 +91,30 @@ def hit(element: Element, hops: tuple[Hop, ...], federation: Federation) -> bool
         case ElementKind.LINK:
             return (element.member, element.ports[0]) in links_of(hops)
         case ElementKind.TRANSIT:
-            return any(hop.exchange == element.member and {hop.in_port, hop.out_port} == set(element.ports) for hop in hops)
+            return any(
+                hop.exchange == element.member and {hop.in_port, hop.out_port} == set(element.ports) for hop in hops
+            )
         case _:
             return False
 
 
-def build(random: Random, size: int, capacity: int = 1000, labels: tuple[tuple[int, int], ...] = LINK_LABELS) -> Federation:
+def build(
+    random: Random, size: int, capacity: int = 1000, labels: tuple[tuple[int, int], ...] = LINK_LABELS
+) -> Federation:
     """A connected federation of `size` exchanges with a few links more than it needs."""
     names = [MemberId(f"ix-{chr(97 + i)}") for i in range(size)]
     random.shuffle(names)
     pairs = [(names[i], names[random.randrange(i)]) for i in range(1, size)]
     pairs += [tuple(random.sample(names, 2)) for _ in range(random.randint(1, size))] if size > 2 else []
     links = tuple(Link(a, f"n{i}a", b, f"n{i}b") for i, (a, b) in enumerate(pairs))
-    return federation(tuple(names), links, {name: ("p1", "p2", "whole") for name in names}, capacity, labels)
+    return federation(tuple(names), links, dict.fromkeys(names, ("p1", "p2", "whole")), capacity, labels)
 
 
 def federation(
-    names: tuple[MemberId, ...], links: tuple[Link, ...], ports: Mapping[MemberId, tuple[str, ...]], capacity: int,
+    names: tuple[MemberId, ...],
+    links: tuple[Link, ...],
+    ports: Mapping[MemberId, tuple[str, ...]],
+    capacity: int,
     labels: tuple[tuple[int, int], ...] = LINK_LABELS,
 ) -> Federation:
     """The same from its links. A port called `whole` has no VLANs."""

@@ -69,6 +69,9 @@ def at_the_end(world: World) -> None:
             world.fail(f"{head.me}: #{number} is active with {len(wanted)} of {head.wanted} paths")
         if id in world.release_asked and wanted and not world.schedule.backups:
             world.fail(f"#{number} was released, and is {head.state if head else None}")
+        kept = id in world.established and id not in world.release_asked and not world.schedule.backups
+        if kept and (head is None or head.state in ENDED):
+            world.fail(f"#{number} was active, and is {head.state if head else None} although nobody took it back")
         for leg in wanted:
             _whole(world, known, leg, number)
             for hop in leg.hops:

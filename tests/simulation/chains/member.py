@@ -6,13 +6,11 @@ What a transaction writes (state, claims, answers, what is owed) it writes at on
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from meetme.composer import events as ev
-from meetme.composer.bodies import body
 from meetme.composer.capacity import Claim, Ledger, conflict
 from meetme.composer.circuit import Circuit, End, MemberId
 from meetme.composer.effects import Build, Cancel, Compose, Effect, Look, Outcome, Remove, Send, Wake
@@ -204,7 +202,9 @@ class Composer:
             case Send():
                 self._send(circuit, effect, settle)
             case Compose():
-                self._world.later(self._world.random.uniform(0.001, 0.02), lambda: settle(lambda: self._compose(id, effect)))
+                self._world.later(
+                    self._world.random.uniform(0.001, 0.02), lambda: settle(lambda: self._compose(id, effect))
+                )
             case Build():
                 self._build(circuit, effect, settle)
             case Remove():
@@ -260,12 +260,16 @@ class Composer:
         if leg is None or leg.own is None:
             return
         hop, own = leg.hop, leg.own
-        wanted = Built(effect.reference, hop.in_port, own.in_label, hop.out_port, own.out_label, circuit.request.bandwidth)
+        wanted = Built(
+            effect.reference, hop.in_port, own.in_label, hop.out_port, own.out_label, circuit.request.bandwidth
+        )
         travel = world.random.uniform(0.005, 0.05)
         if world.strikes("order late", self.name):
             travel += world.random.uniform(1.0, 40.0)
         if world.strikes("exchange lies", self.name):
-            world.later(travel, lambda: settle(lambda: ev.Built(self.now(), leg.path, leg.attempt, own.in_label, own.out_label)))
+            world.later(
+                travel, lambda: settle(lambda: ev.Built(self.now(), leg.path, leg.attempt, own.in_label, own.out_label))
+            )
             return
 
         def arrives() -> None:

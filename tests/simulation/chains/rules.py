@@ -47,7 +47,9 @@ class Rules:
         """What a circuit keeps from the others."""
         return capacity.claims(circuit)
 
-    def body(self, circuit: Circuit, kind: MessageType, to: MemberId, path: int, attempt: int, at: float) -> Body | None:
+    def body(
+        self, circuit: Circuit, kind: MessageType, to: MemberId, path: int, attempt: int, at: float
+    ) -> Body | None:
         """What a message says."""
         return bodies.body(circuit, kind, to, path, attempt, at)
 
@@ -64,7 +66,9 @@ class Rules:
                 return ev.HoldReceived(at, id, here.name, who, letter.message, *about, body, here.ledger(id))
             case QueryBody(handed=handed, whole=whole) if handed is not None and not known:
                 found = here.exchange.ready(reference(id, *about))
-                return ev.Restored(at, id, here.name, who, letter.message, *about, handed, whole, found, here.ledger(id))
+                return ev.Restored(
+                    at, id, here.name, who, letter.message, *about, handed, whole, found, here.ledger(id)
+                )
             case ReleaseBody() if not known:
                 here.exchange.remove(reference(id, *about))  # a restored backup may know nothing of it
                 return ReleasedBody() if circuit is None else ev.ReleaseReceived(at, who, letter.message, *about)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
 from uuid import UUID
@@ -89,6 +89,7 @@ class World:
         self.asked: set[UUID] = set()
         """Circuits that somebody has ordered, at a composer that has written it down."""
         self.release_asked: set[UUID] = set()
+        self.established: set[UUID] = set()
         self.log: list[str] = []
         self.rows: set[tuple[State | None, str]] = set()
         self.crashed: set[str] = set()
@@ -142,9 +143,7 @@ class World:
         except AssertionError as broken:
             violation = f"internal error: {broken}"
         states = Counter(str(c.state) for x in self.composers.values() for c in x.disk.circuits.values() if c.is_head)
-        return Result(
-            self.schedule, violation, self.log, self.rows, self.crashed, states, sum(self.messages.values())
-        )
+        return Result(self.schedule, violation, self.log, self.rows, self.crashed, states, sum(self.messages.values()))
 
     def _came_right(self, last: bool) -> bool:
         try:
@@ -185,6 +184,10 @@ class World:
         legs = " ".join(f"{x.key}:{x.state}/{x.segment}" for x in after.legs)
         number = self.number(after.id)
         self.tell(f"{composer.name} #{number} {type(event).__name__} {about} -> {after.state} [{legs}]")
+        if isinstance(event, ev.Unanswered) and event.path == 0 and after.ending:
+            self.release_asked.add(after.id)  # whoever was asked has given up
+        if after.is_head and after.established:
+            self.established.add(after.id)
         invariants.after_an_event(self, composer, before, after)
 
     def number(self, id: UUID) -> int:

@@ -241,6 +241,24 @@ def test_events_tell_of_a_disturbance(joined: Pair) -> None:
     assert drive(joined.router_a, run) == []
 
 
+def test_moving_a_port_disturbs_its_circuit_and_no_other(plain: Pair) -> None:
+    """A router of a thousand circuits does not look at all of them because one was made."""
+
+    async def heard(driver: LinuxDriver) -> set[str | None]:
+        events, found = driver.watch(), set[str | None]()
+        following = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)
+        await driver.apply(driver.plan(CIRCUIT, None, driver.render(BOTH[0], await driver.facts())))
+        await driver.apply(driver.plan(CIRCUIT, await driver.read(CIRCUIT), None))
+        while (await asyncio.wait({following}, timeout=1.0))[0]:
+            found.add(following.result().circuit)
+            following = asyncio.ensure_future(anext(events))
+        following.cancel()
+        return found
+
+    assert drive(plain.router_a, heard) == {CIRCUIT}
+
+
 def test_a_circuit_is_found_again_by_its_tag_alone(joined: Pair) -> None:
     assert drive(joined.router_a, lambda driver: driver.circuits()) == {CIRCUIT}
     joined.router_a.sh("rm /run/meetme/*.json")

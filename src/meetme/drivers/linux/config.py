@@ -200,9 +200,9 @@ class CircuitConfig:
     @property
     def device(self) -> str:
         """The interface that moves into the namespace: the port, or its VLAN's."""
-        return self.port if self.vlan is None else vlan_device(self.port, self.vlan)
+        return port_device(self.port, self.vlan)
 
 
-def vlan_device(port: str, vlan: int) -> str:
-    """The name of a VLAN's interface; shortened at the front where the kernel's 15 octets do not suffice."""
-    return f"{port[-(14 - len(str(vlan))) :]}.{vlan}"
+def port_device(port: str, vlan: int | None) -> str:
+    """The name of a port's interface, or of a VLAN's, shortened at the front where 15 octets do not suffice."""
+    return port if vlan is None else f"{port[-(14 - len(str(vlan))) :]}.{vlan}"

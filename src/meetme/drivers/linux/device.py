@@ -15,7 +15,7 @@ from meetme.drivers.kernel.commands import check_circuit_id, on_device
 from meetme.drivers.linux import observe
 from meetme.drivers.linux.actions import LinuxActions
 from meetme.drivers.linux.capabilities import capabilities
-from meetme.drivers.linux.config import CircuitConfig
+from meetme.drivers.linux.config import CircuitConfig, port_device
 from meetme.drivers.linux.difference import Step, steps
 from meetme.drivers.linux.execute import Execution
 from meetme.drivers.linux.names import names
@@ -42,11 +42,15 @@ class LinuxDriver:
         self._facts = SharedCall(lambda: asyncio.to_thread(on_device(observe.facts), self._places))
         self._held: dict[str, int] = {}
         """Open descriptors of the namespaces, by circuit: while we run, no unmounting can end one."""
+        self._ports: dict[str, str] = {}
+        """The circuit that asked last for an interface: it alone is looked at when the interface comes or goes."""
 
     async def open(self) -> None:
         """Take up the circuits that an earlier process left."""
         for circuit in await self.circuits():
             self._hold(circuit)
+        for note in await asyncio.to_thread(self._places.notes.all):
+            self._ports[port_device(note.port, note.vlan)] = note.circuit
 
     async def close(self) -> None:
         """Let go of the namespaces; their names keep them."""
@@ -91,13 +95,14 @@ class LinuxDriver:
 
     def watch(self) -> AsyncIterator[Disturbance]:
         """See `watch`."""
-        return watch()
+        return watch(self._ports.get)
 
     def _apply(self, change: Change[CircuitConfig], todo: tuple[Step, ...]) -> None:
         if change.want is not None:
             check_circuit_id(change.circuit)
             _check_forwarding(change.want)
             self._check_same_router(change.circuit)
+            self._ports[change.want.device] = change.circuit
         try:
             Execution(change.circuit, change.want, self._places).run(todo)
         except (MeetMeError, OSError) as failure:

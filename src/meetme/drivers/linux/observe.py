@@ -21,7 +21,7 @@ from meetme.drivers.linux.config import (
     Rule,
     Sysctl,
     Where,
-    vlan_device,
+    port_device,
 )
 from meetme.drivers.linux.names import PREFIX, PROTOCOL, TAG, Names, names
 from meetme.drivers.linux.notes import Note, Notes
@@ -81,7 +81,7 @@ def read(circuit: str, places: Places) -> CircuitConfig | None:
         ruleset = note.ruleset if note is not None and intact else CHANGED if generation > 1 else ""
     found = _foreign(devices, own)
     port, vlan = (note.port, note.vlan) if note is not None else (found.name if found is not None else "", None)
-    device = port if vlan is None else vlan_device(port, vlan)
+    device = port_device(port, vlan)
     returns = port_back or any(link.name == device for link in devices)
     return CircuitConfig(
         circuit=circuit,
@@ -118,7 +118,7 @@ def _held(circuit: str, note: Note | None, places: Places, in_router: set[str]) 
     None where it holds none. To look into every namespace would take a second at a thousand circuits.
     """
     if note is not None and note.vlan is not None:
-        return Port(note.port, True, 0, None) if vlan_device(note.port, note.vlan) not in in_router else None
+        return Port(note.port, True, 0, None) if port_device(note.port, note.vlan) not in in_router else None
     if note is not None and note.before is not None:
         before = note.before
         return Port(note.port, True, before.mtu, before.mac, before.addresses) if note.port not in in_router else None
@@ -153,9 +153,7 @@ def facts(places: Places) -> RouterFacts:
     for circuit, note in sorted(_holders(links.values(), places).items()):
         port = _held(circuit, note, places, by_name)
         if port is not None:
-            taken.append(
-                (port.name if note is None or note.vlan is None else vlan_device(note.port, note.vlan), circuit)
-            )
+            taken.append((port.name if note is None else port_device(port.name, note.vlan), circuit))
             if port.name not in by_name:
                 ports.append(port)
     facts_of = {

@@ -21,7 +21,7 @@ from meetme.drivers.linux.config import (
     Rule,
     Sysctl,
     Where,
-    vlan_device,
+    port_device,
 )
 from meetme.drivers.linux.names import (
     FROM_CIRCUIT,
@@ -62,7 +62,7 @@ def render(intent: LinkIntent, facts: RouterFacts) -> CircuitConfig:
             hint=f"agree on {port.mtu}, or raise the port first: ip link set dev {port.name} mtu {intent.mtu}",
         )
     own = names(intent.circuit)
-    device = port.name if intent.vlan is None else vlan_device(port.name, intent.vlan)
+    device = port_device(port.name, intent.vlan)
     parts: set[Part] = {
         *_devices(intent, own, device),
         *_router_routes(intent, own, facts),
@@ -92,7 +92,7 @@ def _port(intent: LinkIntent, facts: RouterFacts) -> Port:
             field="port",
             hint=f"its ports are: {there}",
         )
-    device = intent.port if intent.vlan is None else vlan_device(intent.port, intent.vlan)
+    device = port_device(intent.port, intent.vlan)
     for name, circuit in facts.taken:
         clash = name in (device, intent.port) or (intent.vlan is None and name.startswith(f"{intent.port}."))
         if clash and circuit != intent.circuit:

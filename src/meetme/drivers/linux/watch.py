@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 
 from meetme.drivers.base import Disturbance
 from meetme.drivers.kernel import tables
@@ -40,13 +41,14 @@ _GROUPS = (
     19,
 )  # RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE
 _NFTABLES = (7,)  # NFNLGRP_NFTABLES
+_GONE_KEPT = 1024
 _SETTLE_SECONDS = 0.01
 """One change is many events: they are told as one."""
 
 
-async def watch() -> AsyncIterator[Disturbance]:
-    """Disturbances as they come; never ends by itself."""
-    watcher = _Watcher()
+async def watch(holder: Callable[[str], str | None]) -> AsyncIterator[Disturbance]:
+    """Disturbances as they come; never ends by itself. `holder` says which circuit has to do with an interface."""
+    watcher = _Watcher(holder)
     loop = asyncio.get_running_loop()
     sockets = (subscription(ROUTE, _GROUPS), subscription(NETFILTER, _NFTABLES))
     for each in sockets:
@@ -66,11 +68,13 @@ async def watch() -> AsyncIterator[Disturbance]:
 class _Watcher:
     """Turns messages into circuits. Knows interfaces and namespaces of the router by number, from what it hears."""
 
-    def __init__(self) -> None:
+    def __init__(self, holder: Callable[[str], str | None]) -> None:
+        self._holder = holder
         self.heard = asyncio.Event()
         self._disturbed: dict[str | None, str] = {}
         self._by_index: dict[int, str] = {}
         self._by_namespace: dict[int, str] = {}
+        self._gone: deque[int] = deque()
         self._unknown: dict[int, str] = {}
         """What was heard of namespaces to which no veth of ours was seen to lead: being made, or not ours."""
         self._learn()
@@ -125,7 +129,10 @@ class _Watcher:
                 else:
                     self._forget(link)
             elif not link.name.startswith(PREFIX):
-                self._note(None, f"interface {link.name}")
+                circuit = self._holder(link.name)
+                if circuit is not None:
+                    self._by_index[link.index] = circuit
+                self._note(circuit, f"interface {link.name}")
 
     def _route(self, message: Message) -> None:
         found = tables.route(message)
@@ -152,10 +159,12 @@ class _Watcher:
                 self._note(circuit, what)
 
     def _forget(self, link: tables.Link) -> None:
-        """The kernel gives the numbers of what is gone to something else."""
-        self._by_index.pop(link.index, None)
+        """The kernel soon gives a namespace's number to another; that of an interface is needed for what lay on it."""
         if link.peer_namespace is not None:
             self._by_namespace.pop(link.peer_namespace, None)
+        self._gone.append(link.index)
+        if len(self._gone) > _GONE_KEPT:
+            self._by_index.pop(self._gone.popleft(), None)
 
     def _note(self, circuit: str | None, what: str) -> None:
         self._disturbed.setdefault(circuit, what)

@@ -80,3 +80,29 @@ def assemble(
 def name(number: int) -> str:
     """What an exchange is called."""
     return f"ix-{number}"
+
+
+def line(dear_middle: float) -> Graph:
+    """Three exchanges in a line, and a loop at the middle one: ix-0 - ix-1 - ix-2, ix-1 = ix-3 by two links."""
+    graph = assemble(4, [(0, 1), (1, 2), (1, 3), (1, 3)], "even", Random(0))
+    first, second = graph.find("ix-1", "nni-0"), graph.find("ix-1", "nni-1")
+    edges = tuple(
+        replace(edge, latency_ms=dear_middle)
+        if {edge.tail, edge.head} == {first, second}
+        else replace(edge, latency_ms=1.0)
+        for edge in graph.edges
+    )
+    return Graph(graph.points, edges, graph.countries)
+
+
+def trap() -> tuple[Graph, int, int]:
+    """Greedy search takes s-c-d-t, over one link of each of the two disjoint ways s-c-b-t and s-a-d-t. From s to t."""
+    names = {letter: number for number, letter in enumerate("satbcd")}
+    lengths = {"sc": 1, "cd": 1, "dt": 1, "sa": 4, "ad": 4, "cb": 4, "bt": 4}
+    graph = assemble(6, [(names[link[0]], names[link[1]]) for link in lengths], "even", Random(0))
+    lengths_of_links = {f"link-{number}": float(length) for number, length in enumerate(lengths.values())}
+    edges = tuple(
+        replace(edge, latency_ms=lengths_of_links.get(edge.link, 0.1), risks=frozenset()) for edge in graph.edges
+    )
+    graph = Graph(graph.points, edges, graph.countries)
+    return graph, names["s"], names["t"]

@@ -24,8 +24,11 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "terminate": ("meetme.cli.terminate:terminate", "Take an agreement back on both sides."),
         "release": ("meetme.cli.release:release", "End the quarantine of what could not be verified as removed."),
     },
+    "Circuits across exchanges": {
+        "circuit": ("meetme.cli.circuit:circuit", "Offers, circuits, and taking them back."),
+    },
     "Run a member": {
-        "serve": ("meetme.cli.serve:serve", "Run services of this member: negotiator, configurator."),
+        "serve": ("meetme.cli.serve:serve", "Run services of this member: negotiator, composer, configurator."),
         "identity": ("meetme.cli.identity:identity", "The member's key and certificate."),
         "peer": ("meetme.cli.peer:peer", "Who is who, and what each may do here."),
         "attachment": ("meetme.cli.attachment:attachment", "Where circuits land on the own border routers."),

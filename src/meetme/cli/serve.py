@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from meetme.runtime.settings import SettingsFile
     from meetme.runtime.tracing import Tracer
 
-SERVICES = ("negotiator", "configurator", "ixapi")
+SERVICES = ("negotiator", "composer", "configurator", "ixapi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class MemberSettings:
 @click.option("--config", type=click.Path(path_type=Path), envvar="MEETME_CONFIG", help="Settings file (TOML).")
 @click.option(
     "--listen",
-    help="Local API (default: negotiator 127.0.0.1:8471), IX-API (127.0.0.1:8474), gRPC (configurator 127.0.0.1:8475).",
+    help="Local API (negotiator, default 127.0.0.1:8471; composer, :8473), IX-API (:8474), gRPC (configurator, :8475).",
 )
-@click.option("--listen-peers", help="Where other members reach the negotiator: the only thing the outside ever sees.")
+@click.option("--listen-peers", help="Where other members reach the service: the only thing the outside ever sees.")
 @click.option("--listen-metrics", help="Where /metrics is served without a token.")
 @click.option("--database", help="sqlite:///PATH or postgresql://...  [default: a file in the state folder]")
 @click.option("--local-subnet", multiple=True, help="Negotiator: prefix to make reachable; repeatable.")
@@ -99,10 +99,12 @@ def _serve(services: tuple[str, ...], config: Path | None, flags: dict[str, Any]
     known = ("member", *SERVICES)
     file = SettingsFile.read(config, services=known) if config else SettingsFile()
     member = resolve(MemberSettings, "member", file=file, environ=os.environ, flags={})
-    if len(set(services)) > 1 and (flags["listen"] or flags["database"] or flags["listen_metrics"]):
+    shared = ("listen", "listen_metrics", "database")
+    several = set(services) & {"negotiator", "composer"}
+    if (len(set(services)) > 1 and any(flags[name] for name in shared)) or (len(several) > 1 and flags["listen_peers"]):
         raise InvalidInput(
             "flag_ambiguous",
-            "--listen, --listen-metrics, --database: belong to one service, but several are named",
+            "--listen, --listen-peers, --listen-metrics, --database: belong to one service, but several are named",
             hint="write them into the settings file, one table a service",
             field="listen",
         )
@@ -233,6 +235,51 @@ async def _negotiator(
     return service.alive
 
 
+async def _composer(
+    running: AsyncExitStack, file: SettingsFile, member: MemberSettings, flags: dict[str, Any]
+) -> Callable[[], bool]:
+    import structlog
+
+    from meetme.composer.exchange import open_exchange
+    from meetme.composer.service import ComposerService
+    from meetme.composer.settings import ComposerSettings
+    from meetme.runtime.clock import SystemClock
+    from meetme.runtime.database import Database
+    from meetme.runtime.local_tls import LocalClients
+    from meetme.runtime.roster import RosterFile
+    from meetme.runtime.tokens import Tokens
+
+    settings = _resolve(ComposerSettings, "composer", file, flags)
+    identity = _identity(member)
+    settings.check(identity.member)
+    folder = member_directory()
+    database = Database.open(settings.database or _database("composer"))
+    running.push_async_callback(database.close)
+    exchange = open_exchange(settings)
+    running.push_async_callback(exchange.close)
+    service = ComposerService(
+        settings,
+        identity=identity,
+        roster=RosterFile(member.roster or folder / "roster.toml"),
+        tokens=Tokens.read(member.token or (member.key or folder / "key.pem").with_name("token")),
+        database=database,
+        clock=SystemClock(),
+        exchange=exchange,
+        tracer=_tracer(running, "composer", identity.member),
+        clients=LocalClients.read(clients=member.local_clients, readers=member.local_readers),
+    )
+    await service.start()
+    running.push_async_callback(service.close)
+    structlog.get_logger().info(
+        "composer listens",
+        member=identity.member,
+        local=service.local_url,
+        peers=service.peers_url,
+        metrics=service.metrics_url,
+    )
+    return service.alive
+
+
 async def _ixapi(
     running: AsyncExitStack, file: SettingsFile, member: MemberSettings, flags: dict[str, Any]
 ) -> Callable[[], bool]:
@@ -315,5 +362,5 @@ def _database(service: str) -> str:
     return f"sqlite:///{folder / service}.db"
 
 
-STARTERS = {"configurator": _configurator, "ixapi": _ixapi, "negotiator": _negotiator}
-"""In the order in which they are started."""
+STARTERS = {"configurator": _configurator, "ixapi": _ixapi, "composer": _composer, "negotiator": _negotiator}
+"""In the order in which they are started: what others in the same process ask comes first."""

@@ -179,7 +179,10 @@ def _resource(port: PortSettings) -> Resource:
 
 
 def _used(held: Iterable[Claim]) -> dict[Resource, int]:
+    """What is gone for good: who asks for what is only held meanwhile is told so when it asks, and may wait."""
     used: dict[Resource, int] = {}
     for claim in held:
+        if not claim.firm:
+            continue
         used[claim.resource] = used.get(claim.resource, 0) + claim.bandwidth
     return used

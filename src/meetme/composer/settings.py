@@ -68,6 +68,18 @@ class TransitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NegotiatorAccess:
+    """The negotiator of a member that lets this composer start negotiations over its new circuits."""
+
+    member: str
+    """Whose it is."""
+    url: str
+    """Of its local API."""
+    token: Path
+    """A file with the token for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ComposerSettings:
     """Everything that a composer is told before it starts. Names are those of the flags."""
 
@@ -89,10 +101,8 @@ class ComposerSettings:
     """What crossing it takes. Left out: nothing, between any two ports."""
     mandates: tuple[MemberId, ...] = setting(parse_member_id, default=())
     """Members whose ports may be joined without a further question. Any other port only where its member orders."""
-    negotiator: str | None = None
-    """The local API of this member's negotiator: what `"then": "negotiate"` asks. Left out: no circuit may say it."""
-    negotiator_token: Path | None = None
-    """A file with the token for it. Left out: that of the member's folder."""
+    negotiator: tuple[NegotiatorAccess, ...] = ()
+    """Of members at end a: whom `"then": "negotiate"` asks, one table each. Left out: no circuit may say it."""
     lifetime: float = 600.0
     """Seconds that an advertisement is good; a new one is issued after a third of it, and when something changes."""
     interval: float = 30.0
@@ -110,6 +120,11 @@ class ComposerSettings:
     def neighbours(self) -> tuple[MemberId, ...]:
         """The exchanges that a link leads to."""
         return tuple(dict.fromkeys(MemberId(p.neighbour) for p in self.port if p.neighbour is not None))
+
+    @property
+    def checks_connections(self) -> bool:
+        """Whether there is an exchange that can be asked which of its connections work."""
+        return self.exchange != MEMORY
 
     def problems(self, me: MemberId) -> Iterator[Problem]:
         """Everything that makes these settings unusable; each names the key."""

@@ -7,7 +7,7 @@ circuits of which it is an end, of them its own end where it is at this exchange
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, ClassVar
@@ -22,6 +22,7 @@ from meetme.composer.words import (
     Hop,
     Objective,
     Redundancy,
+    Route,
     State,
 )
 from meetme.model.agreement import MemberId
@@ -382,5 +383,4 @@ class TakenOffer:
     view: OfferView
     request: CircuitRequest
     asked_by: MemberId
-    head: MemberId
-    routes: tuple[Any, ...] = field(default=())
+    routes: tuple[Route, ...] = ()

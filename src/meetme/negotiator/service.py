@@ -20,7 +20,7 @@ from meetme.negotiator.change_desk import ChangeDesk
 from meetme.negotiator.desk import Desk
 from meetme.negotiator.diagnosis import Doctor
 from meetme.negotiator.events import Event
-from meetme.negotiator.figures import CourseFigures, RouterFigures, StandingFigures
+from meetme.negotiator.figures import CourseFigures, RouterFigures, standing
 from meetme.negotiator.health_figures import HealthFigures, ProbeFigures
 from meetme.negotiator.host_probe import HostProbe
 from meetme.negotiator.inbox import Inbox
@@ -100,7 +100,7 @@ class NegotiatorService:
         self._ledger = Ledger()
         self.registry = Registry("negotiator")
         """What Prometheus is told."""
-        self.registry.register(StandingFigures(database, self._ledger, clock))
+        self.registry.register(standing(database, self._ledger, clock))
         self.registry.register(TrustFigures(trust))
         self.registry.register(RouterFigures(lambda: {router.name: router.reached_at for router in self._routers}))
         database.count(DatabaseFigures(self.registry))

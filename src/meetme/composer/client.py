@@ -1,0 +1,71 @@
+"""The composer's local API from the other side: for the command line, the lab and the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from uuid import UUID
+
+import httpx2
+
+from meetme.composer import wire
+from meetme.composer.views import CircuitOrder, CircuitView, OffersView
+from meetme.composer.words import ENDED
+from meetme.model.errors import Unreachable
+from meetme.runtime.api_client import ApiClient, ApiEvent, part, unreachable
+
+
+class ComposerClient(ApiClient):
+    """Asks one composer. Errors are raised as the composer raised them; Unreachable where it does not answer."""
+
+    async def offers(self, order: CircuitOrder) -> OffersView:
+        """What there is; nothing is held."""
+        return wire.read_offers(await self._call("POST", "/circuits?offers=true", wire.order_json(order)))
+
+    async def create(self, order: CircuitOrder, *, idempotency_key: str | None = None) -> CircuitView:
+        """Begin a circuit. The same key again gives the same circuit."""
+        headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
+        return wire.read_view(await self._call("POST", "/circuits", wire.order_json(order), headers))
+
+    async def circuits(self) -> list[CircuitView]:
+        """All of them, the newest first."""
+        return [wire.read_view(raw) for raw in await self._call("GET", "/circuits")]
+
+    async def circuit(self, id: UUID | str) -> CircuitView:
+        """One of them."""
+        return wire.read_view(await self._call("GET", f"/circuits/{part(id)}"))
+
+    async def delete(self, id: UUID | str) -> CircuitView:
+        """Take it back, at every exchange."""
+        return wire.read_view(await self._call("DELETE", f"/circuits/{part(id)}"))
+
+    async def release(self, id: UUID | str) -> CircuitView:
+        """End its quarantine."""
+        return wire.read_view(await self._call("POST", f"/circuits/{part(id)}/release"))
+
+    def events(self, id: UUID | str, after: int = 0) -> AsyncGenerator[ApiEvent, None]:
+        """What happens to it (`state`, whose data is the whole view), behind event `after`, until it has ended.
+
+        Raises Unreachable if the stream breaks.
+        """
+        return self._events(f"/circuits/{part(id)}/events", after)
+
+    async def follow(self, id: UUID | str) -> AsyncGenerator[CircuitView, None]:
+        """How it stands, now and after everything that happens, until it has ended; also across a restart.
+
+        Whoever stops early closes it (`contextlib.aclosing`), and with it the connection.
+        """
+        raw, after = await self._standing(f"/circuits/{part(id)}")
+        shown = wire.read_view(raw)
+        yield shown
+        if shown.state in ENDED:
+            return
+        async with aclosing(self._all_events(f"/circuits/{part(id)}/events", after)) as events:
+            async for event in events:
+                shown = wire.read_view(event.data)
+                yield shown
+                if shown.state in ENDED:
+                    return
+
+    def _unreachable(self, error: httpx2.HTTPError) -> Unreachable:
+        return unreachable("composer_unreachable", "composer", self._url, error)

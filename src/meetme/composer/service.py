@@ -1,0 +1,251 @@
+"""The composer as a service: everything wired around one loop, and the two listeners in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Collection
+from uuid import uuid4
+
+from sqlalchemy import Connection, text
+
+from meetme import __version__
+from meetme.composer import local_api, peers_api, spread_api, spread_wire, store, wire
+from meetme.composer.circuit import Circuit
+from meetme.composer.circuits_api import CircuitsApi
+from meetme.composer.desk import Desk
+from meetme.composer.domain import Domain
+from meetme.composer.events import Event
+from meetme.composer.figures import CourseFigures, standing
+from meetme.composer.inbox import Inbox
+from meetme.composer.line import Line
+from meetme.composer.machine import CircuitMachine
+from meetme.composer.negotiations import Negotiations
+from meetme.composer.own import Own
+from meetme.composer.performer import Performer
+from meetme.composer.planner import Planner
+from meetme.composer.settings import ComposerSettings
+from meetme.composer.spreader import Spreader
+from meetme.ixapi.exchange import Exchange
+from meetme.model.errors import Unreachable
+from meetme.model.members import Roster
+from meetme.runtime.clock import Clock, SharedClock
+from meetme.runtime.database import Database, migrate
+from meetme.runtime.figures import DatabaseFigures, LoopFigures
+from meetme.runtime.http import Access, Check, build_app, build_metrics_app, build_peer_app
+from meetme.runtime.identity import Identity
+from meetme.runtime.ledger import Ledger
+from meetme.runtime.listener import Listener, open_listener
+from meetme.runtime.local_tls import LocalClients
+from meetme.runtime.loop import Loop
+from meetme.runtime.peer_client import PeerClient
+from meetme.runtime.peer_figures import PeerFigures, TrustFigures
+from meetme.runtime.replicas import Replicas
+from meetme.runtime.sse import Bell
+from meetme.runtime.telemetry import Registry
+from meetme.runtime.tls import Trust
+from meetme.runtime.tokens import Tokens
+from meetme.runtime.tracing import Tracer
+
+PURGE_SECONDS = 600.0
+"""Between two times of forgetting old messages."""
+
+
+class ComposerService:
+    """One exchange's composer. `database` and `exchange` stay their owner's to close."""
+
+    def __init__(
+        self,
+        settings: ComposerSettings,
+        *,
+        identity: Identity,
+        roster: Callable[[], Roster],
+        tokens: Tokens,
+        database: Database,
+        clock: Clock,
+        exchange: Exchange,
+        tracer: Tracer | None = None,
+        clients: LocalClients | None = None,
+    ) -> None:
+        """`exchange`: what segments are ordered from. `clients`: whose certificates open the local API.
+
+        Raises InvalidInput.
+        """
+        settings.check(identity.member)
+        clock = shared = SharedClock(clock)
+        self._settings = settings
+        self._database = database
+        self._clock = clock
+        self._exchange = exchange
+        self._trust = trust = Trust(identity, roster)
+        self._domain = domain = Domain(identity.member, settings)
+        self._bell = Bell()
+        self._ledger = Ledger()
+        self.registry = Registry("composer")
+        """What Prometheus is told."""
+        self.registry.register(standing(database, self._ledger, clock))
+        self.registry.register(TrustFigures(trust))
+        database.count(DatabaseFigures(self.registry))
+        self._machine = CircuitMachine(domain, CourseFigures(self.registry).entered)
+        self._client = PeerClient(trust)
+        messages = PeerFigures(self.registry)
+        self.spreader = Spreader(
+            trust=trust,
+            database=database,
+            client=self._client,
+            clock=clock,
+            describe=self._describe,
+            neighbours=settings.neighbours,
+            every=settings.interval,
+            lifetime=settings.lifetime,
+            look=exchange.connections if settings.checks_connections else None,
+            figures=messages,
+        )
+        planner = Planner(self.spreader.atlas, clock)
+        negotiations = Negotiations(settings.negotiator)
+        performer = Performer(
+            database, self._ledger, Line(self._client, messages), exchange, domain, planner, negotiations, clock
+        )
+        owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
+        self._loop: Loop[Circuit, Event] = Loop(
+            database,
+            self._ledger,
+            self._machine,
+            performer,
+            owner=owner,
+            clock=clock,
+            committed=self._committed,
+            figures=LoopFigures(self.registry),
+        )
+        self._replicas = Replicas(
+            database, self._ledger, owner=owner, clock=clock, changed=self._elsewhere, time_is=shared.set
+        )
+        parts = (self._loop, self._ledger, self._machine, domain, planner)
+        desk = Desk(*parts, clock, negotiates=negotiations)
+        inbox = Inbox(database, *parts, exchange, self._bell, clock, messages, negotiates=negotiations)
+        circuits = CircuitsApi(identity.member, desk, database, self._bell, clock)
+        ready: dict[str, Check] = {
+            "database": self._database_answers,
+            "loop": self._loop_runs,
+            "exchange": exchange.connections,
+        }
+        self._clients = clients or LocalClients()
+        self._local = build_app(
+            title="MeetMe composer",
+            version=__version__,
+            description="Circuits across exchanges: what there is, order, watch and take back.",
+            ready=ready,
+            registry=self.registry,
+            tracer=tracer,
+            tokens=tokens,
+            clients=clients,
+        )
+        local_api.add_routes(self._local, tokens, circuits)
+        spread_api.add_local_routes(self._local, Access(tokens), self.spreader, clock)
+        self._peers = build_peer_app(
+            title="MeetMe composer, for other members",
+            version=__version__,
+            trust=trust,
+            registry=self.registry,
+            tracer=tracer,
+        )
+        peers_api.add_routes(self._peers, inbox, circuits)
+        spread_api.add_peer_routes(self._peers, self.spreader)
+        self._listeners: list[Listener] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.local_url = ""
+        """Where the local API is, once started."""
+        self.peers_url: str | None = None
+        """Where other members reach it, once started; None: they do not."""
+        self.metrics_url: str | None = None
+        """Where figures are served without a token, once started; None: nowhere."""
+
+    async def start(
+        self, *, local: str | socket.socket | None = None, peers: str | socket.socket | None = None
+    ) -> None:
+        """Take up what an earlier process left, then listen. `local`, `peers`: instead of the settings' addresses.
+
+        An exchange that cannot be reached does not keep it from starting: what it owes there stays owed.
+        """
+        await asyncio.to_thread(migrate, self._database, "meetme.runtime")
+        await asyncio.to_thread(migrate, self._database, "meetme.composer")
+        await asyncio.to_thread(wire.warm_up)
+        await asyncio.to_thread(spread_wire.warm_up)
+        await self._replicas.join()
+        await self.spreader.start()
+        self._tasks = [
+            asyncio.create_task(self._loop.run(), name="composer loop"),
+            asyncio.create_task(self.spreader.run(), name="composer spreader"),
+            asyncio.create_task(self._keep_tidy(), name="composer purge"),
+            asyncio.create_task(self._replicas.run(), name="composer replicas"),
+        ]
+        try:
+            await self._listen(local or self._settings.listen, peers or self._settings.listen_peers)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _listen(self, local: str | socket.socket, peers: str | socket.socket | None) -> None:
+        beyond = self._clients.server_context(self._trust.identity)
+        self._listeners.append(await open_listener(self._local, local, beyond_loopback=beyond))
+        self.local_url = self._listeners[-1].url
+        if peers is not None:
+            tls = self._trust.server_context()
+            self._listeners.append(await open_listener(self._peers, peers, flag="--listen-peers", tls=tls))
+            self.peers_url = self._listeners[-1].url
+        if self._settings.listen_metrics is not None:
+            metrics = build_metrics_app(self.registry)
+            flag = "--listen-metrics"
+            self._listeners.append(await open_listener(metrics, self._settings.listen_metrics, flag=flag))
+            self.metrics_url = self._listeners[-1].url
+
+    def alive(self) -> bool:
+        """Whether what has to run all the time does. Not whether what it needs can be reached."""
+        return bool(self._tasks) and not any(task.done() for task in self._tasks[:2])
+
+    async def close(self) -> None:
+        """Answer no more, give back what is under way. Circuits stay as they are."""
+        await asyncio.gather(*(listener.close() for listener in self._listeners))
+        self._listeners.clear()
+        await self.kill()
+        await self._client.close()
+
+    async def kill(self) -> None:
+        """End the own tasks; nobody is told."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self._replicas.leave()
+
+    # --- what keeps it right ------------------------------------------------------------------------------------------
+
+    def _describe(self, tx: Connection) -> Own:
+        """What is true of the exchange, by the settings and by what circuits have of it."""
+        held = store.all_held(tx)
+        settings = self._settings
+        return Own(settings.country, self._domain.points(held), self._domain.transits(held), frozenset(settings.tags))
+
+    def _committed(self, instances: Collection[str]) -> None:
+        self._bell.ring(instances)
+        if self._machine.changed:
+            self._machine.changed = False
+            self.spreader.nudge()
+
+    def _elsewhere(self, instances: Collection[str]) -> None:
+        """Another replica on the same database has written, or may have."""
+        self._bell.ring(instances)
+        self._loop.wake()
+
+    async def _keep_tidy(self) -> None:
+        while True:
+            await self._database.run(lambda tx: store.MAILBOX.purge(tx, self._clock.now()))
+            await asyncio.sleep(PURGE_SECONDS)
+
+    async def _database_answers(self) -> None:
+        await self._database.run(lambda tx: tx.execute(text("SELECT 1")))
+
+    async def _loop_runs(self) -> None:
+        if not self.alive():
+            raise Unreachable("loop_stopped", "loop: must run", hint="restart the composer; its log says why")

@@ -29,8 +29,8 @@ TIE_BITS = 12
 
 Step = tuple[int, int, int, int]
 """A turn: the next arc, the weight of transit and arc, what bandwidth they have, the transit's edge."""
-Inward = tuple[int, int, int, int]
-"""An arc seen from its head: the exchange it comes from, its weight in the picture, itself, its bandwidth."""
+Along = tuple[int, int, int, int]
+"""An arc in the picture: the exchange at its other end, its weight there, itself, its bandwidth."""
 
 
 class Arcs:
@@ -161,17 +161,13 @@ class Weights:
         """The share of a turn that is owed for coming in over each arc."""
         self.out_of = [0] * arcs.count
         self._split()
-        self.inward: list[list[Inward]] = [
-            [
-                (
-                    arcs.source[arc],
-                    self.out_of[arc] + self.edge[arcs.edge[arc]] + self.into[arc],
-                    arc,
-                    arcs.bandwidth[arc],
-                )
-                for arc in coming
-            ]
-            for coming in arcs.inward
+        inside = [self.out_of[arc] + self.edge[arcs.edge[arc]] + self.into[arc] for arc in range(arcs.count)]
+        source, target, free = arcs.source, arcs.target, arcs.bandwidth
+        self.inward: list[list[Along]] = [
+            [(source[arc], inside[arc], arc, free[arc]) for arc in here] for here in arcs.inward
+        ]
+        self.outward: list[list[Along]] = [
+            [(target[arc], inside[arc], arc, free[arc]) for arc in here] for here in arcs.outward
         ]
         self._turns: list[list[Step] | None] = [None] * arcs.count
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from meetme.composer.arcs import FAR
 from meetme.composer.flow import SHARE, Two
 from meetme.composer.graph import Disjoint
-from meetme.composer.query import Heights, Meter, Query
+from meetme.composer.heights import Heights
+from meetme.composer.query import Meter, Query
 from meetme.composer.search import Limit, Walk, path
 
 

@@ -16,8 +16,9 @@ from meetme.composer.conflicts import Conflicts
 from meetme.composer.finding import find_level, inside, limits
 from meetme.composer.flow import Two
 from meetme.composer.graph import NOTHING, Disjoint, Exclusions, Graph, NoPath, Pair, Path, Refusal, Shared
+from meetme.composer.heights import everywhere
 from meetme.composer.metrics import HOPS, LATENCY, Better, Bound, Metric
-from meetme.composer.query import Budget, Heights, Meter, Query
+from meetme.composer.query import Budget, Meter, Query
 from meetme.composer.refusing import nearest_bounds, nearest_lists, no_path
 
 
@@ -67,7 +68,7 @@ def _find(question: _Question, meter: Meter) -> Pair | None:
         # Inside one exchange there is nothing to choose from: how it protects a transit is its own affair.
         only = None if strict else inside(query, question.bounds)
         return Pair(only, only, (Shared("exchange", graph.points[question.a].exchange),)) if only else None
-    heights = Heights(query)
+    heights = everywhere(query)
     nodes = kind is Disjoint.NODE
     two = flow.disjoint(query, heights, meter, nodes=nodes)
     if two is None and strict:

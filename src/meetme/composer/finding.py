@@ -10,8 +10,9 @@ from typing import Protocol, TypeVar
 
 from meetme.composer.arcs import Arcs
 from meetme.composer.graph import Exclusions, Graph, Path
+from meetme.composer.heights import between, everywhere
 from meetme.composer.metrics import LATENCY, Bound, Combine, Metric
-from meetme.composer.query import Heights, Meter, Query
+from meetme.composer.query import Meter, Query
 from meetme.composer.search import Limit, path
 
 
@@ -26,7 +27,7 @@ def find(
         return inside(query, bounds)
     limited = limits(query, bounds, exclude)
     if not limited:
-        walk = path(query, Heights(query, whole=False), meter)
+        walk = path(query, between(query), meter)
         return graph.path(query.edges(walk.arcs)) if walk else None
     return _within(query, limited, bounds, exclude, meter)
 
@@ -35,7 +36,7 @@ def _within(
     query: Query, limited: Sequence[Limit], bounds: Sequence[Bound], exclude: Exclusions, meter: Meter
 ) -> Path | None:
     graph = query.graph
-    heights = Heights(query)
+    heights = everywhere(query)
     freely = path(query, heights, meter)
     if freely is None:
         return None
@@ -73,7 +74,7 @@ def limits(query: Query, bounds: Sequence[Bound], exclude: Exclusions) -> list[L
     for bound in bounds:
         if bound.metric.additive:
             other = Query(query.graph, query.a, query.b, bound.metric, bounds=bounds, exclude=exclude, ties=False)
-            found.append(Limit(other, Heights(other), most(bound)))
+            found.append(Limit(other, everywhere(other), most(bound)))
     return found
 
 

@@ -22,7 +22,8 @@ from heapq import heappop, heappush
 from itertools import pairwise, permutations
 
 from meetme.composer.arcs import FAR
-from meetme.composer.query import Heights, Meter, Query
+from meetme.composer.heights import Heights
+from meetme.composer.query import Meter, Query
 from meetme.composer.search import Walk, walk
 
 SHARE = 1 << 100

@@ -14,8 +14,9 @@ from meetme.composer.arcs import FAR
 from meetme.composer.finding import inside
 from meetme.composer.finding import most as most_of
 from meetme.composer.graph import NOTHING, Exclusions, Graph, Path
+from meetme.composer.heights import everywhere
 from meetme.composer.metrics import BANDWIDTH, HOPS, LATENCY, PRICE, Better, Bound, Metric
-from meetme.composer.query import Budget, Heights, Meter, Query
+from meetme.composer.query import Budget, Meter, Query
 from meetme.composer.refusing import refuse
 from meetme.composer.search import Limit
 
@@ -90,7 +91,7 @@ class _Search:
         def limit(metric: Metric) -> Limit:
             query = Query(graph, a, b, metric, bounds=bounds, exclude=exclude, ties=False)
             limit = min((most_of(bound) for bound in bounds if bound.metric is metric), default=FAR - 1)
-            return Limit(query, Heights(query), limit)
+            return Limit(query, everywhere(query), limit)
 
         self._narrow = [metric for metric in metrics if not metric.additive]
         self._compared = len(metrics)

@@ -12,8 +12,9 @@ from heapq import heappop, heappush
 
 from meetme.composer.finding import find, find_widest, inside
 from meetme.composer.graph import NOTHING, Exclusions, Graph, Path
+from meetme.composer.heights import everywhere
 from meetme.composer.metrics import BANDWIDTH, LATENCY, Bound, Metric
-from meetme.composer.query import Budget, Heights, Meter, Query
+from meetme.composer.query import Budget, Meter, Query
 from meetme.composer.refusing import refuse
 from meetme.composer.search import path
 
@@ -78,7 +79,7 @@ def k_best(
         only = inside(query, bounds)
         return (only,) if only else ()
     meter = Meter(budget)
-    heights = Heights(query)
+    heights = everywhere(query)
     found: list[Path] = []
     taken: list[tuple[int, ...]] = []
     queue: list[tuple[int, tuple[int, ...], int]] = []

@@ -1,10 +1,9 @@
-"""One question to a graph: from where to where, by what, through what; and how far everything is from the answer."""
+"""One question to a graph: from where to where, by what, through what."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from itertools import pairwise
 
 from meetme.composer.arcs import FAR, Arcs, Weights
@@ -207,60 +206,6 @@ class Query:
                 return exchange
             seen.add(exchange)
         return None
-
-
-class Heights:
-    """How far each exchange is from the goal, at least: distances in the picture with one node per exchange.
-
-    `whole`: for all exchanges; else only for those nearer than the origin, all others count as that far.
-    """
-
-    def __init__(self, query: Query, *, whole: bool = True) -> None:
-        arcs, weights = query.arcs, query.weights
-        closed, need, inward = query.closed, query.bandwidth, weights.inward
-        first: dict[int, int] = {}
-        into, final, goal = weights.into, query.final, query.goal
-        for arc, weight, _ in query.start():
-            exchange = arcs.target[arc]
-            share = final[arc][0] if exchange == goal else into[arc]
-            first[exchange] = min(first.get(exchange, FAR), weight + share)
-        height = [FAR] * len(arcs.exchanges)
-        height[goal] = 0
-        bound = first.get(goal, FAR)
-        heap = [(0, goal)]
-        origin = query.origin
-        while heap:
-            distance, exchange = heappop(heap)
-            if distance > height[exchange]:
-                continue
-            if distance >= bound and not whole:
-                break
-            if exchange in first and distance + first[exchange] < bound:
-                bound = distance + first[exchange]
-            steps = inward[exchange]
-            if exchange == goal:
-                steps = [
-                    (source, weight - into[arc] + final[arc][0], arc, bandwidth)
-                    for source, weight, arc, bandwidth in steps
-                    if arc in final
-                ]
-            for source, weight, arc, bandwidth in steps:
-                there = distance + weight
-                if there < height[source] and not closed[arc] and bandwidth >= need and source != origin:
-                    height[source] = there
-                    heappush(heap, (there, source))
-        self.least = bound
-        """No path weighs less; FAR: there is none."""
-        if not whole:
-            height = [min(there, bound) for there in height]
-        self.exchange = height
-
-    def of(self, query: Query, arc: int) -> int:
-        """How much it weighs, at least, to the end from where an arc leads."""
-        exchange = query.arcs.target[arc]
-        if exchange == query.goal:
-            return query.final[arc][0]
-        return query.weights.into[arc] + self.exchange[exchange]
 
 
 def _shut(graph: Graph, exclude: Exclusions, closed: bytearray) -> set[int]:

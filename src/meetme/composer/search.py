@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from meetme.composer.arcs import FAR
-from meetme.composer.query import Heights, Meter, Query
+from meetme.composer.heights import Heights
+from meetme.composer.query import Meter, Query
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from typing import Any
 import httpx2
 import structlog
 
-from meetme.ixapi.credentials import FORM, Credentials, Session
+from meetme.ixapi.credentials import FORM, ClientCredentials, Credentials, Session
 from meetme.ixapi.faults import error_of
 from meetme.ixapi.shown import Implementation, read_implementation
-from meetme.model.errors import InvalidInput, MeetMeError, NotFound, Unreachable, Unsupported
+from meetme.model.errors import InvalidInput, MeetMeError, NotFound, Unauthenticated, Unreachable, Unsupported
 from meetme.runtime.clock import Clock, SystemClock
 
 BASE_PATH = "/api/v2"
@@ -60,6 +60,8 @@ class IxApiClient:
         Raises InvalidInput `exchange_url_invalid`: a secret leaves this machine encrypted or not at all.
         """
         self.url = _checked_url(url)
+        if isinstance(credentials, ClientCredentials):
+            _checked_url(credentials.token_url, base="", field="token_url")
         self._http = httpx2.AsyncClient(
             verify=verify if verify is not None else True,
             transport=transport,
@@ -87,10 +89,7 @@ class IxApiClient:
 
     async def health(self) -> str:
         """`pass`, `warn` or `fail` as the exchange says of itself; empty if it says nothing."""
-        try:
-            found = await self.get("/health")
-        except (NotFound, Unsupported):
-            return ""
+        found = await self._try("/health")
         return str(found.get("status") or "") if isinstance(found, Mapping) else ""
 
     async def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
@@ -151,19 +150,23 @@ class IxApiClient:
     # --- requests ----------------------------------------------------------------------------------------------------
 
     async def _detect(self) -> Implementation:
-        # /implementation came before /health said a version everywhere: either may be missing.
-        try:
-            found = read_implementation((await self._read("/implementation", None))[1])
-        except (NotFound, Unsupported):
-            found = Implementation()
+        found = read_implementation(await self._try("/implementation"))
         if found.version is None:
-            try:
-                health = (await self._read("/health", None))[1]
-            except (NotFound, Unsupported):
-                health = None
+            health = await self._try("/health")
             if isinstance(health, Mapping) and isinstance(health.get("version"), str):
                 found = Implementation(health["version"], found.operations, found.pagination)
         return found
+
+    async def _try(self, path: str) -> Any:
+        """A document that an exchange may do without."""
+        try:
+            return await self.get(path)
+        except Unauthenticated:
+            raise
+        except MeetMeError as error:
+            if isinstance(error, Unreachable) and error.code != "exchange_answer_malformed":
+                raise
+            return None
 
     async def _read(self, path: str, query: Mapping[str, Any] | None) -> tuple[_Answer, Any]:
         for attempt in range(1, READS + 1):
@@ -206,8 +209,6 @@ class IxApiClient:
 
     async def _post_credentials(self, where: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
         url = where if "://" in where else self.url + where
-        if url != self.url + where:
-            _checked_url(url, base="")
         form = headers.get("content-type") == FORM
         content = str(httpx2.QueryParams(dict(body))) if form else json.dumps(body)
         headers = {"content-type": "application/json", **headers}
@@ -313,26 +314,26 @@ def _page_token(headers: Mapping[str, str]) -> str | None:
     return next((value for name, value in headers.items() if "page" in name.lower() and "token" in name.lower()), None)
 
 
-def _checked_url(url: str, *, base: str = BASE_PATH) -> str:
+def _checked_url(url: str, *, base: str = BASE_PATH, field: str = "url") -> str:
     try:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, TypeError):
         parsed = httpx2.URL("")
     if parsed.userinfo:
-        raise InvalidInput("exchange_url_invalid", "url: must not hold a user or a password", field="url")
+        raise InvalidInput("exchange_url_invalid", f"{field}: must not hold a user or a password", field=field)
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise InvalidInput(
             "exchange_url_invalid",
-            f"url: must be that of an IX-API ('{url}')",
+            f"{field}: must be that of an IX-API ('{url}')",
             hint="for example https://exchange.example/api/v2",
-            field="url",
+            field=field,
         )
     if parsed.scheme == "http" and not _is_this_machine(parsed.host):
         raise InvalidInput(
             "exchange_url_invalid",
-            f"url: must be https, so that nobody reads the secret on the way ('{url}')",
+            f"{field}: must be https, so that nobody reads the secret on the way ('{url}')",
             hint="plain http is possible on this machine only",
-            field="url",
+            field=field,
         )
     text = url.rstrip("/")
     return text + base if parsed.path in ("", "/") else text

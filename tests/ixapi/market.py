@@ -48,12 +48,15 @@ class FakeSwitch:
     seen: dict[str, int] = field(default_factory=dict)
     hold: asyncio.Event | None = None
     """Orders wait for it."""
+    stops_after: tuple[dict[str, FakeSwitch], int] | None = None
+    """Once these switches have had so many orders, no more is carried out; the last one is not answered either."""
 
     async def apply(self, intent: SegmentIntent, *, confirm_seconds: float | None = None) -> tuple[str, ...]:
         await self._order("apply", intent.circuit, intent.generation)
         assert confirm_seconds
         self.applied[intent.circuit] = intent
         self.confirmed.discard(intent.circuit)
+        await self._answer()
         return ()
 
     async def confirm(self, circuit: str, agreement: UUID, generation: int) -> None:
@@ -63,12 +66,14 @@ class FakeSwitch:
             raise NotFound("link_unknown", "circuit: is not there")
         assert there.service == agreement
         self.confirmed.add(circuit)
+        await self._answer()
 
     async def remove(self, circuit: str, agreement: UUID, generation: int) -> Removal:
         await self._order("remove", circuit, generation)
         there = self.applied.pop(circuit, None)
         assert there is None or there.service == agreement
         self.confirmed.discard(circuit)
+        await self._answer()
         return Removal(())
 
     async def capabilities(self) -> object:
@@ -82,12 +87,19 @@ class FakeSwitch:
     async def _order(self, verb: str, circuit: str, generation: int) -> None:
         if self.hold is not None:
             await self.hold.wait()
+        await self._answer()
         self.orders.append(f"{verb} {circuit}")
         if self.error is not None:
             raise self.error
         if generation < self.seen.get(circuit, 0):
             raise Stale("generation_old", "generation: is older than one seen")
         self.seen[circuit] = generation
+
+    async def _answer(self) -> None:
+        if self.stops_after is not None:
+            switches, orders = self.stops_after
+            if sum(len(switch.orders) for switch in switches.values()) >= orders:
+                await asyncio.Event().wait()
 
     @property
     def in_force(self) -> dict[str, SegmentIntent]:
@@ -225,24 +237,25 @@ async def open_market(
     database: Database,
     *,
     switches: dict[str, FakeSwitch] | None = None,
+    openers: dict[str, Opener] | None = None,
     clock: Clock | None = None,
     **changes: Any,
 ) -> AsyncIterator[Market]:
     """An exchange that listens, and its customers, logged in."""
     switches = switches or {"s1": FakeSwitch(), "s2": FakeSwitch()}
-    openers = {name: opener(switch) for name, switch in switches.items()}
+    openers = openers or {name: opener(switch) for name, switch in switches.items()}
     service = IxApiService(settings(**changes), database=database, clock=clock or SystemClock(), openers=openers)
     await service.start(listen="127.0.0.1:0")
     clients: list[httpx2.AsyncClient] = []
     try:
-        anonymous = httpx2.AsyncClient(base_url=f"{service.url}/api/v2/", timeout=30)
+        anonymous = httpx2.AsyncClient(base_url=f"{service.url}/api/v2/", timeout=30, verify=False)
         clients.append(anonymous)
         customers = {}
         for name in ("fed", "csp-a", "csp-b", "other"):
             body = {"api_key": f"{name}-key".ljust(16, "x"), "api_secret": SECRET}
             answer = await anonymous.post("auth/token", json=body)
             headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
-            http = httpx2.AsyncClient(base_url=f"{service.url}/api/v2/", headers=headers, timeout=30)
+            http = httpx2.AsyncClient(base_url=f"{service.url}/api/v2/", headers=headers, timeout=30, verify=False)
             clients.append(http)
             customers[name] = Customer(http, name)
         yield Market(

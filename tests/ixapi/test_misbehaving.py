@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import repeat
 
 import pytest
@@ -62,6 +63,27 @@ async def test_a_state_that_nobody_knows_is_waited_in() -> None:
         await bench.client.build(order())
     assert (await bench.client.look("c1")).state is SegmentState.PENDING
     await bench.client.remove("c1")
+    assert left(bench) == []
+
+
+async def test_who_builds_gives_way_to_who_removes() -> None:
+    bench = Bench(Manners(stuck="polishing"), build=100_000.0)
+    building = asyncio.create_task(bench.client.build(order()))
+    while not bench.exchange.things:
+        await asyncio.sleep(0)
+    await bench.client.remove("c1")
+    with pytest.raises(Pending):
+        await building
+    assert left(bench) == []
+
+
+async def test_a_person_is_waited_for_once_however_often_one_asks() -> None:
+    bench = Bench(Manners(stuck="operator"), build=8.0, person=30.0)
+    for _ in range(3):
+        with pytest.raises(Pending):
+            await bench.client.build(order())
+    with pytest.raises(Refused):
+        await bench.client.build(order())
     assert left(bench) == []
 
 

@@ -54,7 +54,17 @@ class Patience:
     settle: float = 2.0
     """For what was asked to show, before it is taken for what it is."""
     first_look: float = 0.02
-    longest_look: float = 5.0
+    longest_look: float = 2.0
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Who orders under a reference."""
+
+    lock: asyncio.Lock
+    users: int = 0
+    unwanted: bool = False
+    """Whether somebody waits to remove it: whoever builds it gives way."""
 
 
 class IxApiExchange:
@@ -77,7 +87,9 @@ class IxApiExchange:
         self._sleep = sleep
         self._random = random or Random()
         self._requests = OrderRequests(client, self._account, self._clock)
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._turns: dict[str, _Turn] = {}
+        self._people: dict[str, float] = {}
+        """Since when an order waits for a person there, across attempts."""
         self._log = structlog.get_logger().bind(exchange=client.url)
 
     async def build(self, order: SegmentOrder) -> BuiltSegment:
@@ -138,7 +150,7 @@ class IxApiExchange:
 
     async def remove(self, reference: str) -> None:
         """Have no such segment."""
-        async with self._turn(reference):
+        async with self._turn(reference, unwanted=True):
             await self._remove(self._attempt(reference, self._patience.remove))
 
     async def connections(self) -> tuple[ExchangeConnection, ...]:
@@ -220,20 +232,34 @@ class IxApiExchange:
                     raise AssertionError(step)
 
     def _attempt(self, reference: str, seconds: float) -> _Attempt:
-        return _Attempt(self._requests, reference, seconds, self._patience, self._clock, self._sleep, self._random)
+        turn = self._turns[reference]
+        return _Attempt(
+            self._requests,
+            reference,
+            seconds,
+            self._patience,
+            self._clock,
+            self._sleep,
+            self._random,
+            turn,
+            self._people,
+        )
 
     @asynccontextmanager
-    async def _turn(self, reference: str) -> AsyncIterator[None]:
+    async def _turn(self, reference: str, *, unwanted: bool = False) -> AsyncIterator[None]:
         # One at a time: two that order under one reference would each find what the other has not made yet.
-        lock, users = self._turns.get(reference, (asyncio.Lock(), 0))
-        self._turns[reference] = (lock, users + 1)
+        turn = self._turns.setdefault(reference, _Turn(asyncio.Lock()))
+        turn.users += 1
+        turn.unwanted = turn.unwanted or unwanted
         try:
-            async with lock:
+            async with turn.lock:
+                if unwanted:
+                    turn.unwanted = False
                 yield
         finally:
-            lock, users = self._turns.pop(reference)
-            if users > 1:
-                self._turns[reference] = (lock, users - 1)
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[reference]
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._clock.now(), UTC).date()
@@ -251,6 +277,8 @@ class _Attempt:
         clock: Clock,
         sleep: Sleep,
         random: Random,
+        turn: _Turn,
+        people: dict[str, float],
     ) -> None:
         self._requests = requests
         self.reference = reference
@@ -263,7 +291,8 @@ class _Attempt:
         """When something was done last."""
         self._deadline = self.since + seconds
         self._pause = patience.first_look
-        self._person_since: float | None = None
+        self._turn = turn
+        self._people = people
         self._there: frozenset[str] = frozenset()
 
     async def look(self) -> Shown:
@@ -290,8 +319,10 @@ class _Attempt:
     async def wait(self, step: Wait) -> MeetMeError | None:
         """Let some time pass. The error where a person there takes too long; raises Pending when the time is over."""
         now = self._clock.monotonic()
-        self._person_since = (self._person_since or now) if step.person else None
-        if self._person_since is not None and now - self._person_since >= self._patience.person:
+        if not step.person:
+            self._people.pop(self.reference, None)
+        elif now - self._people.setdefault(self.reference, now) >= self._patience.person:
+            del self._people[self.reference]
             return Refused(
                 "exchange_needs_a_person",
                 f"segment '{self.reference}': must not wait for a person at the exchange ({step.why})",
@@ -375,9 +406,9 @@ class _Attempt:
         self._pause = self._patience.first_look
 
     async def _rest(self, error: MeetMeError) -> None:
-        """Wait before the next look, twice as long as the last time. Raises `error` when the time is over."""
+        """Wait before the next look, longer than the last time. Raises `error` when the time is over."""
         left = self._deadline - self._clock.monotonic()
-        if left <= 0:
+        if left <= 0 or self._turn.unwanted:
             raise error
         await self._sleep(min(self._pause * self._random.uniform(0.5, 1.0), left))
         self._pause = min(self._pause * 1.6, self._patience.longest_look)

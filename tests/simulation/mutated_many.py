@@ -186,6 +186,14 @@ class NobodyWatches(Watcher):
         return
 
 
+@mutant("watcher", "change", seed=647)
+class NewerIsLeft(Watcher):
+    """A router that is ahead of a restored store stays so, whatever the peer says."""
+
+    async def _settle_newer(self, router: Any, id: Any) -> None:
+        return
+
+
 @mutant("configurator", "routers")
 class RebootNotHealed(Configurator):
     """What was confirmed is not put back by the configurator when it starts."""

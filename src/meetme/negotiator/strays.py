@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import Connection
@@ -25,10 +25,11 @@ from meetme.negotiator import logbook, store, wire
 from meetme.negotiator.circuits import DIRECT
 from meetme.negotiator.locks import lock_circuit
 from meetme.negotiator.messages import QueryBody, StateBody
+from meetme.negotiator.negotiation import Negotiation
 from meetme.negotiator.performer import MESSAGE_SECONDS, PeerLine
 from meetme.negotiator.routers import CALL_SECONDS, Router, limited
 from meetme.negotiator.side import Side
-from meetme.negotiator.states import ENDED
+from meetme.negotiator.states import ENDED, State
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 
@@ -97,19 +98,27 @@ class Strays:
 
     async def _ask(self, peer: MemberId, stray: LinkIntent) -> bool:
         """Whether the agreement is over as far as this member is concerned. Raises MeetMeError: it cannot be told."""
-        body = QueryBody(None, 0)
-        expires = self._clock.now() + MESSAGE_SECONDS
-        message = wire.Message(stray.agreement, uuid4(), stray.circuit, self._side.me, peer, expires, body)
         try:
-            answer = await self._line.send(peer, message)
+            told = await self._query(peer, stray.agreement, stray.circuit)
         except Forbidden as error:
             if error.code == "not_a_party":
                 return True
             raise
+        return told is not None and (told.state is None or told.state in ENDED)
+
+    async def revision_of_peer(self, n: Negotiation) -> int | None:
+        """The revision that the peer holds to be in force; None: it has not said. Raises MeetMeError."""
+        told = await self._query(n.peer, n.id, n.circuit)
+        return told.agreed if told is not None and told.state is State.ACTIVE else None
+
+    async def _query(self, peer: MemberId, id: UUID, circuit: str) -> StateBody | None:
+        expires = self._clock.now() + MESSAGE_SECONDS
+        message = wire.Message(id, uuid4(), circuit, self._side.me, peer, expires, QueryBody(None, 0))
+        answer = await self._line.send(peer, message)
         reply = wire.read_message(answer) if isinstance(answer, dict) else None
-        if reply is None or reply.sender != peer or reply.negotiation != stray.agreement:
-            return False
-        return isinstance(reply.body, StateBody) and (reply.body.state is None or reply.body.state in ENDED)
+        if reply is None or reply.sender != peer or reply.negotiation != id:
+            return None
+        return reply.body if isinstance(reply.body, StateBody) else None
 
     async def _remove(self, router: Router, stray: LinkIntent) -> None:
         generation = await self._database.run(lambda tx: self._free_to_remove(tx, stray))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from uuid import UUID
 
 import structlog
 
@@ -16,7 +17,7 @@ from meetme.negotiator.events import Event
 from meetme.negotiator.negotiation import Negotiation
 from meetme.negotiator.routers import Router
 from meetme.negotiator.states import Device, State
-from meetme.negotiator.strays import Strays
+from meetme.negotiator.strays import FIRST_SECONDS, LONGEST_SECONDS, Strays
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 from meetme.runtime.loop import Loop
@@ -41,10 +42,12 @@ class Watcher:
         while True:
             try:
                 view = await router.look()
-                if view.observation is not None and await self._strays.found(router, view.observation.links):
-                    settling = asyncio.create_task(self._settle(router), name=f"strays {router.name}")
-                elif view.observation is not None:
-                    await self._restore_missing(router.name, view.observation.links)
+                links = view.observation.links if view.observation is not None else None
+                if links is not None:
+                    strays = await self._strays.found(router, links)
+                    newer = () if strays else await self._restore_missing(router, links)
+                    if strays or newer:
+                        settling = asyncio.create_task(self._settle(router, newer), name=f"strays {router.name}")
                 async for event in router.watch():
                     await self._heard(event)
             except Unsupported:
@@ -58,35 +61,59 @@ class Watcher:
                     settling.cancel()
             await asyncio.sleep(RECONNECT_SECONDS)
 
-    async def _settle(self, router: Router) -> None:
-        """The router knows more than the store: first hear from the peers what is over, then put back what is not."""
+    async def _settle(self, router: Router, newer: Collection[UUID]) -> None:
+        """The router knows more than the store: hear from the peers what is over and what counts, then put it right."""
         try:
-            for n in await self._database.run(store.negotiations):
-                if n.attachment.router == router.name and _settled(n):
-                    await self._loop.deliver(str(n.id), ev.CompareDue(self._clock.now()))
-            await self._strays.settle(router)
-            view = await router.look()
-            await self._restore_missing(router.name, view.observation.links if view.observation else ())
+            if router.strays:
+                for n in await self._database.run(store.negotiations):
+                    if n.attachment.router == router.name and _settled(n):
+                        await self._loop.deliver(str(n.id), ev.CompareDue(self._clock.now()))
+                await self._strays.settle(router)
+                view = await router.look()
+                newer = await self._restore_missing(router, view.observation.links if view.observation else ())
+            await asyncio.gather(*(self._settle_newer(router, id) for id in newer))
         except MeetMeError as error:
             self._log.info("what a router has cannot be settled now", router=router.name, problem=error.text)
         except Exception:
             self._log.exception("settling what a router has failed unexpectedly", router=router.name)
 
-    async def _restore_missing(self, router: str, links: Collection[AppliedLink]) -> None:
+    async def _restore_missing(self, router: Router, links: Collection[AppliedLink]) -> tuple[UUID, ...]:
         """The negotiator's word wins: what should be on the device and is not, or is older, is ordered again.
 
-        What is newer there is what the peer has to tell us: the store was restored from a backup.
+        Returns what is newer there: the store was restored from a backup, and the peer has to tell us.
         """
-        present = {link.intent.agreement: link.intent.revision for link in links}
-        known = await self._database.run(store.negotiations)
-        for n in known:
-            if n.attachment.router != router or not _settled(n):
+        newer = []
+        for n in await self._database.run(store.negotiations):
+            if n.attachment.router != router.name or not _settled(n):
                 continue
-            there, agreed = present.get(n.id), n.agreement.revision if n.agreement else 0
+            there, agreed = _revision_there(n, links), _agreed(n)
             if there is None or (there < agreed and not under_way(n)):
                 await self._loop.deliver(str(n.id), ev.DeviceLost(self._clock.now()))
             elif there > agreed and not under_way(n):
-                await self._loop.deliver(str(n.id), ev.CompareDue(self._clock.now()))
+                newer.append(n.id)
+        return tuple(newer)
+
+    async def _settle_newer(self, router: Router, id: UUID) -> None:
+        """The router has a later revision than the store. It may be one that never became active: the peer knows."""
+        pause = FIRST_SECONDS
+        while True:
+            n = await self._database.run(lambda tx: store.load(tx, id))
+            if n is None or not _settled(n):
+                return
+            try:
+                if not under_way(n):
+                    observation = (await router.look()).observation
+                    there = _revision_there(n, observation.links) if observation is not None else None
+                    if there is None or there <= _agreed(n):
+                        return
+                    if await self._strays.revision_of_peer(n) == _agreed(n):
+                        await self._loop.deliver(str(id), ev.DeviceLost(self._clock.now()))
+                        return
+                    await self._loop.deliver(str(id), ev.CompareDue(self._clock.now()))
+            except MeetMeError as error:
+                self._log.info("which revision counts cannot be told now", negotiation=str(id), problem=error.text)
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_SECONDS, 2 * pause)
 
     async def _heard(self, event: LinkEvent) -> None:
         if event.agreement is None or event.kind not in (LinkEventKind.ROLLED_BACK, LinkEventKind.REMOVED):
@@ -100,3 +127,11 @@ class Watcher:
 def _settled(n: Negotiation) -> bool:
     """Whether the device should have the link for good, and no order about it is under way."""
     return n.state is State.ACTIVE and n.device is Device.CONFIRMED
+
+
+def _agreed(n: Negotiation) -> int:
+    return n.agreement.revision if n.agreement else 0
+
+
+def _revision_there(n: Negotiation, links: Collection[AppliedLink]) -> int | None:
+    return next((link.intent.revision for link in links if link.intent.agreement == n.id), None)

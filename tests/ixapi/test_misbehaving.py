@@ -69,8 +69,9 @@ async def test_a_state_that_nobody_knows_is_waited_in() -> None:
 async def test_who_builds_gives_way_to_who_removes() -> None:
     bench = Bench(Manners(stuck="polishing"), build=100_000.0)
     building = asyncio.create_task(bench.client.build(order()))
-    while not bench.exchange.things:
-        await asyncio.sleep(0)
+    for _ in range(200):
+        await asyncio.sleep(0)  # it has ordered by then
+    assert bench.exchange.things
     await bench.client.remove("c1")
     with pytest.raises(Pending):
         await building

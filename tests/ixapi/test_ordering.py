@@ -152,11 +152,11 @@ async def test_somebody_else_of_the_same_name_is_cancelled_once_not_twice() -> N
 
 
 async def test_a_slow_exchange_is_asked_again_and_gets_no_second_order() -> None:
-    bench = Bench(Manners(looks=40))
+    bench = Bench(Manners(looks=40), build=20.0)
     with pytest.raises(Pending):
         await bench.client.build(order())
     assert (await bench.client.look("c1")).state is SegmentState.PENDING
-    for _ in range(4):
+    for _ in range(9):
         try:
             await bench.new_client().build(order())
             break

@@ -264,9 +264,11 @@ def taken_elsewhere(
     if label is None or not LOWEST_LABEL <= label <= HIGHEST_LABEL:
         said = f"the link's owner must name a VLAN from {LOWEST_LABEL} to {HIGHEST_LABEL} ({label})"
         return Shortage(_problem("label_malformed", resource, said), element)
-    if any(claim.label == label for claim in ledger.on(resource, own)):
+    clash = tuple(claim for claim in ledger.on(resource, own) if claim.label == label)
+    if clash:
+        # As a rule one that is being let go of: the owner has heard of it, and this side not yet.
         said = f"the link's owner gave VLAN {label}, which is in use"
-        return Shortage(_problem("label_in_use", resource, said), _passing(element, ()))
+        return Shortage(_problem("label_in_use", resource, said), _passing(element, clash))
     if resource not in ledger.limits:
         return Shortage(_problem("port_unknown", resource, "there is no such port"), element)
     return label

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
@@ -106,8 +106,8 @@ class Desk:
                 hint="ask for offers again",
                 field="offer",
             )
-        head = self._planner.locate(offer.request)[0].exchange
-        return Order(offer.request, MemberId(head), offer.routes if head == self._domain.me else ())
+        head = offer.routes[0].hops[0].exchange
+        return Order(offer.request, head, offer.routes if head == self._domain.me else ())
 
     def _checked(self, order: CircuitOrder, by: MemberId | None) -> Order:
         """Everything that can be said without writing: the ends, who may join them, where each of them is."""
@@ -119,16 +119,15 @@ class Desk:
                 hint="order a circuit from one of your own ports",
                 field="a",
             )
-        a, b = self._planner.locate(request)
-        request = replace(request, a=replace(request.a, port=a.port), b=replace(request.b, port=b.port))
-        me = self._domain.me
-        for point, end, name in ((a, request.a, "a"), (b, request.b, "b")):
+        ends = self._planner.locate(request)
+        request, me = ends.request, self._domain.me
+        for point, end, name in ((ends.a, request.a, "a"), (ends.b, request.b, "b")):
             problem = self._domain.end_problem(end, by or me, name) if point.exchange == me else None
             if problem is not None:
                 raise _as_error(problem)
-        if request.then == NEGOTIATE and a.exchange == me and request.a.member not in self._negotiates:
+        if request.then == NEGOTIATE and ends.head == me and request.a.member not in self._negotiates:
             raise _as_error(no_negotiator())
-        return Order(request, MemberId(a.exchange))
+        return Order(request, ends.head)
 
     # --- taking it back -----------------------------------------------------------------------------------------------
 

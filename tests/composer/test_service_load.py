@@ -1,0 +1,60 @@
+"""A hundred orders at once for what only sixty can have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from uuid import UUID
+
+from meetme.composer import store
+from meetme.composer.words import State
+
+from .federation import Federation, Ixp, chain, federation, order
+
+
+async def test_exactly_sixty_of_a_hundred_orders_get_what_there_is_for_sixty(tmp_path) -> None:
+    layout = chain("ixp-1", "ixp-2", "ixp-3", bandwidth=60)
+    async with federation(layout, tmp_path) as fed:
+        first, last = fed["ixp-1"], fed["ixp-3"]
+
+        async def one(number: int) -> UUID:
+            there, ends = (first, ("csp-a/a1", "csp-b/b1")) if number % 2 else (last, ("csp-b/b1", "csp-a/a1"))
+            return (await there.client.create(order(*ends, bandwidth=1))).id
+
+        ids = await asyncio.gather(*(one(number) for number in range(100)))
+        states = await asyncio.gather(*(decided(first, last, id) for id in ids))
+        count = Counter(states)
+        assert count == {State.ACTIVE: 60, State.FAILED: 40}, count
+        for ixp in fed.ixps.values():
+            assert len(ixp.exchange.segments) == 60
+            nothing_twice(ixp)
+        await release_all(fed, first, last)
+        await fed.empty()
+
+
+async def decided(first: Ixp, last: Ixp, id: UUID) -> State:
+    """What has become of a circuit, at the composer that was asked for it."""
+    known = {view.id for view in await first.client.circuits() if view.ordered_by == "ixp-1"}
+    there = first if id in known else last
+    return (await there.until(id, State.ACTIVE, seconds=90)).state
+
+
+def nothing_twice(ixp: Ixp) -> None:
+    """No label twice on one resource, and no more of it than there is."""
+    labels: Counter[tuple[str, int | None]] = Counter()
+    used: Counter[str] = Counter()
+    for claim in ixp.database.run_now(store.all_held):
+        used[str(claim.resource)] += claim.bandwidth
+        if claim.label is not None:
+            labels[str(claim.resource), claim.label] += 1
+    assert max(labels.values()) == 1, labels.most_common(3)
+    for port in ixp.settings.port:
+        kind = "access" if port.member else "link"
+        assert used[f"{kind} {port.id}"] <= port.bandwidth
+
+
+async def release_all(fed: Federation, *ixps: Ixp) -> None:
+    for ixp in ixps:
+        views = [view for view in await ixp.client.circuits() if view.state is State.ACTIVE]
+        await asyncio.gather(*(ixp.client.delete(view.id) for view in views))
+    assert len(fed.ixps) == 3

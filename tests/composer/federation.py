@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -177,48 +178,40 @@ async def federation(
 ) -> AsyncIterator[Federation]:
     """Composers of a layout, which know each other and the providers; with them what each other advertises."""
     identities = {name: create_identity(name) for name in (*layout, *csps)}
-    roster = Roster()
+    doors = {name: _door() for name in layout}
+    roster = Roster(tuple(_member(identity, doors.get(name)) for name, identity in identities.items()))
     ixps: dict[str, Ixp] = {}
     closing: list[Callable[[], Awaitable[None]]] = []
+
+    async def begin(name: str, own: ComposerSettings) -> None:
+        url = f"sqlite:///{tmp_path / name}.db" if tmp_path else "sqlite://"
+        database = Database.open(urls[name] if urls else url)
+        closing.append(database.close)
+        exchange = exchanges(name)
+
+        def make() -> ComposerService:
+            return ComposerService(
+                own,
+                identity=identities[name],
+                roster=lambda: roster,
+                tokens=Tokens.of({TOKEN: Scope.WRITE}),
+                database=database,
+                clock=SystemClock(),
+                exchange=exchange,
+            )
+
+        service = make()
+        await service.start(peers=doors[name])
+        client = ComposerClient(service.local_url, TOKEN)
+        sockets = {
+            "local": service.local_url.partition("://")[2],
+            "peers": (service.peers_url or "").partition("://")[2],
+        }
+        ixps[name] = Ixp(name, own, database, exchange, make, service, client, sockets)
+
     try:
         for name, own in layout.items():
-            url = f"sqlite:///{tmp_path / name}.db" if tmp_path else "sqlite://"
-            database = Database.open(urls[name] if urls else url)
-            closing.append(database.close)
-            exchange = exchanges(name)
-
-            def make(
-                name: str = name,
-                own: ComposerSettings = own,
-                database: Database = database,
-                exchange: FakeExchange = exchange,
-            ) -> ComposerService:
-                return ComposerService(
-                    own,
-                    identity=identities[name],
-                    roster=lambda: roster,
-                    tokens=Tokens.of({TOKEN: Scope.WRITE}),
-                    database=database,
-                    clock=SystemClock(),
-                    exchange=exchange,
-                )
-
-            service = make()
-            await service.start(peers="127.0.0.1:0")
-            client = ComposerClient(service.local_url, TOKEN)
-            sockets = {
-                "local": service.local_url.partition("://")[2],
-                "peers": (service.peers_url or "").partition("://")[2],
-            }
-            ixps[name] = Ixp(name, own, database, exchange, make, service, client, sockets)
-        members = []
-        for name, identity in identities.items():
-            known = Member(identity.member, MemberKind.CSP, (identity.pin,), (identity.certificate,))
-            if name in ixps:
-                urls_ = ServiceUrls(composer=ixps[name].service.peers_url)
-                known = replace(known, kind=MemberKind.IXP, urls=urls_)
-            members.append(known)
-        roster = Roster(tuple(members))
+            await begin(name, own)
         whole = Federation(ixps, identities, lambda: roster)
         await whole.know()
         yield whole
@@ -228,3 +221,19 @@ async def federation(
             await ixp.service.close()
         for close in closing:
             await close()
+
+
+def _door() -> socket.socket:
+    """Where a composer will listen for others: known before anybody looks for it."""
+    door = socket.socket()
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    door.bind(("127.0.0.1", 0))
+    door.listen(128)
+    return door
+
+
+def _member(identity: Identity, door: socket.socket | None) -> Member:
+    kind = MemberKind.CSP if door is None else MemberKind.IXP
+    url = None if door is None else f"https://127.0.0.1:{door.getsockname()[1]}"
+    urls = ServiceUrls(composer=url)
+    return Member(identity.member, kind, (identity.pin,), (identity.certificate,), urls=urls)

@@ -1,0 +1,174 @@
+"""What members see and may do at the listener of a composer, and what other composers may say there."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from meetme.composer import store, wire
+from meetme.composer.circuit import Circuit
+from meetme.composer.messages import HoldBody, QueryBody, ReleaseBody
+from meetme.composer.words import CircuitRequest, End, Hop, Reservation, State
+from meetme.model.agreement import MemberId
+
+from .federation import Federation, chain, federation
+
+CIRCUITS = "/api/v1/circuits"
+A1 = {"member": "csp-a", "port": "a1"}
+B1 = {"member": "csp-b", "port": "b1"}
+
+
+async def test_a_member_orders_sees_its_own_end_and_takes_it_back() -> None:
+    async with federation(chain("ixp-1", "ixp-2", mandates=("csp-b",))) as fed:
+        body = {"a": A1, "b": B1, "bandwidth": 10}
+        refused = await fed.as_member("csp-c", "ixp-1", "POST", CIRCUITS, body)
+        assert (refused.status_code, refused.json()["type"]) == (403, "urn:meetme:problem:not_an_end")
+        started = (await fed.as_member("csp-a", "ixp-1", "POST", CIRCUITS, body)).json()
+        id = UUID(started["id"])
+        assert (await fed["ixp-1"].until(id, State.ACTIVE)).state is State.ACTIVE
+        await fed["ixp-2"].until(id, State.ACTIVE)
+
+        mine = (await fed.as_member("csp-a", "ixp-1", "GET", f"{CIRCUITS}/{id}")).json()
+        assert [(end["member"], end["exchange"]) for end in mine["ends"]] == [("csp-a", "ixp-1")]
+        assert [hop["exchange"] for hop in mine["path"]] == ["ixp-1", "ixp-2"], "it has ordered it"
+        assert mine["owed"] == []
+        theirs = (await fed.as_member("csp-b", "ixp-2", "GET", f"{CIRCUITS}/{id}")).json()
+        assert [(end["member"], end["exchange"]) for end in theirs["ends"]] == [("csp-b", "ixp-2")]
+        assert theirs["path"] == []
+        elsewhere = (await fed.as_member("csp-b", "ixp-1", "GET", f"{CIRCUITS}/{id}")).json()
+        assert elsewhere["ends"] == [], "its end is at another exchange"
+        for method in ("GET", "DELETE"):
+            stranger = await fed.as_member("csp-c", "ixp-1", method, f"{CIRCUITS}/{id}")
+            assert stranger.status_code == 404
+        assert (await fed.as_member("csp-c", "ixp-1", "GET", f"{CIRCUITS}/{id}/events")).status_code == 404
+        assert (await fed.as_member("csp-c", "ixp-1", "GET", CIRCUITS)).json() == []
+        assert len((await fed.as_member("csp-b", "ixp-2", "GET", CIRCUITS)).json()) == 1
+
+        gone = await fed.as_member("csp-b", "ixp-2", "DELETE", f"{CIRCUITS}/{id}")
+        assert gone.status_code == 202
+        assert (await fed["ixp-1"].until(id)).state is State.RELEASED
+        await fed.empty()
+        told = (await fed.as_member("csp-b", "ixp-2", "GET", f"{CIRCUITS}/{id}/events")).text
+        assert "ixp-1" not in told.replace("ordered_by", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "field"),
+    [
+        ({"a": A1, "b": B1}, 422, "field_missing", "bandwidth"),
+        ({"a": A1, "b": B1, "bandwidth": 0}, 422, "bandwidth_invalid", "bandwidth"),
+        ({"a": A1, "b": B1, "bandwidth": "much"}, 422, "field_invalid", "bandwidth"),
+        ({"a": A1, "b": B1, "bandwidth": 1, "speed": 1}, 422, "field_unknown", "speed"),
+        ({"a": A1, "b": A1, "bandwidth": 1}, 422, "ends_same", "b"),
+        ({"a": {**A1, "vlan": 1}, "b": B1, "bandwidth": 1}, 422, "vlan_invalid", "a.vlan"),
+        ({"a": {**A1, "member": "NO"}, "b": B1, "bandwidth": 1}, 422, "member_id_malformed", "a.member"),
+        ({"a": A1, "b": B1, "bandwidth": 1, "objective": "speed"}, 422, "choice_unknown", "objective"),
+        ({"a": A1, "b": B1, "bandwidth": 1, "mtu": 1}, 422, "mtu_invalid", "mtu"),
+        ({"a": A1, "b": B1, "bandwidth": 1, "then": "dance"}, 422, "choice_unknown", "then"),
+        (
+            {"a": A1, "b": B1, "bandwidth": 1, "constraints": {"avoid_countries": ["Germany"]}},
+            422,
+            "country_invalid",
+            "constraints.avoid_countries[0]",
+        ),
+        ({"offer": str(UUID(int=5))}, 404, "offer_unknown", "offer"),
+        ({"offer": "mine"}, 422, "field_invalid", "offer"),
+        ([], 422, None, None),
+    ],
+)
+async def test_wrong_orders_get_one_clear_error(
+    one: Federation, body: Any, status: int, code: str | None, field: str | None
+) -> None:
+    answer = await one.as_member("csp-a", "ixp-1", "POST", CIRCUITS, body)
+    document = answer.json()
+    assert answer.status_code == status, document
+    if code is not None:
+        assert (document["type"].rpartition(":")[2], document["field"]) == (code, field)
+    assert one["ixp-1"].database.run_now(store.circuits) == []
+
+
+@pytest.fixture
+async def one():
+    async with federation(chain("ixp-1", "ixp-2")) as fed:
+        yield fed
+
+
+def message(body: Any, path: int = 1, attempt: int = 1, **changes: Any) -> dict[str, Any]:
+    plain = wire.Message(uuid4(), uuid4(), path, attempt, MemberId("ixp-1"), MemberId("ixp-2"), time.time() + 30, body)
+    return {**wire.message_json(plain), **changes}
+
+
+REQUEST = CircuitRequest(End(MemberId("csp-a"), "a1"), End(MemberId("csp-b"), "b1"), 10)
+HOPS = (Hop(MemberId("ixp-1"), "a1", "to-ixp-2"), Hop(MemberId("ixp-2"), "to-ixp-1", "b1"))
+HELD = (Reservation(MemberId("ixp-1"), 2, 2, 1500),)
+
+
+async def test_messages_that_make_no_sense_change_nothing(one: Federation) -> None:
+    path = "/api/v1/handle_circuit"
+    cases = [
+        ("csp-a", message(QueryBody(None, State.HELD)), 403, "not_an_exchange"),
+        ("ixp-1", message(QueryBody(None, State.HELD), **{"from": "ixp-9"}), 403, "sender_mismatch"),
+        ("ixp-1", message(QueryBody(None, State.HELD), to="ixp-1"), 403, "receiver_mismatch"),
+        ("ixp-1", message(QueryBody(None, State.HELD), expires="2001-01-01T00:00:00Z"), 409, "message_expired"),
+        ("ixp-1", message(QueryBody(None, State.HELD), expires="2091-01-01T00:00:00"), 422, "message_malformed"),
+        ("ixp-1", message(QueryBody(None, State.HELD), version=2), 422, "version_unknown"),
+        ("ixp-1", message(QueryBody(None, State.HELD), type="dance"), 422, "message_type_unknown"),
+        ("ixp-1", message(QueryBody(None, State.HELD), type="held"), 422, "message_type_unknown"),
+        ("ixp-1", message(QueryBody(None, State.HELD), body={"state": "asleep"}), 422, "message_malformed"),
+        ("ixp-1", message(QueryBody(None, State.HELD), path=7), 422, "message_malformed"),
+        ("ixp-1", ["hold"], 422, "message_malformed"),
+    ]
+    for who, body, status, code in cases:
+        answer = await one.as_member(who, "ixp-2", "POST", path, body)
+        assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (status, code), answer.text
+    for body, answer_type in ((QueryBody(None, State.HELD), "state"), (ReleaseBody(), "released")):
+        answer = await one.as_member("ixp-1", "ixp-2", "POST", path, message(body))
+        assert (answer.status_code, answer.json()["type"]) == (200, answer_type)
+    assert one["ixp-2"].database.run_now(store.circuits) == []
+    assert one["ixp-2"].claims() == []
+
+
+@pytest.mark.parametrize(
+    ("hops", "trace", "label", "request_", "code"),
+    [
+        (HOPS[:1], HELD, 2, REQUEST, "path_malformed"),
+        ((), HELD, 2, REQUEST, "path_malformed"),
+        ((HOPS[0], HOPS[0]), HELD, 2, REQUEST, "path_malformed"),
+        (HOPS, HELD, None, REQUEST, "label_malformed"),
+        (HOPS, HELD, 4095, REQUEST, "label_malformed"),
+        (HOPS, HELD, 2, CircuitRequest(REQUEST.a, End(MemberId("csp-c"), "b1"), 10), "port_of_another"),
+        (HOPS, HELD, 2, CircuitRequest(REQUEST.a, REQUEST.b, 10_000), "capacity_exhausted"),
+        (
+            (Hop(MemberId("ixp-1"), "a1", "other"), HOPS[1]),
+            HELD,
+            2,
+            REQUEST,
+            "link_unknown",
+        ),
+    ],
+)
+async def test_a_hold_that_cannot_be_is_refused(
+    one: Federation, hops: Any, trace: Any, label: int | None, request_: CircuitRequest, code: str
+) -> None:
+    body = HoldBody(request_, MemberId("csp-b"), hops, trace, label, 1500, 30.0)
+    answer = await one.as_member("ixp-1", "ixp-2", "POST", "/api/v1/handle_circuit", message(body))
+    assert (answer.status_code, answer.json()["type"]) == (200, "refused"), answer.text
+    assert answer.json()["body"]["problem"]["code"] == code
+    assert one["ixp-2"].claims() == []
+
+
+async def test_a_repeated_message_gets_the_same_answer(one: Federation) -> None:
+    body = message(HoldBody(REQUEST, MemberId("csp-b"), HOPS, HELD, 2, 1500, 30.0))
+    first = await one.as_member("ixp-1", "ixp-2", "POST", "/api/v1/handle_circuit", body)
+    claims = one["ixp-2"].claims()
+    again = await one.as_member("ixp-1", "ixp-2", "POST", "/api/v1/handle_circuit", body)
+    assert first.json() == again.json()
+    assert first.json()["type"] == "held"
+    assert one["ixp-2"].claims() == claims
+    third = {**message(ReleaseBody()), "circuit": body["circuit"], "from": "ixp-1"}
+    stranger = await one.as_member("ixp-1", "ixp-2", "POST", "/api/v1/handle_circuit", third)
+    assert stranger.status_code == 200
+    assert isinstance(one["ixp-2"].database.run_now(lambda tx: store.load(tx, body["circuit"])), Circuit)

@@ -79,7 +79,7 @@ def _follow(
 ) -> Move:
     ended = theirs is None or theirs is S.RELEASED
     if leg.state is S.RELEASING:
-        return side_done(circuit, leg, peer) if ended else (circuit, ())
+        return side_done(circuit, leg, peer) if theirs is S.RELEASED else (circuit, ())
     if leg.state is S.HELD and theirs is None:
         return circuit, ()  # the hold may still be on its way there
     if ended or theirs is S.RELEASING:
@@ -88,7 +88,9 @@ def _follow(
         before = peer == leg.before
         text = f"query: {peer} has it no more"
         problem = Problem("peer_lost", text, "another route is tried", fault=Fault.REMOTE)
-        return give_up(circuit, leg, problem, before_done=ended and before, beyond_done=ended and not before)
+        # Who does not know it may have it at its exchange nevertheless (a restored backup): `release` makes it look.
+        done = theirs is S.RELEASED
+        return give_up(circuit, leg, problem, before_done=done and before, beyond_done=done and not before)
     leg = replace(leg, handed=False)
     circuit = put(circuit, leg)
     if peer != leg.before:

@@ -9,6 +9,7 @@ from meetme.composer import events as ev
 from meetme.composer.circuit import Answer, Circuit, Leg, MemberId, State
 from meetme.composer.events import Event
 from meetme.composer.messages import (
+    ActivatedBody,
     Body,
     CommittedBody,
     HeldBody,
@@ -59,6 +60,8 @@ def _standing(c: Circuit, leg: Leg | None, event: Event) -> Body:
     match event:
         case ev.CommitReceived() if leg is not None and leg.state in (State.COMMITTED, State.ACTIVE):
             return CommittedBody()
+        case ev.ActivateReceived() if leg is not None and leg.state is State.ACTIVE:
+            return ActivatedBody()
         case ev.ReleaseReceived():
             return ReleasedBody()
         case ev.QueryReceived():

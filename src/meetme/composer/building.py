@@ -86,8 +86,7 @@ def _ready(circuit: Circuit, leg: Leg) -> Move:
         return put(circuit, leg), ()
     stop: tuple[Effect, ...] = (Cancel(Wake(ev.Deadline, 0, leg.path, leg.attempt).key),)
     if leg.state is S.ACTIVE:
-        circuit = answered(circuit, leg, leg.before, leg.waiting, ActivatedBody())
-        return put(circuit, replace(leg, waiting=(), deadline=None)), stop
+        return put(circuit, replace(leg, deadline=None)), stop
     if not leg.ready_beyond:
         return put(circuit, leg), ()
     if leg.before is None:

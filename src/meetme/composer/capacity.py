@@ -131,7 +131,7 @@ def claims(circuit: Circuit) -> frozenset[Claim]:
 
 
 def leg_claims(leg: Leg, bandwidth: int) -> tuple[Claim, ...]:
-    """What one leg keeps. The own port and transit until the own segment is gone, a label until the neighbour's is."""
+    """What one leg keeps, until the own segment is gone; of an own link until the neighbour's is gone too."""
     if leg.state is State.RELEASED or leg.own is None:
         return ()
     way_in, way_out, through = resources(leg.hops, leg.position)
@@ -145,9 +145,10 @@ def leg_claims(leg: Leg, bandwidth: int) -> tuple[Claim, ...]:
         if neighbour is None:
             if here:
                 held.append(Claim(resource, "", label, bandwidth, firm))
-        elif label is not None and (here or not (gone or leg.let_go)):
-            amount = bandwidth if owner(leg.hop.exchange, neighbour) == leg.hop.exchange else 0
-            held.append(Claim(resource, leg.key, label, amount, firm))
+            continue
+        mine = owner(leg.hop.exchange, neighbour) == leg.hop.exchange
+        if label is not None and (here or (mine and not (gone or leg.let_go))):
+            held.append(Claim(resource, leg.key, label, bandwidth if mine else 0, firm))
     if here:
         held.append(Claim(through, leg.key, None, bandwidth, firm))
     return tuple(held)
@@ -266,7 +267,6 @@ def taken_elsewhere(
         return Shortage(_problem("label_malformed", resource, said), element)
     clash = tuple(claim for claim in ledger.on(resource, own) if claim.label == label)
     if clash:
-        # As a rule one that is being let go of: the owner has heard of it, and this side not yet.
         said = f"the link's owner gave VLAN {label}, which is in use"
         return Shortage(_problem("label_in_use", resource, said), _passing(element, clash))
     if resource not in ledger.limits:

@@ -203,6 +203,8 @@ class Circuit:
     """The head has taken it on."""
     parted: bool = False
     """The head has nothing of it any more."""
+    lost_since: float | None = None
+    """Since when the head says that it knows nothing of it, by the own clock."""
     queries: int = 0
 
     @property

@@ -20,6 +20,9 @@ from meetme.model.errors import Fault, Problem
 ACCEPT_SECONDS = 30.0
 """How long the head has to take a request on."""
 
+LOST_SECONDS = 120.0
+"""For how long a head that knows nothing of it is asked again."""
+
 
 def pass_on(event: ev.Start) -> Move:
     """This composer was asked, another one is the head."""
@@ -91,8 +94,13 @@ def on_state(circuit: Circuit, event: ev.StateReceived) -> Move:
         return circuit, ()
     in_force = event.whole in (State.ACTIVE, State.DEGRADED)
     circuit = replace(circuit, told=event.whole or circuit.told, established=circuit.established or in_force)
-    if event.whole is None and not circuit.ending and any(leg.live for leg in circuit.legs):
-        return circuit, ()  # a head that has lost it is given back the leg, or the leg ends, and then the circuit does
+    if event.whole is not None:
+        circuit = replace(circuit, lost_since=None)
+    elif not circuit.ending:
+        # A head that was restored from a backup is given back by the next composer what it has lost.
+        circuit = replace(circuit, lost_since=circuit.lost_since or event.at)
+        if event.at < (circuit.lost_since or 0.0) + LOST_SECONDS:
+            return circuit, ()
     if event.whole is None or event.whole in ENDED:
         circuit = replace(circuit, parted=True)
         lost = Problem("peer_lost", f"query: {circuit.head} has it no more", fault=Fault.REMOTE)

@@ -53,7 +53,6 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.ACTIVE, ev.BuildFailed): (S.ACTIVE, S.RELEASING),
     (S.ACTIVE, ev.Seen): (S.ACTIVE,),
     (S.ACTIVE, ev.Deadline): (S.ACTIVE, S.RELEASING),
-    (S.ACTIVE, ev.ActivateReceived): (S.ACTIVE, S.RELEASING),
     (S.ACTIVE, ev.QueryReceived): (S.ACTIVE, S.RELEASING),
     (S.ACTIVE, ev.StateReceived): (S.ACTIVE, S.RELEASING),
     (None, ev.Restored): (S.ACTIVE, S.RELEASING, S.RELEASED),
@@ -78,11 +77,9 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.HELD, ev.Composed): (S.HELD, S.COMMITTED, S.DEGRADED, S.RELEASING, S.FAILED),
     (S.HELD, ev.ComposeFailed): (S.HELD, S.DEGRADED, S.RELEASING, S.FAILED),
     (S.HELD, ev.SearchDue): (S.HELD,),
-    (S.COMMITTED, ev.SearchDue): (S.COMMITTED,),
     (S.DEGRADED, ev.Composed): (S.DEGRADED,),
     (S.DEGRADED, ev.ComposeFailed): (S.DEGRADED,),
     (S.DEGRADED, ev.SearchDue): (S.DEGRADED,),
-    (S.ACTIVE, ev.SearchDue): (S.ACTIVE,),
     (S.HELD, ev.CompareDue): (S.HELD,),
     (S.COMMITTED, ev.CompareDue): (S.COMMITTED,),
     (S.ACTIVE, ev.CompareDue): (S.ACTIVE,),
@@ -328,7 +325,9 @@ def _state(c: Circuit) -> State:
     left = any(leg.state is S.RELEASING for leg in c.legs)
     over = S.FAILED if c.problem is not None and not c.established else S.RELEASED
     if c.ending:
-        return S.RELEASING if left or (c.passed and not c.parted) else over
+        if left or (c.passed and not c.parted):
+            return S.RELEASING
+        return c.told if c.passed and c.told is not None and c.told in ENDED else over
     active = [leg for leg in live if leg.state is S.ACTIVE]
     broken = any(leg.segment is not Segment.READY for leg in active)
     if c.is_head and c.wanted:
@@ -336,14 +335,12 @@ def _state(c: Circuit) -> State:
             return S.ACTIVE if len(active) == c.wanted and not broken else S.DEGRADED
         reserved = sum(leg.state is not S.HELD for leg in live)
         return S.COMMITTED if reserved == c.wanted else S.HELD
-    if active:
-        if broken or c.told is S.DEGRADED:
-            return S.DEGRADED
-        return S.ACTIVE if c.established else S.COMMITTED
+    if active and c.established:
+        return S.DEGRADED if broken or c.told is S.DEGRADED else S.ACTIVE
     if c.passed and not live:
         return c.told if c.told in (S.ACTIVE, S.DEGRADED, S.COMMITTED, S.RELEASING) else S.HELD
     if live and c.established:
         return S.DEGRADED
     if live:
-        return S.COMMITTED if any(leg.state is S.COMMITTED for leg in live) else S.HELD
+        return S.HELD if all(leg.state is S.HELD for leg in live) else S.COMMITTED
     return S.RELEASING if left else over

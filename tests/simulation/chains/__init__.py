@@ -1,1 +1,1 @@
-"""Chains of composers in virtual time: random federations, everything that can go wrong, the invariants of signalling."""
+"""Chains of composers in virtual time: random federations, all that can go wrong, what signalling promises."""

@@ -24,7 +24,7 @@ def main() -> int:
     reader.add_argument("--plot", choices=[plot.__name__ for plot in PLOTS], help="only the seeds of this plot")
     reader.add_argument("--whole", action="store_true", help="do not shrink")
     given = reader.parse_args()
-    rules = MUTANTS[given.mutant] if given.mutant else Rules
+    rules = MUTANTS[given.mutant].rules if given.mutant else Rules
     coverage, begun, states = Coverage(), time.perf_counter(), Counter[str]()
     for seed in range(given.seed, given.seed + given.seeds):
         if given.plot and plot_of(seed) != given.plot:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from meetme.composer.circuit import CircuitRequest, End, MemberId, Redundancy
+from meetme.composer.circuit import CircuitRequest, MemberId, Redundancy
 from tests.simulation.chains.federation import Federation, build
+from tests.simulation.chains.places import end
 from tests.simulation.chains.world import Action, Schedule
 
 NETWORK = {"lose": 0.06, "lose answer": 0.06, "repeat": 0.05, "delay": 0.04}
@@ -92,11 +93,6 @@ class Plot:
                 self.actions.append(Action(at + self.random.uniform(0, soon), "release", (number, where)))
 
 
-def end(exchange: MemberId, port: str) -> End:
-    """An end, whose member is named after its exchange."""
-    return End(MemberId(f"csp@{exchange}"), port)
-
-
 def quiet(plot: Plot) -> None:
     """Nothing goes wrong."""
     plot.some_released(plot.orders(2, 6), 0.3)
@@ -139,7 +135,7 @@ def partitions(plot: Plot) -> None:
     made = plot.orders(2, 5)
     plot.some_released(made, 0.6)
     for one in plot.random.sample(plot.federation.links, min(3, len(plot.federation.links))):
-        at = plot.random.uniform(0, 30)
+        at = plot.random.choice((plot.random.uniform(0, 30), made[0][1] + plot.random.uniform(0.02, 0.2)))
         plot.actions.append(Action(at, "cut", (one.a, one.b)))
         plot.actions.append(Action(at + plot.random.choice((2.0, 40.0, 400.0)), "join", (one.a, one.b)))
 
@@ -152,14 +148,35 @@ def scarce(plot: Plot) -> None:
     plot.some_released(plot.orders(8, 14, within=plot.random.choice((0.01, 2.0)), redundancy=Redundancy.NONE), 0.2)
 
 
+def reuse(plot: Plot) -> None:
+    """Room for one circuit, wanted by one after the other, and exchanges that take long to give it back."""
+    capacity, last = plot.random.choice(((1000, 100), (100, 150)))
+    plot.use(build(plot.random, 2, capacity, ((100, last),), ("p1", "p2")))
+    plot.rates |= {"exchange down": 0.6, "lose": 0.02}
+    kind = {"redundancy": Redundancy.NONE, "same_exchange": 0.0, "passed": 0.0}
+    for number, at, a, b in plot.orders(12, 18, within=60.0, **kind):
+        plot.actions.append(Action(at + plot.random.uniform(2, 10), "release", (number, plot.random.choice((a, b)))))
+
+
+def detour(plot: Plot) -> None:
+    """Operators of exchanges on the way take circuits back, although there are other routes."""
+    plot.use(build(plot.random, plot.random.randint(5, 6)))
+    for number, at, _, _ in plot.orders(3, 5, within=10.0, passed=0.0, same_exchange=0.0):
+        for name in plot.federation.exchanges:
+            plot.actions.append(Action(at + plot.random.uniform(3, 10), "release_between", (number, name)))
+
+
 def redundant(plot: Plot) -> None:
     """Two paths, and what breaks one of them."""
     plot.use(build(plot.random, plot.random.randint(4, 6)))
     plot.rates |= {"exchange refuses": 0.05, "lose": 0.02}
     kind = plot.random.choice((Redundancy.STRICT, Redundancy.BEST_EFFORT))
-    plot.some_released(plot.orders(1, 4, redundancy=kind, same_exchange=0.0), 0.3)
+    made = plot.orders(1, 4, redundancy=kind, same_exchange=0.0)
     for _ in range(plot.random.randint(1, 3)):
         plot.actions.append(Action(plot.random.uniform(5, 90), "lose", (plot.somewhere(),)))
+    for number, _, a, b in made:
+        if plot.random.random() < 0.3:
+            plot.actions.append(Action(plot.random.uniform(40, 200), "release", (number, plot.random.choice((a, b)))))
     if plot.random.random() < 0.6:
         name, at = plot.somewhere(), plot.random.uniform(5, 40)
         plot.actions += [Action(at, "refuse", (name, True)), Action(at + 200, "refuse", (name, False))]
@@ -167,7 +184,7 @@ def redundant(plot: Plot) -> None:
 
 def liars(plot: Plot) -> None:
     """Exchanges say done when it is not, and lose what they had."""
-    plot.rates |= {"exchange lies": 0.15}
+    plot.rates |= {"exchange lies": 0.15, "exchange slow": 0.2}
     plot.some_released(plot.orders(2, 5), 0.3)
     for _ in range(plot.random.randint(1, 4)):
         plot.actions.append(Action(plot.random.uniform(3, 60), "lose", (plot.somewhere(),)))
@@ -176,6 +193,7 @@ def liars(plot: Plot) -> None:
 def backups(plot: Plot) -> None:
     """A composer loses its disk and goes on from an old copy."""
     plot.backups = True
+    plot.use(build(plot.random, plot.random.randint(3, 5), labels=((100, plot.random.choice((101, 110))),)))
     made = plot.orders(2, 5, same_exchange=0.0)
     plot.some_released(made, 0.4)
     name = plot.somewhere()
@@ -183,6 +201,12 @@ def backups(plot: Plot) -> None:
         at = plot.random.choice((0.0, plot.random.uniform(0, 30)))
         plot.actions.append(Action(at, "back_up", (name,)))
         plot.actions.append(Action(at + plot.random.uniform(1, 60), "restore", (name,)))
+
+
+def asked(plot: Plot) -> None:
+    """People ask another composer than the head, which the answer reaches late."""
+    plot.rates |= {"lose": 0.2, "lose answer": 0.35, "delay": 0.05, "exchange refuses": 0.05}
+    plot.some_released(plot.orders(2, 5, within=5.0, passed=1.0), 0.3)
 
 
 def clocks(plot: Plot) -> None:
@@ -213,9 +237,12 @@ PLOTS: tuple[Callable[[Plot], None], ...] = (
     exchanges,
     partitions,
     scarce,
+    reuse,
+    detour,
     redundant,
     liars,
     backups,
+    asked,
     clocks,
     let_go,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from meetme.composer.capacity import link
 from meetme.composer.circuit import MemberId
 
 if TYPE_CHECKING:
@@ -61,9 +62,20 @@ class Exchange:
                     f"{self.name}: {wanted.reference} and {other.reference} both have {sorted(map(str, clash))}"
                 )
                 raise Refusing(f"{self.name}: {clash} is in use")
+        self._check_capacity(wanted)
         if world.strikes("other vlan", self.name) and wanted.out_vlan is not None:
             wanted = replace(wanted, out_vlan=wanted.out_vlan + 1000)
         self.segments[wanted.reference] = wanted
+
+    def _check_capacity(self, wanted: Built) -> None:
+        limits = self._world.federation.limits[self.name]
+        for port in {wanted.in_port, wanted.out_port}:
+            limit = limits.get(link(port))
+            used = sum(x.bandwidth for x in self.segments.values() if port in (x.in_port, x.out_port))
+            if limit is not None and used + wanted.bandwidth > limit.bandwidth:
+                self._world.clash(
+                    f"{self.name}: {port} would carry {used + wanted.bandwidth} of {limit.bandwidth} Mbit/s"
+                )
 
     def finish(self, reference: str) -> Built | None:
         """It is in production now, if it is still there."""

@@ -64,7 +64,7 @@ class Federation:
         kept: Iterable[tuple[Hop, ...]],
         strict: bool,
     ) -> tuple[Route, ...]:
-        """A route for each of `paths`, link-disjoint from each other and from what is kept; fewer where it cannot be."""
+        """A route for each of `paths`, link-disjoint from each other and from `kept`; fewer where it cannot be."""
         fixed = [links_of(hops) for hops in kept]
         first = [r for r in self.routes(a, b, avoid[paths[0]]) if not any(links_of(r) & other for other in fixed)]
         if len(paths) == 1:
@@ -99,7 +99,11 @@ def hit(element: Element, hops: tuple[Hop, ...], federation: Federation) -> bool
 
 
 def build(
-    random: Random, size: int, capacity: int = 1000, labels: tuple[tuple[int, int], ...] = LINK_LABELS
+    random: Random,
+    size: int,
+    capacity: int = 1000,
+    labels: tuple[tuple[int, int], ...] = LINK_LABELS,
+    ports: tuple[str, ...] = ("p1", "p2", "whole"),
 ) -> Federation:
     """A connected federation of `size` exchanges with a few links more than it needs."""
     names = [MemberId(f"ix-{chr(97 + i)}") for i in range(size)]

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from meetme.composer.circuit import ENDED, Circuit, Leg, Segment, State, reference
 from meetme.composer.effects import Look, Send, Wake
 from meetme.composer.messages import MessageType
+from tests.simulation.chains.places import place
 
 if TYPE_CHECKING:
     from tests.simulation.chains.member import Composer
     from tests.simulation.chains.world import World
 
+LONGEST_HOLD = 45.0
 TROUBLE_WITH_SEGMENTS = ("exchange lies",)
 
 
@@ -22,15 +24,29 @@ def after_an_event(world: World, composer: Composer, before: Circuit | None, aft
             if sum(leg.live for leg in after.legs if leg.path == path) > 1:
                 world.fail(f"{composer.name}: two live legs of path {path} of #{world.number(after.id)}")
     was = before.state if before else None
-    if after.state is State.ACTIVE and was is not State.ACTIVE and not _segments_may_go(world):
+    taken_back = after.id in world.release_asked or _segments_may_go(world)
+    if after.state is State.ACTIVE and was is not State.ACTIVE and not taken_back:
         for leg in after.legs:
             if leg.state is State.ACTIVE:
                 _in_production(world, after, leg, f"{composer.name} says active")
     for leg in after.legs:
+        if world.schedule.plot == "reuse" and leg.problem is not None and leg.problem.code == "label_in_use":
+            world.fail(f"{composer.name}: {leg.problem.text}: given out before both sides were done")
         if leg.state is State.RELEASED and leg.segment is not Segment.ABSENT:
             world.fail(f"{composer.name}: leg {leg.key} is over with its segment {leg.segment}")
     if after.state in ENDED and any(leg.state is not State.RELEASED for leg in after.legs):
         world.fail(f"{composer.name}: #{world.number(after.id)} is over, and not all of its legs are")
+
+
+def now_and_then(world: World) -> None:
+    """Nothing is held much longer than a hold may take."""
+    for composer in world.composers.values():
+        if not composer.alive or world.now - composer.since < LONGEST_HOLD:
+            continue
+        for circuit in composer.disk.circuits.values():
+            for leg in circuit.legs:
+                if leg.state is State.HELD and composer.now() - leg.began > LONGEST_HOLD:
+                    world.fail(f"{composer.name}: leg {leg.key} of #{world.number(circuit.id)} is held for ever")
 
 
 def _segments_may_go(world: World) -> bool:
@@ -67,11 +83,14 @@ def at_the_end(world: World) -> None:
         wanted = [] if head is None or head.state in ENDED else [leg for leg in head.legs if leg.live]
         if head is not None and head.state is State.ACTIVE and len(wanted) != head.wanted:
             world.fail(f"{head.me}: #{number} is active with {len(wanted)} of {head.wanted} paths")
-        if id in world.release_asked and wanted and not world.schedule.backups:
+        lives = head is not None and head.state not in ENDED
+        if id in world.release_asked and lives and not world.schedule.backups:
             world.fail(f"#{number} was released, and is {head.state if head else None}")
         kept = id in world.established and id not in world.release_asked and not world.schedule.backups
         if kept and (head is None or head.state in ENDED):
             world.fail(f"#{number} was active, and is {head.state if head else None} although nobody took it back")
+        if head is not None and head.state is State.DEGRADED and world.schedule.plot == "redundant":
+            _no_way(world, head)
         for leg in wanted:
             _whole(world, known, leg, number)
             for hop in leg.hops:
@@ -86,8 +105,17 @@ def at_the_end(world: World) -> None:
                 world.fail(f"{name} says #{number} is {circuit.state}, its head {head.state}")
             if not on_the_way and not circuit.passed and circuit.state not in ENDED and circuit is not head:
                 world.fail(f"{name}: #{number} is {circuit.state} without a route through it")
-    for name, composer in world.composers.items():
+    for composer in world.composers.values():
         _nothing_left(world, composer, expected)
+
+
+def _no_way(world: World, head: Circuit) -> None:
+    """A circuit with a broken path heals when it can."""
+    live = {leg.path: leg.hops for leg in head.legs if leg.live}
+    lacking = tuple(path for path in range(1, head.wanted + 1) if path not in live)
+    a, b = place(head.request.a), place(head.request.b)
+    if lacking and world.federation.find(a, b, lacking, dict.fromkeys(lacking, ()), live.values(), strict=True):
+        world.fail(f"#{world.number(head.id)} is degraded although there is a way for {lacking}")
 
 
 def _whole(world: World, known: dict[str, Circuit], leg: Leg, number: int) -> None:

@@ -12,11 +12,12 @@ from uuid import UUID
 
 from meetme.composer import events as ev
 from meetme.composer.capacity import Claim, Ledger, conflict
-from meetme.composer.circuit import Circuit, End, MemberId
+from meetme.composer.circuit import Circuit, MemberId
 from meetme.composer.effects import Build, Cancel, Compose, Effect, Look, Outcome, Remove, Send, Wake
 from meetme.composer.events import Event
 from meetme.composer.messages import Body, MessageType
 from tests.simulation.chains.exchange import Built, Exchange, Refusing
+from tests.simulation.chains.places import place
 from tests.simulation.chains.rules import Rules
 
 if TYPE_CHECKING:
@@ -52,11 +53,6 @@ class Letter:
     body: Body
 
 
-def place(end: End) -> tuple[MemberId, str]:
-    """Where an end is: its member is named after its exchange."""
-    return MemberId(end.member.partition("@")[2]), end.port
-
-
 class Disk:
     """What survives."""
 
@@ -85,6 +81,8 @@ class Composer:
         self.disk = Disk()
         self.exchange = Exchange(world, name)
         self.alive = True
+        self.since = 0.0
+        """When this life began."""
         self.life = 0
         self.saved: Disk | None = None
         self._tokens = 0
@@ -168,6 +166,7 @@ class Composer:
     def start(self) -> None:
         """Begin again from the disk."""
         self.alive = True
+        self.since = self._world.now
         for key, owed in self.disk.owed.items():
             owed.leased = None
             self._plan(key, owed.token, max(0.0, owed.due - self._world.now))

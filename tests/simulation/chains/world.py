@@ -30,6 +30,8 @@ Before the first one nothing can have come right by chance: no message and no or
 MOST_MESSAGES = 4000
 """How many messages one circuit may cost, comparing for the whole run included."""
 
+LOOK_SECONDS = 20.0
+
 
 class Violated(Exception):
     """An invariant does not hold."""
@@ -132,6 +134,7 @@ class World:
         for action in self.schedule.actions:
             self.later(action.at, lambda action=action: self._act(action))  # type: ignore[misc]
         self.later(self.schedule.seconds, self._calm_down)
+        self.later(LOOK_SECONDS, self._look_around)
         violation = None
         try:
             for last in LOOKS:
@@ -162,6 +165,10 @@ class World:
     def _act(self, action: Action) -> None:
         self.tell(f"* {action.what} {' '.join(map(str, action.args))}")
         getattr(self, action.what)(*action.args)
+
+    def _look_around(self) -> None:
+        invariants.now_and_then(self)
+        self.later(LOOK_SECONDS, self._look_around)
 
     def _calm_down(self) -> None:
         self.tell("* from here on nothing goes wrong")
@@ -241,6 +248,12 @@ class World:
         if composer.alive and circuit is not None and circuit.state not in (State.FAILED, State.RELEASED):
             self.release_asked.add(id)
             composer.deliver(id, ev.ReleaseAsked(composer.now()))
+
+    def release_between(self, number: int, at: MemberId) -> None:
+        """The operator of an exchange that is at neither end takes it back there."""
+        circuit = self.composers[at].disk.circuits.get(UUID(int=(number << 16) | number))
+        if circuit is not None and all(leg.before is not None and leg.beyond is not None for leg in circuit.legs):
+            self.release(number, at)
 
     def let_go(self, number: int, at: MemberId) -> None:
         """A person ends the quarantine there."""

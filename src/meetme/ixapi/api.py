@@ -5,27 +5,34 @@ What is not in the table of operations does not exist: it is neither answered no
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
-from urllib.parse import parse_qs, unquote_plus
+from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from meetme import __version__
 from meetme.ixapi import answers, lists, store, wire
+from meetme.ixapi.access import Who, sees, sees_service
 from meetme.ixapi.answers import Document
-from meetme.ixapi.auth import Doorman, Pair
-from meetme.ixapi.desk import Desk, Who, sees, sees_service
+from meetme.ixapi.auth import Doorman
+from meetme.ixapi.desk import Desk
 from meetme.ixapi.directory import Directory
-from meetme.ixapi.lists import Query
 from meetme.ixapi.objects import P2P_VC, Config, Service
-from meetme.model.errors import InvalidInput, NotFound, Unauthenticated
+from meetme.ixapi.over_http import (
+    basic_of,
+    day_of,
+    id_of,
+    json_of,
+    oauth_answer,
+    object_of,
+    page_answer,
+    query_of,
+    tokens_answer,
+)
+from meetme.model.errors import NotFound, Unauthenticated
 from meetme.runtime.database import Database
 
 ROOT = "/api/v2"
@@ -153,29 +160,29 @@ class Api:
         return self._doorman.who(token.strip())
 
     async def _log_in(self, request: Request) -> Response:
-        body = wire.read(wire.KeyBody, await _body(request))
-        return _tokens(self._doorman.log_in(body.api_key, body.api_secret))
+        body = wire.read(wire.KeyBody, await json_of(request))
+        return tokens_answer(self._doorman.log_in(body.api_key, body.api_secret))
 
     async def _refresh(self, request: Request) -> Response:
-        return _tokens(self._doorman.refresh(wire.read(wire.RefreshBody, await _body(request)).refresh_token))
+        return tokens_answer(self._doorman.refresh(wire.read(wire.RefreshBody, await json_of(request)).refresh_token))
 
     async def _client_credentials(self, request: Request) -> Response:
         """RFC 6749, sections 4.4 and 5; errors as it has them."""
         form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=20)
         if form.get("grant_type") != ["client_credentials"]:
-            return _oauth({"error": "unsupported_grant_type"}, 400)
+            return oauth_answer({"error": "unsupported_grant_type"}, 400)
         key, secret = form.get("client_id", [""])[0], form.get("client_secret", [""])[0]
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "basic":
-            key, secret = _basic(encoded)
+            key, secret = basic_of(encoded)
         try:
             pair = self._doorman.log_in(key, secret)
         except Unauthenticated as error:
-            answer = _oauth({"error": "invalid_client", "error_description": error.text}, 401)
+            answer = oauth_answer({"error": "invalid_client", "error_description": error.text}, 401)
             answer.headers["www-authenticate"] = "Basic"
             return answer
         seconds = int(self._doorman.access_seconds)
-        return _oauth({"access_token": pair.access, "token_type": "Bearer", "expires_in": seconds}, 200)
+        return oauth_answer({"access_token": pair.access, "token_type": "Bearer", "expires_in": seconds}, 200)
 
     # --- what the exchange is -----------------------------------------------------------------------------------------
 
@@ -220,11 +227,11 @@ class Api:
 
     def _list(self, collection: str, documents: Callable[[Who], Awaitable[list[Document]]]) -> Answer:
         async def answer(request: Request) -> Response:
-            query = _query(request)
+            query = query_of(request)
             found = lists.choose(collection, await documents(self._who(request)), query)
             if collection == "product-offerings":
                 found = lists.projected(found, query)
-            return _page(found, query)
+            return page_answer(found, query)
 
         return answer
 
@@ -238,7 +245,7 @@ class Api:
 
     def _list_objects(self, collection: str, kind: str) -> Answer:
         async def answer(request: Request) -> Response:
-            who, query = self._who(request), _query(request)
+            who, query = self._who(request), query_of(request)
             equal = {
                 column: query[name][0]
                 for name, column in _COLUMNS[kind].items()
@@ -246,7 +253,7 @@ class Api:
             }
             archived = "archived" in query.get("state", ()) or "id" in query
             documents = await self._database.run(lambda tx: _documents(tx, kind, who, equal, archived=archived))
-            return _page(lists.choose(collection, documents, query), query)
+            return page_answer(lists.choose(collection, documents, query), query)
 
         return answer
 
@@ -268,56 +275,58 @@ class Api:
 
     async def _order_service(self, request: Request) -> Response:
         who = self._who(request)
-        order = wire.read(wire.ServiceRequest, await _body(request))
+        order = wire.read(wire.ServiceRequest, await json_of(request))
         return JSONResponse(answers.service(await self._desk.order_service(who, order)), 201)
 
     async def _put_service(self, request: Request) -> Response:
-        who, order = self._who(request), wire.read(wire.ServiceRequest, await _body(request))
-        service = await self._desk.change_service(who, _id(request), lambda _old: order)
+        who, order = self._who(request), wire.read(wire.ServiceRequest, await json_of(request))
+        service = await self._desk.change_service(who, id_of(request), lambda _old: order)
         return JSONResponse(answers.service(service), 202)
 
     async def _patch_service(self, request: Request) -> Response:
-        who, patch = self._who(request), await _body(request)
+        who, patch = self._who(request), await json_of(request)
 
         def changed(old: Service) -> wire.ServiceRequest:
             return wire.read(wire.ServiceRequest, wire.merged(answers.service(old), patch))
 
-        return JSONResponse(answers.service(await self._desk.change_service(who, _id(request), changed)), 202)
+        return JSONResponse(answers.service(await self._desk.change_service(who, id_of(request), changed)), 202)
 
     async def _order_config(self, request: Request) -> Response:
         who = self._who(request)
-        order = wire.read(wire.ConfigRequest, await _body(request))
+        order = wire.read(wire.ConfigRequest, await json_of(request))
         return JSONResponse(answers.config(await self._desk.order_config(who, order)), 201)
 
     async def _put_config(self, request: Request) -> Response:
-        who, body = self._who(request), await _body(request)
+        who, body = self._who(request), await json_of(request)
 
         def changed(old: Config) -> wire.ConfigRequest:
             # 2.1.0 does not send the service again.
-            return wire.read(wire.ConfigRequest, {"network_service": old.service, **_object(body)})
+            return wire.read(wire.ConfigRequest, {"network_service": old.service, **object_of(body)})
 
-        return JSONResponse(answers.config(await self._desk.change_config(who, _id(request), changed)), 202)
+        return JSONResponse(answers.config(await self._desk.change_config(who, id_of(request), changed)), 202)
 
     async def _patch_config(self, request: Request) -> Response:
-        who, patch = self._who(request), await _body(request)
+        who, patch = self._who(request), await json_of(request)
 
         def changed(old: Config) -> wire.ConfigRequest:
             return wire.read(wire.ConfigRequest, wire.merged(answers.config(old), patch))
 
-        return JSONResponse(answers.config(await self._desk.change_config(who, _id(request), changed)), 202)
+        return JSONResponse(answers.config(await self._desk.change_config(who, id_of(request), changed)), 202)
 
     def _cancel(self, kind: str) -> Answer:
         async def answer(request: Request) -> Response:
             who = self._who(request)
-            body = wire.read(wire.CancellationBody, await _body(request, optional=True))
-            return JSONResponse(_document(await self._desk.cancel(who, kind, _id(request), body.decommission_at)), 202)
+            body = wire.read(wire.CancellationBody, await json_of(request, optional=True))
+            return JSONResponse(
+                _document(await self._desk.cancel(who, kind, id_of(request), body.decommission_at)), 202
+            )
 
         return answer
 
     def _policy(self, kind: str) -> Answer:
         async def answer(request: Request) -> Response:
-            who, wanted = self._who(request), _day(_query(request))
-            return JSONResponse(answers.cancellation(await self._desk.policy(who, kind, _id(request), wanted)))
+            who, wanted = self._who(request), day_of(query_of(request))
+            return JSONResponse(answers.cancellation(await self._desk.policy(who, kind, id_of(request), wanted)))
 
         return answer
 
@@ -325,16 +334,16 @@ class Api:
 
     async def _ask_change(self, request: Request) -> Response:
         who = self._who(request)
-        body = wire.read(wire.ChangeBody, await _body(request))
-        await self._desk.ask_change(who, _id(request), body)
+        body = wire.read(wire.ChangeBody, await json_of(request))
+        await self._desk.ask_change(who, id_of(request), body)
         return JSONResponse({"product_offering": body.product_offering, "capacity": body.capacity}, 202)
 
     async def _read_change(self, request: Request) -> Response:
-        service = await self._seen(self._who(request), store.SERVICE, _id(request))
+        service = await self._seen(self._who(request), store.SERVICE, id_of(request))
         return JSONResponse(_change(service), 202)
 
     async def _withdraw_change(self, request: Request) -> Response:
-        before = await self._desk.withdraw_change(self._who(request), _id(request))
+        before = await self._desk.withdraw_change(self._who(request), id_of(request))
         return JSONResponse(_change(before), 202)
 
 
@@ -381,68 +390,3 @@ def _one(documents: list[Document], id: str) -> Document:
         if each["id"] == id:
             return each
     raise NotFound("object_unknown", f"id: must be one that this account sees ('{id}')", field="id")
-
-
-def _query(request: Request) -> Query:
-    found: dict[str, list[str]] = {}
-    for name, value in request.query_params.multi_items():
-        found.setdefault(name, []).append(value)
-    return found
-
-
-def _id(request: Request) -> str:
-    id: str = request.path_params["id"]
-    if "\x00" in id:
-        raise NotFound("object_unknown", "id: must be one that this account sees", field="id")
-    return id
-
-
-def _day(query: Query) -> date | None:
-    if not query.get("decommission_at"):
-        return None
-    text = query["decommission_at"][-1]
-    return wire.read(wire.CancellationBody, {"decommission_at": text}).decommission_at
-
-
-def _page(documents: list[Document], query: Query) -> Response:
-    page = lists.page(documents, query)
-    headers = {"x-total-count": str(page.total), "x-page-token": page.token}
-    return JSONResponse(page.documents, 200 if page.whole else 206, headers if not page.whole else None)
-
-
-def _tokens(pair: Pair) -> Response:
-    body = {"access_token": pair.access, "refresh_token": pair.refresh}
-    return JSONResponse(body, 201, {"cache-control": "no-store"})
-
-
-def _oauth(body: Document, status: int) -> Response:
-    return JSONResponse(body, status, {"cache-control": "no-store"})
-
-
-def _basic(encoded: str) -> tuple[str, str]:
-    try:
-        text = base64.b64decode(encoded, validate=True).decode()
-    except (binascii.Error, ValueError):
-        return "", ""
-    key, _, secret = text.partition(":")
-    return unquote_plus(key), unquote_plus(secret)
-
-
-async def _body(request: Request, *, optional: bool = False) -> Any:
-    raw = await request.body()
-    if optional and not raw.strip():
-        return {}
-    try:
-        return json.loads(raw, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise InvalidInput("body_malformed", "body: must be JSON", field="body") from None
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(name)
-
-
-def _object(body: Any) -> Mapping[str, Any]:
-    if not isinstance(body, Mapping):
-        raise InvalidInput("body_malformed", "body: must be a JSON object", field="body")
-    return body

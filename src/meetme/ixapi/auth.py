@@ -17,7 +17,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
-from meetme.ixapi.desk import Who
+from meetme.ixapi.access import Who
 from meetme.ixapi.plant import Plant
 from meetme.model.errors import Unauthenticated
 from meetme.runtime.clock import Clock

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from meetme.ixapi import answers
+from meetme.ixapi.access import Who
 from meetme.ixapi.answers import Document
 from meetme.ixapi.claims import place_of
-from meetme.ixapi.desk import Who
 from meetme.ixapi.objects import P2P_VC, State
 from meetme.ixapi.plant import Connection, Plant
 from meetme.ixapi.settings import AccountSetting, FacilitySetting, IxApiSettings

@@ -10,7 +10,7 @@ from typing import Any
 
 from meetme.ixapi.answers import cancellation
 from meetme.ixapi.auth import EXPIRED
-from meetme.ixapi.desk import TooEarly
+from meetme.ixapi.endings import TooEarly
 from meetme.model.errors import (
     Conflict,
     Exhausted,

@@ -27,6 +27,7 @@ from meetme.ixapi.desk import Desk
 from meetme.ixapi.directory import Directory
 from meetme.ixapi.figures import CourseFigures, StandingFigures
 from meetme.ixapi.machine import BundleMachine
+from meetme.ixapi.ordering_rules import OrderingRules
 from meetme.ixapi.performer import Performer
 from meetme.ixapi.settings import IxApiSettings, secret_of
 from meetme.ixapi.switches import LOOK_SECONDS, Opener, SwitchControl, Switches
@@ -109,8 +110,7 @@ class IxApiService:
             self._loop,
             self._ledger,
             machine,
-            {offering.id: offering for offering in settings.offerings()},
-            directory.assignments(),
+            OrderingRules(plant, {offering.id: offering for offering in settings.offerings()}, directory.assignments()),
             clock,
         )
         self._checks: dict[str, Check] = {"database": self._database_answers, "loop": self._loop_runs}

@@ -95,6 +95,28 @@ def links(count: int, inside: str | None, form: str) -> int:
     return 0
 
 
+@bench.command()
+@click.option("--count", type=click.IntRange(2), default=50, show_default=True, help="How many pairs of ends.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the graphs.")
+@click.option("--largest", type=click.IntRange(50), default=10_000, show_default=True, help="Exchanges, at most.")
+@format_option
+def paths(count: int, seed: int, largest: int, form: str) -> int:
+    """Paths over 50, 1,000 and 10,000 exchanges: shortest, constrained, disjoint pairs.
+
+    The baseline is a textbook Dijkstra with one node per exchange. rustworkx, networkx and HiGHS (an exact solver) are
+    asked the same, where they are installed and take no more than seconds, and what they answer is compared.
+    """
+    from meetme.cli import bench_paths
+    from meetme.cli.output import print_json
+
+    figures = bench_paths.run(seed, count, largest)
+    if form == "json":
+        print_json(figures)
+    else:
+        bench_paths.show(figures)
+    return 0
+
+
 async def _agreements(count: int) -> dict[str, Any]:
     """Run in a border router of the lab: agreements with csp-b in turn, the baseline between them."""
     from uuid import uuid4

@@ -27,8 +27,6 @@ FAR = 1 << 200
 TIE_BITS = 12
 """Below a weight lies the number of NNIs: of two equally good paths the one over fewer exchanges is taken."""
 
-Step = tuple[int, int, int, int]
-"""A turn: the next arc, the weight of transit and arc, what bandwidth they have, the transit's edge."""
 Along = tuple[int, int, int, int]
 """An arc in the picture: the exchange at its other end, its weight there, itself, its bandwidth."""
 
@@ -86,6 +84,11 @@ class Arcs:
             self.outward[self.at[edge.tail]].append(arc)
             self.inward[self.at[edge.head]].append(arc)
             self.of_link[edge.link].append(arc)
+        self.end = [edge.head for edge in edges]
+        """The point that each edge leads to."""
+        self.free = [edge.bandwidth for edge in edges]
+        self.onward = [[edge for edge in here if self.leaving[self.end[edge]]] for here in self.transits]
+        """The transit edges out of each point that arcs follow."""
         self.count = len(self.edge)
         self._weights: dict[tuple[str, bool], Weights] = {}
         self._levels: dict[str, list[float]] = {}
@@ -150,18 +153,18 @@ class Weights:
         shift = TIE_BITS if ties else 0
         self.metric = metric
         self.shift = shift
-        self._arcs = arcs
-        self._edges = edges
         weigh, read = metric.weight, metric.field
         self.edge = [
             (weigh(getattr(edge, read)) << shift) + (1 if ties and edge.exchange is None else 0) for edge in edges
         ]
         """The weight of each edge."""
+        self.arc = [self.edge[edge] for edge in arcs.edge]
+        """The weight of each arc alone."""
         self.into = [0] * arcs.count
         """The share of a turn that is owed for coming in over each arc."""
         self.out_of = [0] * arcs.count
-        self._split()
-        inside = [self.out_of[arc] + self.edge[arcs.edge[arc]] + self.into[arc] for arc in range(arcs.count)]
+        self._split(arcs)
+        inside = [self.out_of[arc] + self.arc[arc] + self.into[arc] for arc in range(arcs.count)]
         source, target, free = arcs.source, arcs.target, arcs.bandwidth
         self.inward: list[list[Along]] = [
             [(source[arc], inside[arc], arc, free[arc]) for arc in here] for here in arcs.inward
@@ -169,42 +172,20 @@ class Weights:
         self.outward: list[list[Along]] = [
             [(target[arc], inside[arc], arc, free[arc]) for arc in here] for here in arcs.outward
         ]
-        self._turns: list[list[Step] | None] = [None] * arcs.count
 
-    def turns(self, arc: int) -> list[Step]:
-        """What can follow an arc."""
-        known = self._turns[arc]
-        if known is None:
-            known = self._turns[arc] = self.turns_from(self._arcs.head[arc])
-        return known
-
-    def turns_from(self, point: int) -> list[Step]:
-        """What can follow at a point: every transit, every arc behind it."""
-        arcs, edges, weight = self._arcs, self._edges, self.edge
-        return [
-            (
-                arc,
-                weight[transit] + weight[arcs.edge[arc]],
-                min(edges[transit].bandwidth, arcs.bandwidth[arc]),
-                transit,
-            )
-            for transit in arcs.transits[point]
-            for arc in arcs.leaving[edges[transit].head]
-        ]
-
-    def _split(self) -> None:
+    def _split(self, arcs: Arcs) -> None:
         """Split each exchange's matrix: what every way out costs at least from this way in, then what that leaves."""
-        arcs, edges, weight = self._arcs, self._edges, self.edge
+        weight = self.edge
         rest = [FAR] * len(arcs.at)
         for point, arriving in enumerate(arcs.arriving):
             if not arriving:
                 continue
-            onward = [transit for transit in arcs.transits[point] if arcs.leaving[edges[transit].head]]
+            onward = arcs.onward[point]
             least = min((weight[transit] for transit in onward), default=0)
             for arc in arriving:
                 self.into[arc] = least
             for transit in onward:
-                head = edges[transit].head
+                head = arcs.end[transit]
                 rest[head] = min(rest[head], weight[transit] - least)
         for arc, point in enumerate(arcs.tail):
             self.out_of[arc] = rest[point] if rest[point] < FAR else 0

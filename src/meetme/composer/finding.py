@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from meetme.composer.arcs import Arcs
 from meetme.composer.graph import Exclusions, Graph, Path
 from meetme.composer.heights import between, everywhere
-from meetme.composer.metrics import LATENCY, Bound, Combine, Metric
+from meetme.composer.metrics import LATENCY, ROUNDING, Bound, Combine, Metric
 from meetme.composer.query import Meter, Query
 from meetme.composer.search import Limit, path
 
@@ -81,7 +81,7 @@ def limits(query: Query, bounds: Sequence[Bound], exclude: Exclusions) -> list[L
 def most(bound: Bound) -> int:
     """A bound as a weight: the greatest that respects it."""
     if bound.metric.combine is Combine.MULTIPLY:
-        return bound.metric.weight(bound.limit) if bound.limit > 0 else 1 << 100
+        return bound.metric.weight(bound.limit) + ROUNDING if bound.limit > 0 else 1 << 100
     return floor(round(bound.limit * 1e6, 3)) if bound.limit < 1e12 else 1 << 100
 
 

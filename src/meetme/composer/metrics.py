@@ -13,6 +13,10 @@ from math import inf, log, prod
 from types import MappingProxyType
 
 
+ROUNDING = 64
+"""How many units a sum of logarithms may be off: half a unit for each edge."""
+
+
 class Combine(StrEnum):
     """How the values of a path's edges make the path's own."""
 
@@ -70,6 +74,8 @@ class Metric:
 
     def passes(self, value: float, limit: float) -> bool:
         """Whether `value` respects a limit: at most where less is better, at least where more is."""
+        if self.combine is Combine.MULTIPLY and value > 0 and limit > 0:
+            value, limit = -self.weight(value), -self.weight(limit) - 2 * ROUNDING
         return value <= limit if self.better is Better.LESS else value >= limit
 
 

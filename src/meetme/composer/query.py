@@ -130,25 +130,27 @@ class Query:
     def start(self) -> list[Turn]:
         """The first steps."""
         if self._start is None:
-            self._start = [] if self.blocked else self._passing(self.weights.turns_from(self.a))
+            self._start = [] if self.blocked else self._turns_from(self.a)
         return self._start
 
     def turns(self, arc: int) -> list[Turn]:
-        """What can follow an arc, filtered."""
+        """What can follow an arc."""
         known = self._turns.get(arc)
         if known is None:
-            known = self._passing(self.weights.turns(arc))
+            known = self._turns_from(self.arcs.head[arc])
             if self.banned:
                 known = [turn for turn in known if (arc, turn[0]) not in self.banned]
             self._turns[arc] = known
         return known
 
-    def _passing(self, steps: list[tuple[int, int, int, int]]) -> list[Turn]:
-        need, closed, dead = self.bandwidth, self.closed, self.dead
+    def _turns_from(self, point: int) -> list[Turn]:
+        arcs, weights, need, closed, dead = self.arcs, self.weights, self.bandwidth, self.closed, self.dead
         return [
-            (arc, weight, transit)
-            for arc, weight, bandwidth, transit in steps
-            if bandwidth >= need and not closed[arc] and transit not in dead
+            (arc, weights.edge[transit] + weights.arc[arc], transit)
+            for transit in arcs.onward[point]
+            if arcs.free[transit] >= need and transit not in dead
+            for arc in arcs.leaving[arcs.end[transit]]
+            if not closed[arc] and arcs.bandwidth[arc] >= need
         ]
 
     def without(

@@ -39,8 +39,11 @@ class Limit:
 
 def walk(query: Query, heights: Heights) -> Walk | None:
     """The walk of least weight, by A*. Of several, the same one every time."""
-    target, goal, final = query.arcs.target, query.goal, query.final
-    into, height, turns = query.weights.into, heights.exchange, query.turns
+    arcs, goal, final, need, closed = query.arcs, query.goal, query.final, query.bandwidth, query.closed
+    dead, banned = query.dead, query.banned
+    target, head, onward, end, leaving = arcs.target, arcs.head, arcs.onward, arcs.end, arcs.leaving
+    free, width = arcs.free, arcs.bandwidth
+    inside, outside, into, height = query.weights.edge, query.weights.arc, query.weights.into, heights.exchange
     reached: dict[int, int] = {}
     before: dict[int, int] = {}
     heap: list[tuple[int, int]] = []
@@ -57,16 +60,24 @@ def walk(query: Query, heights: Heights) -> Walk | None:
         if arc in settled:
             continue
         settled.add(arc)
-        if target[arc] == goal:
-            arcs = [arc]
+        exchange = target[arc]
+        if exchange == goal:
+            found = [arc]
             while arc in before:
                 arc = before[arc]
-                arcs.append(arc)
-            return Walk(tuple(reversed(arcs)), key, reached)
+                found.append(arc)
+            return Walk(tuple(reversed(found)), key, reached)
         here = reached[arc]
-        for following, weight, _ in turns(arc):
-            there = here + weight
-            if there < reached.get(following, FAR):
+        for transit in onward[head[arc]]:
+            if free[transit] < need or transit in dead:
+                continue
+            turned = here + inside[transit]
+            for following in leaving[end[transit]]:
+                there = turned + outside[following]
+                if there >= reached.get(following, FAR) or closed[following] or width[following] < need:
+                    continue
+                if banned and (arc, following) in banned:
+                    continue
                 reached[following] = there
                 before[following] = arc
                 exchange = target[following]

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, time
 from itertools import chain, repeat
 from random import Random
 
+from meetme.ixapi.attempt import Patience
 from meetme.ixapi.client import IxApiClient
 from meetme.ixapi.credentials import ApiKey
-from meetme.ixapi.ordering import IxApiExchange, Patience
+from meetme.ixapi.ordering import IxApiExchange
 from meetme.ixapi.orders import OrderEnd, SegmentOrder
 from meetme.ixapi.requests import Account
 from meetme.runtime.clock import ManualClock

@@ -6,9 +6,10 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from meetme.ixapi.attempt import Patience
 from meetme.ixapi.client import IxApiClient
 from meetme.ixapi.credentials import ApiKey, ClientCredentials
-from meetme.ixapi.ordering import IxApiExchange, Patience
+from meetme.ixapi.ordering import IxApiExchange
 from meetme.ixapi.requests import Account
 from meetme.model.errors import InvalidInput, NotFound
 from meetme.runtime.clock import Clock

@@ -6,20 +6,21 @@ May be killed between any two requests: whoever comes next finds what is there u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from random import Random
 from typing import NoReturn
 
 import structlog
 
+from meetme.ixapi.attempt import Attempt, Patience, Turn
 from meetme.ixapi.client import IxApiClient, Sleep
-from meetme.ixapi.orders import BuiltSegment, ExchangeConnection, SegmentOrder, SegmentView, Terms
+from meetme.ixapi.orders import BuiltSegment, ExchangeConnection, SegmentOrder, SegmentView
 from meetme.ixapi.progress import next_change, next_removal, next_step, view
 from meetme.ixapi.requests import Account, OrderRequests
-from meetme.ixapi.shown import Shown
+from meetme.ixapi.shown import Shown, ShownService
 from meetme.ixapi.steps import (
     Cancel,
     CreateConfigs,
@@ -35,36 +36,8 @@ from meetme.ixapi.steps import (
     Wait,
     config_reference,
 )
-from meetme.model.errors import Fault, MeetMeError, NotFound, Pending, Refused, Unreachable, Unsupported
+from meetme.model.errors import MeetMeError
 from meetme.runtime.clock import Clock, SystemClock
-
-NOTHING_SENT = frozenset({"exchange_unreachable", "exchange_busy"})
-"""Codes of Unreachable where the exchange has certainly not begun."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long we wait for an exchange, in seconds."""
-
-    build: float = 60.0
-    """For a segment, before its caller hears that it is pending."""
-    remove: float = 60.0
-    person: float = 30.0
-    """For what needs a person there, before it is cancelled."""
-    settle: float = 2.0
-    """For what was asked to show, before it is taken for what it is."""
-    first_look: float = 0.02
-    longest_look: float = 2.0
-
-
-@dataclass(slots=True)
-class _Turn:
-    """Who orders under a reference."""
-
-    lock: asyncio.Lock
-    users: int = 0
-    unwanted: bool = False
-    """Whether somebody waits to remove it: whoever builds it gives way."""
 
 
 class IxApiExchange:
@@ -87,7 +60,7 @@ class IxApiExchange:
         self._sleep = sleep
         self._random = random or Random()
         self._requests = OrderRequests(client, self._account, self._clock)
-        self._turns: dict[str, _Turn] = {}
+        self._turns: dict[str, Turn] = {}
         self._people: dict[str, float] = {}
         """Since when an order waits for a person there, across attempts."""
         self._log = structlog.get_logger().bind(exchange=client.url)
@@ -114,6 +87,15 @@ class IxApiExchange:
                         if ours:
                             await self._undo(attempt, error)
                         raise error
+                    case CreateService():
+                        making = self._requests.create_service(order, self._today())
+                        made = await attempt.create({order.reference: making})
+                        if [each.reference for each in made] == [order.reference]:
+                            # Its answer shows it as well as another look would.
+                            shown = Shown(
+                                (*shown.services, *(s for s in made if isinstance(s, ShownService))), shown.configs
+                            )
+                            continue
                     case _:
                         await self._act(step, order, attempt)
                 shown = await attempt.look()
@@ -163,11 +145,8 @@ class IxApiExchange:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    async def _act(self, step: Step, order: SegmentOrder, attempt: _Attempt) -> None:
+    async def _act(self, step: Step, order: SegmentOrder, attempt: Attempt) -> None:
         match step:
-            case CreateService():
-                making = self._requests.create_service(order, self._today())
-                await attempt.create({order.reference: making})
             case CreateConfigs(service, sides):
                 await attempt.create(
                     {
@@ -188,7 +167,7 @@ class IxApiExchange:
     async def _resize(self, id: str, shown: Shown, bandwidth: int) -> None:
         await self._requests.resize(next(service for service in shown.services if service.id == id), bandwidth)
 
-    async def _undo(self, attempt: _Attempt, error: MeetMeError) -> NoReturn:
+    async def _undo(self, attempt: Attempt, error: MeetMeError) -> NoReturn:
         """Cancel what there is of an order that cannot be had, and raise why."""
         self._log.info("order given up", reference=attempt.reference, code=error.code, problem=error.text)
         after = self._attempt(attempt.reference, self._patience.remove)
@@ -201,7 +180,7 @@ class IxApiExchange:
             raise _with(error, left) from left
         raise error
 
-    async def _change_back(self, before: Shown, attempt: _Attempt, error: MeetMeError) -> NoReturn:
+    async def _change_back(self, before: Shown, attempt: Attempt, error: MeetMeError) -> NoReturn:
         """Have a segment as it was before a change that was refused, and raise why."""
         for config in before.configs:
             if config.id in attempt.past.mended:
@@ -217,11 +196,14 @@ class IxApiExchange:
                     raise _with(error, left) from left
         raise error
 
-    async def _remove(self, attempt: _Attempt) -> None:
+    async def _remove(self, attempt: Attempt) -> None:
         while True:
             match step := next_removal(await attempt.look(), attempt.past):
                 case Done():
-                    return
+                    if attempt.narrow:
+                        attempt.widen()
+                    else:
+                        return
                 case GiveUp(error):
                     raise error
                 case Cancel(services, configs):
@@ -231,9 +213,9 @@ class IxApiExchange:
                 case _:
                     raise AssertionError(step)
 
-    def _attempt(self, reference: str, seconds: float) -> _Attempt:
+    def _attempt(self, reference: str, seconds: float) -> Attempt:
         turn = self._turns[reference]
-        return _Attempt(
+        return Attempt(
             self._requests,
             reference,
             seconds,
@@ -248,7 +230,7 @@ class IxApiExchange:
     @asynccontextmanager
     async def _turn(self, reference: str, *, unwanted: bool = False) -> AsyncIterator[None]:
         # One at a time: two that order under one reference would each find what the other has not made yet.
-        turn = self._turns.setdefault(reference, _Turn(asyncio.Lock()))
+        turn = self._turns.setdefault(reference, Turn(asyncio.Lock()))
         turn.users += 1
         turn.unwanted = turn.unwanted or unwanted
         try:
@@ -263,155 +245,6 @@ class IxApiExchange:
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._clock.now(), UTC).date()
-
-
-class _Attempt:
-    """One attempt: what it has done, how long it may still take, and when to look again."""
-
-    def __init__(
-        self,
-        requests: OrderRequests,
-        reference: str,
-        seconds: float,
-        patience: Patience,
-        clock: Clock,
-        sleep: Sleep,
-        random: Random,
-        turn: _Turn,
-        people: dict[str, float],
-    ) -> None:
-        self._requests = requests
-        self.reference = reference
-        self._patience = patience
-        self._clock = clock
-        self._sleep = sleep
-        self._random = random
-        self.past = Past()
-        self.since = clock.monotonic()
-        """When something was done last."""
-        self._deadline = self.since + seconds
-        self._pause = patience.first_look
-        self._turn = turn
-        self._people = people
-        self._there: frozenset[str] = frozenset()
-
-    async def look(self) -> Shown:
-        """What there is now. Asks again until the time is over; then raises the Unreachable."""
-        while True:
-            try:
-                shown = await self._requests.shown(self.reference, self.past.created)
-                break
-            except Unreachable as error:
-                await self._rest(error)
-        there = frozenset(s.id for s in shown.services) | frozenset(c.id for c in shown.configs)
-        if self._there - there:
-            # What could not be cancelled because of it may be cancelled now.
-            self.past = replace(self.past, kept=frozenset())
-        if there - self._there:
-            # What was refused may have been refused because it was there already.
-            self.past = replace(self.past, refusal=None)
-        self._there = there
-        settled = self._clock.monotonic() - self.since >= self._patience.settle
-        uncertain = frozenset() if settled else self.past.uncertain
-        self.past = replace(self.past, settled=settled, uncertain=uncertain)
-        return shown
-
-    async def wait(self, step: Wait) -> MeetMeError | None:
-        """Let some time pass. The error where a person there takes too long; raises Pending when the time is over."""
-        now = self._clock.monotonic()
-        if not step.person:
-            self._people.pop(self.reference, None)
-        elif now - self._people.setdefault(self.reference, now) >= self._patience.person:
-            del self._people[self.reference]
-            return Refused(
-                "exchange_needs_a_person",
-                f"segment '{self.reference}': must not wait for a person at the exchange ({step.why})",
-                hint="ask the exchange what it waits for; another path may do",
-                fault=Fault.REMOTE,
-            )
-        until = f", not before {step.until.isoformat()}" if step.until is not None else ""
-        pending = Pending(
-            "exchange_pending", f"segment '{self.reference}': {step.why}{until}", hint="it is looked at again later"
-        )
-        if step.until is not None and (step.until - datetime.fromtimestamp(self._clock.now(), UTC).date()).days > 0:
-            raise pending
-        await self._rest(pending)
-        return None
-
-    async def create(self, makings: dict[str, Awaitable[str]]) -> None:
-        """Order what has these references, side by side."""
-        results = await asyncio.gather(*makings.values(), return_exceptions=True)
-        self._done()
-        for reference, result in zip(makings, results, strict=True):
-            match result:
-                case str() if result:
-                    self.past = replace(self.past, created=self.past.created | {result})
-                case str():
-                    self._uncertain(reference)
-                case Unreachable():
-                    if result.code not in NOTHING_SENT:
-                        self._uncertain(reference)
-                case MeetMeError():
-                    self.past = replace(self.past, refusal=self.past.refusal or result)
-                case BaseException():
-                    raise result
-        if any(isinstance(result, Unreachable) for result in results):
-            await self._rest(next(result for result in results if isinstance(result, Unreachable)))
-
-    async def perform(self, doing: Awaitable[None], *, mended: str, optional: bool = False) -> None:
-        """Change something. `optional`: go on without it where the exchange does not offer it."""
-        try:
-            await doing
-        except Unreachable as error:
-            await self._rest(error)
-            return
-        except (NotFound, Unsupported) as error:
-            if not optional:
-                self.past = replace(self.past, refusal=self.past.refusal or error)
-        except MeetMeError as error:
-            self.past = replace(self.past, refusal=self.past.refusal or error)
-        self._done()
-        self.past = replace(self.past, mended=self.past.mended | {mended})
-
-    async def read_terms(self, reading: Awaitable[Terms]) -> None:
-        """Ask for the terms."""
-        try:
-            self.past = replace(self.past, terms=await reading)
-        except Unreachable as error:
-            await self._rest(error)
-        except MeetMeError as error:
-            self.past = replace(self.past, refusal=self.past.refusal or error)
-
-    async def cancel(self, services: tuple[str, ...], configs: tuple[str, ...]) -> None:
-        """Cancel these."""
-        failed: Unreachable | None = None
-        for id in (*services, *configs):
-            cancelling = self._requests.cancel_service(id) if id in services else self._requests.cancel_config(id)
-            try:
-                await cancelling
-                self.past = replace(self.past, cancelled=self.past.cancelled | {id})
-            except Unreachable as error:
-                failed = error
-            except MeetMeError as error:
-                self.past = replace(self.past, kept=self.past.kept | {id}, refusal=self.past.refusal or error)
-        self._done()
-        if failed is not None:
-            await self._rest(failed)
-
-    def _uncertain(self, reference: str) -> None:
-        self.past = replace(self.past, uncertain=self.past.uncertain | {reference})
-
-    def _done(self) -> None:
-        self.since = self._clock.monotonic()
-        self._pause = self._patience.first_look
-
-    async def _rest(self, error: MeetMeError) -> None:
-        """Wait before the next look, longer than the last time. Raises `error` when the time is over."""
-        left = self._deadline - self._clock.monotonic()
-        if left <= 0 or self._turn.unwanted:
-            raise error
-        await self._sleep(min(self._pause * self._random.uniform(0.5, 1.0), left))
-        self._pause = min(self._pause * 1.6, self._patience.longest_look)
 
 
 def _with(error: MeetMeError, left: MeetMeError) -> MeetMeError:

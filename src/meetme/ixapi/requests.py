@@ -66,27 +66,32 @@ class OrderRequests:
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
-    async def shown(self, reference: str, known: Iterable[str] = ()) -> Shown:
-        """All that is there under a reference. `known` objects are asked for by id where a list leaves them out."""
+    async def shown(self, reference: str, known: Iterable[str] = (), services: frozenset[str] = frozenset()) -> Shown:
+        """All that is there under a reference.
+
+        `known` objects are asked for by id where a list leaves them out. With `services`, which are known to be those
+        of the order, only their configs are looked for: fewer requests, and what belongs to no service is not seen.
+        """
         references = [config_reference(reference, side) for side in Side]
+        filters = [{"network_service": id} for id in services] or [{"external_ref": each} for each in references]
         raws = await _together(
-            self._client.list(SERVICES, {"external_ref": reference}),
-            *(self._client.list(CONFIGS, {"external_ref": each}) for each in references),
+            self._client.list(SERVICES, {"external_ref": reference}), *(self._client.list(CONFIGS, f) for f in filters)
         )
         # Exchanges ignore filters that they do not know.
-        services = {s.id: s for s in read_all(read_service, raws[0]) if s.reference == reference}
-        found: list[ShownConfig] = [c for raw in raws[1:] for c in read_all(read_config, raw)]
-        configs = {c.id: c for c in found if c.reference in references}
-        for id in [id for id in known if id not in services and id not in configs]:
+        found = {s.id: s for s in read_all(read_service, raws[0]) if s.reference == reference}
+        every: list[ShownConfig] = [c for raw in raws[1:] for c in read_all(read_config, raw)]
+        configs = {c.id: c for c in every if c.reference in references or c.service in services}
+        for id in [id for id in known if id not in found and id not in configs]:
             if (service := read_service(await self._find(SERVICES, id))) is not None:
-                services[id] = service
+                found[id] = service
             elif (config := read_config(await self._find(CONFIGS, id))) is not None:
                 configs[id] = config
-        if services and len(configs) != 2 * len(services):
-            for raw in await _together(*(self._client.list(CONFIGS, {"network_service": id}) for id in services)):
-                configs.update({c.id: c for c in read_all(read_config, raw) if c.service in services})
+        strange = found.keys() - services
+        if strange and len(configs) != 2 * len(found):
+            for raw in await _together(*(self._client.list(CONFIGS, {"network_service": id}) for id in strange)):
+                configs.update({c.id: c for c in read_all(read_config, raw) if c.service in found})
         return Shown(
-            tuple(s for s in services.values() if s.standing is not Standing.GONE),
+            tuple(s for s in found.values() if s.standing is not Standing.GONE),
             tuple(c for c in configs.values() if c.standing is not Standing.GONE),
         )
 
@@ -110,11 +115,11 @@ class OrderRequests:
 
     # --- ordering ----------------------------------------------------------------------------------------------------
 
-    async def create_service(self, order: SegmentOrder, today: date) -> str:
-        """Order the service; its id."""
+    async def create_service(self, order: SegmentOrder, today: date) -> ShownService | None:
+        """Order the service; as the exchange shows it in its answer, or None where that makes no sense."""
         offering = choose(await self._offerings(), await self._wanted(order, today))
         own = await self._own_account()
-        return _id(
+        return read_service(
             await self._client.post(
                 SERVICES,
                 {
@@ -129,8 +134,8 @@ class OrderRequests:
             )
         )
 
-    async def create_config(self, order: SegmentOrder, side: Side, service: ShownService) -> str:
-        """Order one end; its id."""
+    async def create_config(self, order: SegmentOrder, side: Side, service: ShownService) -> ShownConfig | None:
+        """Order one end; as `create_service`."""
         end = order.a if side is Side.A else order.b
         own = await self._own_account()
         body = {
@@ -147,9 +152,9 @@ class OrderRequests:
         if service.config_offerings:
             body["product_offering"] = service.config_offerings[0]
         if await self._is_whole(end):
-            return _id(await self._client.post(CONFIGS, {**body, "vlan_config": {"vlan_type": "port"}}))
+            return read_config(await self._client.post(CONFIGS, {**body, "vlan_config": {"vlan_type": "port"}}))
         if end.vlan is not None:
-            return _id(await self._client.post(CONFIGS, {**body, "vlan_config": _dot1q(end.vlan)}))
+            return read_config(await self._client.post(CONFIGS, {**body, "vlan_config": _dot1q(end.vlan)}))
         return await self._create_with_any_vlan(end, body)
 
     async def mend(self, config: str, end: OrderEnd, bandwidth: int, *, tagging: bool = True) -> None:
@@ -213,9 +218,9 @@ class OrderRequests:
             return None
         return day.isoformat() if day is not None else None
 
-    async def _create_with_any_vlan(self, end: OrderEnd, body: dict[str, Any]) -> str:
+    async def _create_with_any_vlan(self, end: OrderEnd, body: dict[str, Any]) -> ShownConfig | None:
         try:
-            return _id(await self._client.post(CONFIGS, {**body, "vlan_config": _dot1q(None)}))
+            return read_config(await self._client.post(CONFIGS, {**body, "vlan_config": _dot1q(None)}))
         except (Conflict, Refused) as error:
             refusal: MeetMeError = error
         # Before 2.4 a number has to be named: the lowest that we see free. Others may have it without our seeing that.
@@ -224,7 +229,7 @@ class OrderRequests:
         free = [vlan for vlan in range(FIRST_VLAN, VLAN_MAX + 1) if vlan not in taken]
         for vlan in free[:VLAN_TRIES]:
             try:
-                return _id(await self._client.post(CONFIGS, {**body, "vlan_config": _dot1q(vlan)}))
+                return read_config(await self._client.post(CONFIGS, {**body, "vlan_config": _dot1q(vlan)}))
             except Conflict as error:
                 refusal = error
         raise refusal
@@ -333,11 +338,6 @@ async def _together(*requests: Awaitable[T]) -> list[T]:
 
 def _dot1q(vlan: int | None) -> dict[str, Any]:
     return {"vlan_type": "dot1q", "vlan": vlan}
-
-
-def _id(document: Any) -> str:
-    # Without one it is not known what became of it: it is looked for under its reference.
-    return str(document["id"]) if isinstance(document, dict) and document.get("id") else ""
 
 
 def _part(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`meetme bench paths`: what it prints, that all who are asked agree, and what it says of a library that is not there."""
+"""`meetme bench paths`: what it prints, that all who are asked agree, and what it says of one that is not there."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from enum import StrEnum
 from math import inf, log, prod
 from types import MappingProxyType
 
-
 ROUNDING = 64
 """How many units a sum of logarithms may be off: half a unit for each edge."""
 

@@ -156,7 +156,12 @@ class FabricDriver:
         except (MeetMeError, OSError) as failure:
             self._roll_back(change, failure)
             raise
-        if change.want is None and not observe.circuits(self._notes):
+        if change.want is None:
+            self._after_the_last()
+
+    def _after_the_last(self) -> None:
+        """The switch's own settings come back when no circuit needs them changed."""
+        if not observe.circuits(self._notes):
             set_all(self._notes.take_settings().items())
 
     def _roll_back(self, change: Change[SegmentConfig], failure: Exception) -> None:
@@ -164,6 +169,8 @@ class FabricDriver:
         try:
             now = observe.read(change.circuit, self._notes)
             Execution(change.circuit, change.have, self._notes).run(steps(change.circuit, now, change.have))
+            if change.have is None:
+                self._after_the_last()
         except (MeetMeError, OSError) as second:
             raise DeviceFailed(
                 "rollback_failed",

@@ -213,7 +213,7 @@ def _segment(intent: SegmentIntent, facts: RouterFacts) -> MemoryConfig:
         for i, end in enumerate(ends):
             if isinstance(end, AccessEnd):
                 interfaces.append(_interface(end, f"{side}[{i}].port", intent, facts))
-            statements.add(f"side {side} by {describe(end)}" + (f" as number {i + 1}" if len(ends) > 1 else ""))
+            statements.add(f"side {side} by {describe(end)}" + (" when the other fails" if i else ""))
     return MemoryConfig(tuple(interfaces), frozenset(statements))
 
 

@@ -1,0 +1,252 @@
+"""A circuit with two ways between its end switches: what fails, how long no frame passes, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from meetme.configurator.keeper import Keeper
+from meetme.drivers.fabric.config import PROBE_MAC
+from meetme.drivers.fabric.device import FabricDriver
+from meetme.model.intent import LinkEvent, LinkEventKind, Observation
+from meetme.model.segment import SegmentIntent
+from meetme.runtime.clock import SystemClock
+from meetme.runtime.database import Database
+from tests.live.fabric import Customer, Exchange, access, apply, crosses, exchange, segment, snapshot, tunnel
+from tests.live.world import Machine, why_not
+
+pytestmark = [pytest.mark.live, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
+
+FIRST, SECOND = 4701, 4702
+
+
+@dataclass
+class Running:
+    """A keeper that runs in a switch, as a process of its own; what it tells is read from a pipe."""
+
+    pid: int
+    events: list[LinkEvent]
+    ask: Callable[[], Observation]
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def waits_for(self, kind: LinkEventKind, within: float = 5.0) -> LinkEvent:
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            for event in list(self.events):
+                if event.kind is kind:
+                    self.events.remove(event)
+                    return event
+            time.sleep(0.01)
+        raise AssertionError(f"no {kind} within {within} s, but {self.events}")
+
+
+def serve(machine: Machine, intent: SegmentIntent) -> Running:
+    """Start a keeper that applies `intent`."""
+    told, tell = os.pipe()
+    asked, ask = os.pipe()
+    answered, answer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        from tests.live.world import _enter
+
+        _enter(machine.pid, mounts=True)
+        with contextlib.suppress(BaseException):
+            asyncio.run(_keep(intent, os.fdopen(tell, "wb"), asked, os.fdopen(answer, "wb")))
+        os._exit(0)
+    for end in (tell, asked, answer):
+        os.close(end)
+    events: list[LinkEvent] = []
+    stream, replies = os.fdopen(told, "rb"), os.fdopen(answered, "rb")
+
+    def listen() -> None:
+        with contextlib.suppress(EOFError):
+            while True:
+                events.append(pickle.load(stream))
+
+    def observe() -> Observation:
+        os.write(ask, b"?")
+        found: Observation = pickle.load(replies)
+        return found
+
+    threading.Thread(target=listen, daemon=True).start()
+    running = Running(child, events, observe)
+    running.waits_for(LinkEventKind.STATE, 10)
+    return running
+
+
+async def _keep(intent: SegmentIntent, events: object, asked: int, answers: object) -> None:
+    keeper = Keeper(FabricDriver(), Database.open("sqlite://"), SystemClock())
+    await keeper.start()
+
+    async def tell() -> None:
+        async for event in keeper.watch():
+            pickle.dump(event, events)  # type: ignore[arg-type]
+            events.flush()  # type: ignore[attr-defined]
+
+    watching = asyncio.ensure_future(tell())
+    await asyncio.sleep(0)
+    await keeper.apply(intent)
+    while await asyncio.to_thread(os.read, asked, 1):
+        pickle.dump(await keeper.observe(), answers)  # type: ignore[arg-type]
+        answers.flush()  # type: ignore[attr-defined]
+    watching.cancel()
+
+
+@dataclass
+class Protected:
+    """s1 and s2, each with a customer; between them t1 and t2, which pass the circuit's frames on."""
+
+    ix: Exchange
+    a: Customer
+    b: Customer
+    keepers: dict[str, Running]
+
+    def carrying(self, switch: str) -> int:
+        found = [u.end for u in self.keepers[switch].ask().segments[0].uplinks if u.carrying]
+        return found[0].vni  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def protected() -> Iterator[Protected]:
+    with exchange() as ix:
+        for name in ("s1", "s2", "t1", "t2"):
+            ix.switch(name)
+        for number, one, other in ((1, "s1", "t1"), (2, "t1", "s2"), (3, "s1", "t2"), (4, "t2", "s2")):
+            ix.trunk(one, other, number)
+        a, b = ix.customer("a", "s1", "eth1"), ix.customer("b", "s2", "eth1")
+        for name, near, far, vni in (("t1", 1, 2, FIRST), ("t2", 3, 4, SECOND)):
+            apply(
+                ix.switches[name],
+                segment(
+                    "x",
+                    tunnel(f"10.9.{near}.2", f"10.9.{near}.1", vni),
+                    tunnel(f"10.9.{far}.1", f"10.9.{far}.2", vni + 10),
+                ),
+            )
+        wishes = {
+            "s1": (tunnel("10.9.1.1", "10.9.1.2", FIRST), tunnel("10.9.3.1", "10.9.3.2", SECOND)),
+            "s2": (tunnel("10.9.2.2", "10.9.2.1", FIRST + 10), tunnel("10.9.4.2", "10.9.4.1", SECOND + 10)),
+        }
+        keepers = {name: serve(ix.switches[name], segment("x", access("eth1"), ends)) for name, ends in wishes.items()}
+        try:
+            for keeper in keepers.values():
+                keeper.waits_for(LinkEventKind.UP)
+            yield Protected(ix, a, b, keepers)
+        finally:
+            for keeper in keepers.values():
+                keeper.kill()
+                os.waitpid(keeper.pid, 0)
+
+
+def silence(a: Customer, b: Customer, breaks: Callable[[], object], within: float = 5.0) -> float:
+    """Seconds between two frames of a steady stream from `a` that reach `b`, at most, while something breaks."""
+    b.heard()
+    stop = threading.Event()
+
+    def send() -> None:
+        number = 0
+        while not stop.wait(0.005):
+            a.send(number.to_bytes(8, "big") + bytes(50))
+            number += 1
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    try:
+        assert b.heard(2)
+        last, longest, broken = time.monotonic(), 0.0, False
+        until = last + within
+        while time.monotonic() < until:
+            if not broken and time.monotonic() > until - within + 0.3:
+                breaks()
+                broken = True
+            if b.heard(0.002):
+                longest = max(longest, time.monotonic() - last)
+                last = time.monotonic()
+        return max(longest, time.monotonic() - last)
+    finally:
+        stop.set()
+        sending.join()
+
+
+def test_a_trunk_fails_and_frames_go_the_other_way(protected: Protected) -> None:
+    """The trunk's far end: the switches at the ends see nothing but that probes stay out."""
+    p = protected
+    assert p.carrying("s1") == FIRST
+    cut = silence(p.a, p.b, lambda: p.ix.switches["t1"].sh("ip link set u2 down"), within=2.5)
+    print(f"without frames: {cut:.3f} s")
+    assert cut < 0.6
+    for switch in ("s1", "s2"):
+        told = p.keepers[switch].waits_for(LinkEventKind.DEGRADED)
+        assert str(FIRST) in told.detail.partition(";")[0] or str(FIRST + 10) in told.detail.partition(";")[0]
+    assert p.carrying("s1") == SECOND
+    assert p.carrying("s2") == SECOND + 10
+    for one, other in ((p.a, p.b), (p.b, p.a)):
+        assert crosses(one, other, 1500)
+    observed = p.keepers["s1"].ask().segments[0]
+    assert [(u.up, u.carrying) for u in observed.uplinks] == [(False, False), (True, True)]
+    assert observed.in_sync
+
+
+def test_one_direction_alone_fails(protected: Protected) -> None:
+    """Frames still come from the other side: only what it says in its probes tells that ours do not arrive."""
+    p = protected
+    p.ix.switches["t1"].sh("ip link set mmx-4711 type bridge_slave flood off mcast_flood off bcast_flood off")
+    p.keepers["s1"].waits_for(LinkEventKind.DEGRADED)
+    p.keepers["s2"].waits_for(LinkEventKind.DEGRADED)
+    for one, other in ((p.a, p.b), (p.b, p.a)):
+        assert crosses(one, other)
+
+
+def test_it_comes_back_to_the_preferred_one_without_losing_a_frame(protected: Protected) -> None:
+    p = protected
+    p.ix.switches["t1"].sh("ip link set u2 down")
+    p.keepers["s1"].waits_for(LinkEventKind.DEGRADED)
+    p.ix.switches["t1"].sh("ip link set u2 up")
+    p.keepers["s1"].waits_for(LinkEventKind.UP)
+    assert p.carrying("s1") == SECOND, "not before it has been well for a while"
+    quiet = silence(p.a, p.b, lambda: None, within=7)
+    assert p.carrying("s1") == FIRST
+    assert quiet < 0.15, quiet
+
+
+def test_no_probe_reaches_a_customer_and_no_frame_comes_twice(protected: Protected) -> None:
+    p = protected
+    p.b.heard()
+    frames = [p.a.send(bytes([n]) * 60, ethertype=ethertype) for n, ethertype in enumerate([0x88B5] * 20)]
+    seen: list[bytes] = []
+    deadline = time.monotonic() + 1.0
+    while time.monotonic() < deadline:
+        seen += p.b.heard(0.1)
+    assert seen == frames
+    assert not any(frame[:6] == bytes.fromhex(PROBE_MAC.replace(":", "")) for frame in seen)
+    assert p.a.heard() == []
+
+
+def test_frames_pass_while_no_configurator_runs_and_the_next_one_takes_over(protected: Protected) -> None:
+    p = protected
+    p.ix.switches["t1"].sh("ip link set u2 down")
+    p.keepers["s1"].waits_for(LinkEventKind.DEGRADED)
+    before = snapshot(p.ix.switches["s1"])
+    p.keepers["s1"].kill()
+    os.waitpid(p.keepers["s1"].pid, 0)
+    assert crosses(p.a, p.b)
+    ends = (tunnel("10.9.1.1", "10.9.1.2", FIRST), tunnel("10.9.3.1", "10.9.3.2", SECOND))
+    p.keepers["s1"] = serve(p.ix.switches["s1"], segment("x", access("eth1"), ends))
+    assert snapshot(p.ix.switches["s1"]) == before
+    deadline = time.monotonic() + 3
+    while p.carrying("s1") != SECOND and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert p.carrying("s1") == SECOND
+    assert crosses(p.b, p.a)

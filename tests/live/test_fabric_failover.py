@@ -143,6 +143,7 @@ def protected() -> Iterator[Protected]:
         try:
             for keeper in keepers.values():
                 keeper.waits_for(LinkEventKind.UP)
+                keeper.events.clear()
             yield Protected(ix, a, b, keepers)
         finally:
             for keeper in keepers.values():
@@ -223,6 +224,7 @@ def test_it_comes_back_to_the_preferred_one_without_losing_a_frame(protected: Pr
 
 def test_no_probe_reaches_a_customer_and_no_frame_comes_twice(protected: Protected) -> None:
     p = protected
+    p.a.heard()
     p.b.heard()
     frames = [p.a.send(bytes([n]) * 60, ethertype=ethertype) for n, ethertype in enumerate([0x88B5] * 20)]
     seen: list[bytes] = []

@@ -142,6 +142,8 @@ class SegmentConfig:
     parts: frozenset[Part]
     before: tuple[tuple[str, PortBefore], ...] = field(default=(), compare=False)
     """The whole ports that it holds, as they were."""
+    carrying: str | None = field(default=None, compare=False)
+    """Which of two uplinks floods, as it was read."""
 
     @property
     def ports(self) -> frozenset[str]:

@@ -27,6 +27,7 @@ from meetme.drivers.fabric.config import (
     Shape,
     Tunnel,
     Vlan,
+    bridge_name,
 )
 
 PartT = TypeVar("PartT", Bridge, Tunnel, Vlan, Member, Shape, OneCarries, Apart)
@@ -97,11 +98,14 @@ def _change(have: SegmentConfig, want: SegmentConfig) -> Iterator[Step]:
     devices = [*(b.name for b in _of(missing, Bridge)), *(m.name for m in _of(missing, Member))]
     yield from (Set(f"net/ipv6/conf/{name}/disable_ipv6", "1") for name in devices)
     yield from _keep_probes(have, missing)
+    inside = {m.name for m in _of(have.parts, Member) if m.bridge == bridge_name(want.circuit)}
+    moved = any(member.preference for member in _of(missing | extra, Member))
+    carrier = _carrier(have, want) if OneCarries in map(type, missing) or (moved and _uplinks(want)) else None
     for member in _of(missing, Member):
-        yield from _join(member, {m.name for m in _of(have.parts, Member) if m.bridge == member.bridge})
+        yield from _join(member, member.name in inside, carrier)
     yield from (Run("tc", shape_line(shape)) for shape in _of(missing, Shape))
-    if _of(missing, OneCarries):
-        yield from _first_carries(want)
+    if carrier is not None:
+        yield from _only_it_carries(carrier, want)
     yield from (Run("ip", f"link set dev {bridge.name} up") for bridge in _of(missing, Bridge))
 
 
@@ -154,18 +158,20 @@ def _keep_probes(have: SegmentConfig, missing: Iterable[Part]) -> Iterator[Step]
             yield Run("bridge", f"fdb del {PROBE_MAC} dev {bridge.name} self local")
 
 
-def _join(member: Member, inside: set[str]) -> Iterator[Step]:
+def _join(member: Member, inside: bool, carrier: str | None) -> Iterator[Step]:
     """Into the bridge. An uplink is down until it is known to the bridge as one: two of them would make a loop."""
-    if member.name not in inside:
+    if inside:
+        yield Run("ip", f"link set dev {member.name} mtu {member.mtu}")
+    else:
         down = " down" if member.preference else ""
         yield Run("ip", f"link set dev {member.name} mtu {member.mtu} master {member.bridge}{down}")
-    else:
-        yield Run("ip", f"link set dev {member.name} mtu {member.mtu}")
     words = [f"learning off group_fwd_mask {GROUPS_OF_MEMBER:#x} isolated {'on' if member.preference else 'off'}"]
     if member.preference:
         words.append(f"cost {member.preference}")
-    if member.name not in inside or member.floods is not None:
+    if not inside or member.floods is not None:
         words.append(floods(member.floods is True))
+    elif carrier is not None:
+        words.append(floods(member.name == carrier))
     yield Run("ip", f"link set dev {member.name} type bridge_slave {' '.join(words)}")
     yield Run("ip", f"link set dev {member.name} up")
 
@@ -176,11 +182,20 @@ def floods(yes: bool) -> str:
     return f"flood {word} mcast_flood {word} bcast_flood {word}"
 
 
-def _first_carries(want: SegmentConfig) -> Iterator[Step]:
-    """The preferred uplink, until probes tell otherwise; the other one stops first."""
-    for member in sorted(_of(want.parts, Member), key=lambda m: -m.preference):
-        if member.preference:
-            yield Run("ip", f"link set dev {member.name} type bridge_slave {floods(member.preference == 1)}")
+def _carrier(have: SegmentConfig, want: SegmentConfig) -> str:
+    """Of the uplinks the one that carries frames already, else the preferred one; probes may tell otherwise later."""
+    carried = {have.carrying, *(m.name for m in _of(have.parts, Member) if m.floods)}
+    return min(_uplinks(want), key=lambda member: (member.name not in carried, member.preference)).name
+
+
+def _uplinks(config: SegmentConfig) -> list[Member]:
+    return [member for member in _of(config.parts, Member) if member.preference]
+
+
+def _only_it_carries(carrier: str, want: SegmentConfig) -> Iterator[Step]:
+    """The other one stops first."""
+    for name in sorted((member.name for member in _uplinks(want)), key=lambda name: name == carrier):
+        yield Run("ip", f"link set dev {name} type bridge_slave {floods(name == carrier)}")
 
 
 def shape_line(shape: Shape) -> str:

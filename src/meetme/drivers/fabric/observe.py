@@ -63,12 +63,13 @@ def read(circuit: str, notes: Notes) -> SegmentConfig | None:
         bridge = next((each for each in found if each.name == bridge_name(circuit)), None)
         for each in found:
             parts |= set(_parts(netlink, each, bridge))
-    if bridge is not None and [i for i in found if _carries(i, bridge)] and _one_carries(found, bridge):
+    carrying = _carrying(found, bridge) if bridge is not None else None
+    if bridge is not None and carrying is not None:
         parts.add(OneCarries(bridge.name))
     if all(tables.setting(key) in ("0", None) for key in APART):
         parts.add(Apart())
     before = tuple((name, b) for name, b in note.before if any(i.name == name for i in found)) if note else ()
-    return SegmentConfig(circuit, frozenset(parts), before)
+    return SegmentConfig(circuit, frozenset(parts), before, carrying)
 
 
 def _interfaces_of(netlink: Netlink, circuit: str, note: Note | None) -> list[Interface]:
@@ -110,13 +111,12 @@ def _parts(netlink: Netlink, each: Interface, bridge: Interface | None) -> Itera
         yield Shape(each.name, *shaped)
 
 
-def _carries(each: Interface, bridge: Interface) -> bool:
-    return each.link.master == bridge.link.index and each.preference > 0
-
-
-def _one_carries(found: Iterable[Interface], bridge: Interface) -> bool:
-    flags = [each.floods for each in found if _carries(each, bridge)]
-    return flags.count(True) == 1 and flags.count(False) == len(flags) - 1
+def _carrying(found: Iterable[Interface], bridge: Interface) -> str | None:
+    """The one uplink that floods while the others do not; None where it is not one."""
+    uplinks = [each for each in found if each.link.master == bridge.link.index and each.preference]
+    flooding = [each.name for each in uplinks if each.floods is True]
+    silent = [each.name for each in uplinks if each.floods is False]
+    return flooding[0] if len(flooding) == 1 and len(silent) == len(uplinks) - 1 else None
 
 
 def circuits(notes: Notes) -> frozenset[str]:

@@ -10,7 +10,7 @@ export PYTHON
 .DEFAULT_GOAL := help
 # Several goals under `make -j` share one environment: they wait for each other.
 .NOTPARALLEL:
-.PHONY: help demo test test-all check fix proto docs lock simulate clean
+.PHONY: help demo test test-all test-kernel check fix proto docs lock simulate clean
 
 ##@ Use
 help: ## Show this help
@@ -25,6 +25,9 @@ test: $(VENV)/.dev ## Fast, golden, contract, simulation and live tests (under 1
 
 test-all: $(VENV)/.dev check ## Everything, the long runs too
 	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-kernel: $(VENV)/.dev ## The fabric's live tests in Debian's user-mode Linux, which has 802.1Q (2 minutes)
+	@scripts/test-kernel.sh $(ARGS)
 
 check: $(VENV)/.dev ## Formatting, lint, types, import rules, generated code
 	@$(BIN)/ruff format --check .

@@ -151,43 +151,57 @@ def protected() -> Iterator[Protected]:
                 os.waitpid(keeper.pid, 0)
 
 
-def silence(a: Customer, b: Customer, breaks: Callable[[], object], within: float = 5.0) -> float:
-    """Seconds between two frames of a steady stream from `a` that reach `b`, at most, while something breaks."""
+@dataclass
+class Stream:
+    """What became of a steady stream of numbered frames."""
+
+    silence: float = 0.0
+    """Seconds between two frames that came in, at most."""
+    lost: int = 0
+    twice: int = 0
+
+
+def stream(a: Customer, b: Customer, breaks: Callable[[], object], within: float) -> Stream:
+    """A frame every 5 ms from `a` to `b` for `within` seconds; something breaks after the first 0.3."""
     b.heard()
-    stop = threading.Event()
+    stop, sent = threading.Event(), 0
 
     def send() -> None:
-        number = 0
+        nonlocal sent
         while not stop.wait(0.005):
-            a.send(number.to_bytes(8, "big") + bytes(50))
-            number += 1
+            a.send(b"number" + sent.to_bytes(8, "big") + bytes(50))
+            sent += 1
 
     sending = threading.Thread(target=send)
     sending.start()
+    found, seen, broken = Stream(), list[int](), False
+    begin = last = time.monotonic()
     try:
-        assert b.heard(2)
-        last, longest, broken = time.monotonic(), 0.0, False
-        until = last + within
-        while time.monotonic() < until:
-            if not broken and time.monotonic() > until - within + 0.3:
+        while time.monotonic() < begin + within:
+            if not broken and time.monotonic() > begin + 0.3:
                 breaks()
                 broken = True
-            if b.heard(0.002):
-                longest = max(longest, time.monotonic() - last)
-                last = time.monotonic()
-        return max(longest, time.monotonic() - last)
+            for frame in b.heard(0.002):
+                if frame[14:20] == b"number":
+                    seen.append(int.from_bytes(frame[20:28], "big"))
+                    found.silence, last = max(found.silence, time.monotonic() - last), time.monotonic()
     finally:
         stop.set()
         sending.join()
+    seen += [int.from_bytes(frame[20:28], "big") for frame in b.heard(0.2) if frame[14:20] == b"number"]
+    found.silence = max(found.silence, time.monotonic() - last) if not seen else found.silence
+    found.lost, found.twice = sent - len(set(seen)), len(seen) - len(set(seen))
+    return found
 
 
 def test_a_trunk_fails_and_frames_go_the_other_way(protected: Protected) -> None:
     """The trunk's far end: the switches at the ends see nothing but that probes stay out."""
     p = protected
     assert p.carrying("s1") == FIRST
-    cut = silence(p.a, p.b, lambda: p.ix.switches["t1"].sh("ip link set u2 down"), within=2.5)
-    print(f"without frames: {cut:.3f} s")
-    assert cut < 0.6
+    passed = stream(p.a, p.b, lambda: p.ix.switches["t1"].sh("ip link set u2 down"), within=2.5)
+    print(f"without frames: {passed.silence:.3f} s")
+    assert 0.1 < passed.silence < 1.0
+    assert passed.twice == 0
     for switch in ("s1", "s2"):
         told = p.keepers[switch].waits_for(LinkEventKind.DEGRADED)
         assert str(FIRST) in told.detail.partition(";")[0] or str(FIRST + 10) in told.detail.partition(";")[0]
@@ -217,9 +231,12 @@ def test_it_comes_back_to_the_preferred_one_without_losing_a_frame(protected: Pr
     p.ix.switches["t1"].sh("ip link set u2 up")
     p.keepers["s1"].waits_for(LinkEventKind.UP)
     assert p.carrying("s1") == SECOND, "not before it has been well for a while"
-    quiet = silence(p.a, p.b, lambda: None, within=7)
+    for _ in range(4):  # a busy machine may lose probes, and then it takes longer
+        passed = stream(p.a, p.b, lambda: None, within=6)
+        assert (passed.lost, passed.twice) == (0, 0)
+        if p.carrying("s1") == FIRST:
+            break
     assert p.carrying("s1") == FIRST
-    assert quiet < 0.15, quiet
 
 
 def test_no_probe_reaches_a_customer_and_no_frame_comes_twice(protected: Protected) -> None:

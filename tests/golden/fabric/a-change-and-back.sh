@@ -12,16 +12,15 @@ sysctl -w net/ipv6/conf/mmx-4712/disable_ipv6=1
 ip link set dev eth1 mtu 1400
 ip link set dev eth1 type bridge_slave learning off group_fwd_mask 0xfffd isolated off flood on mcast_flood on bcast_flood on
 ip link set dev eth1 up
-ip link set dev mmx-4711 mtu 1400
-ip link set dev mmx-4711 type bridge_slave learning off group_fwd_mask 0xfffd isolated on cost 1 flood on mcast_flood on bcast_flood on
-ip link set dev mmx-4711 up
 ip link set dev mmx-4712 mtu 1400 master mmb-1d4bc9c9f5 down
 ip link set dev mmx-4712 type bridge_slave learning off group_fwd_mask 0xfffd isolated on cost 2 flood off mcast_flood off bcast_flood off
 ip link set dev mmx-4712 up
+ip link set dev mmx-4711 mtu 1400
+ip link set dev mmx-4711 type bridge_slave learning off group_fwd_mask 0xfffd isolated on cost 1 flood on mcast_flood on bcast_flood on
+ip link set dev mmx-4711 up
 tc qdisc replace dev eth1 root handle 578: tbf rate 1000000000000bit burst 33554432b limit 100663296b peakrate 2000000000000bit mtu 1414b
 tc qdisc replace dev mmx-4711 root handle 578: tbf rate 1000000000000bit burst 33554432b limit 100663296b peakrate 2000000000000bit mtu 1414b
 tc qdisc replace dev mmx-4712 root handle 578: tbf rate 1000000000000bit burst 33554432b limit 100663296b peakrate 2000000000000bit mtu 1414b
-ip link set dev mmx-4712 type bridge_slave flood off mcast_flood off bcast_flood off
 ip link set dev mmx-4711 type bridge_slave flood on mcast_flood on bcast_flood on
 ip link set dev mmb-1d4bc9c9f5 up
 

@@ -21,16 +21,15 @@ bridge fdb replace 02:6d:65:65:74:70 dev mmb-1d4bc9c9f5 self local
 ip link set dev eth1 mtu 1500 master mmb-1d4bc9c9f5
 ip link set dev eth1 type bridge_slave learning off group_fwd_mask 0xfffd isolated off flood on mcast_flood on bcast_flood on
 ip link set dev eth1 up
-ip link set dev mmx-4711 mtu 1500 master mmb-1d4bc9c9f5 down
-ip link set dev mmx-4711 type bridge_slave learning off group_fwd_mask 0xfffd isolated on cost 1 flood off mcast_flood off bcast_flood off
-ip link set dev mmx-4711 up
 ip link set dev mmx-4712 mtu 1500 master mmb-1d4bc9c9f5 down
 ip link set dev mmx-4712 type bridge_slave learning off group_fwd_mask 0xfffd isolated on cost 2 flood off mcast_flood off bcast_flood off
 ip link set dev mmx-4712 up
+ip link set dev mmx-4711 mtu 1500 master mmb-1d4bc9c9f5 down
+ip link set dev mmx-4711 type bridge_slave learning off group_fwd_mask 0xfffd isolated on cost 1 flood off mcast_flood off bcast_flood off
+ip link set dev mmx-4711 up
 tc qdisc replace dev eth1 root handle 5dc: tbf rate 1000000000000bit burst 33554432b limit 100663296b peakrate 2000000000000bit mtu 1514b
 tc qdisc replace dev mmx-4711 root handle 5dc: tbf rate 1000000000000bit burst 33554432b limit 100663296b peakrate 2000000000000bit mtu 1514b
 tc qdisc replace dev mmx-4712 root handle 5dc: tbf rate 1000000000000bit burst 33554432b limit 100663296b peakrate 2000000000000bit mtu 1514b
-ip link set dev mmx-4712 type bridge_slave flood off mcast_flood off bcast_flood off
 ip link set dev mmx-4711 type bridge_slave flood on mcast_flood on bcast_flood on
 ip link set dev mmb-1d4bc9c9f5 up
 

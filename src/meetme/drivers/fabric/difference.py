@@ -101,11 +101,13 @@ def _change(have: SegmentConfig, want: SegmentConfig) -> Iterator[Step]:
     inside = {m.name for m in _of(have.parts, Member) if m.bridge == bridge_name(want.circuit)}
     moved = any(member.preference for member in _of(missing | extra, Member))
     carrier = _carrier(have, want) if OneCarries in map(type, missing) or (moved and _uplinks(want)) else None
-    for member in _of(missing, Member):
+    if carrier is not None:  # whoever is to be silent is so before another one speaks
+        yield from (_flood(m.name, False) for m in _uplinks(want) if m.name in inside and m.name != carrier)
+    for member in sorted(_of(missing, Member), key=lambda member: member.name == carrier):
         yield from _join(member, member.name in inside, carrier)
     yield from (Run("tc", shape_line(shape)) for shape in _of(missing, Shape))
     if carrier is not None:
-        yield from _only_it_carries(carrier, want)
+        yield _flood(carrier, True)
     yield from (Run("ip", f"link set dev {bridge.name} up") for bridge in _of(missing, Bridge))
 
 
@@ -192,10 +194,8 @@ def _uplinks(config: SegmentConfig) -> list[Member]:
     return [member for member in _of(config.parts, Member) if member.preference]
 
 
-def _only_it_carries(carrier: str, want: SegmentConfig) -> Iterator[Step]:
-    """The other one stops first."""
-    for name in sorted((member.name for member in _uplinks(want)), key=lambda name: name == carrier):
-        yield Run("ip", f"link set dev {name} type bridge_slave {floods(name == carrier)}")
+def _flood(name: str, yes: bool) -> Step:
+    return Run("ip", f"link set dev {name} type bridge_slave {floods(yes)}")
 
 
 def shape_line(shape: Shape) -> str:

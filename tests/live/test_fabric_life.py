@@ -1,0 +1,184 @@
+"""What happens to a circuit on a switch: somebody's hand, the driver's sudden death, a lost note."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from meetme.configurator.keeper import Keeper
+from meetme.drivers.fabric.config import PROBE_MAC, bridge_name
+from meetme.drivers.fabric.device import FabricDriver
+from meetme.model.errors import MeetMeError
+from meetme.runtime.clock import SystemClock
+from meetme.runtime.database import Database
+from tests.live.fabric import (
+    Exchange,
+    access,
+    apply,
+    crosses,
+    drive,
+    remove,
+    segment,
+    snapshot,
+    tunnel,
+    two_switches,
+    wish,
+)
+from tests.live.world import Machine, why_not
+
+pytestmark = [pytest.mark.live, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
+
+INTENT = segment("x", access("eth1"), tunnel("10.9.1.1", "10.9.1.2", 4711), bandwidth=1000)
+OTHER = segment("x", tunnel("10.9.1.2", "10.9.1.1", 4711), access("eth1"), bandwidth=1000)
+BRIDGE = bridge_name("x")
+BY_HAND = [
+    "ip link del mmx-4711",
+    f"ip link del {BRIDGE}",
+    f"ip link set {BRIDGE} down",
+    "ip link set eth1 nomaster",
+    "ip link set eth1 mtu 1400",
+    "ip link set mmx-4711 down",
+    "ip link set eth1 type bridge_slave flood off",
+    "ip link set eth1 type bridge_slave learning on",
+    "ip link set eth1 type bridge_slave group_fwd_mask 0",
+    f"ip link set {BRIDGE} type bridge stp_state 1",
+    f"ip link set {BRIDGE} type bridge group_fwd_mask 0",
+    f"bridge fdb del {PROBE_MAC} dev {BRIDGE} self",
+    "tc qdisc del dev eth1 root",
+    f"ip link set eth2 master {BRIDGE}",
+    "ip link del mmx-4711; ip link add mmx-4711 type vxlan id 4711 local 10.9.1.1 remote 10.9.1.9 dstport 4789",
+    "rm -r /run/meetme",
+]
+MOMENTS = [0.003 * 1.3**n for n in range(12)]
+"""Seconds after the start: closer together where more happens."""
+
+
+@pytest.fixture
+def ix() -> Iterator[Exchange]:
+    with two_switches() as made:
+        yield made
+
+
+async def _mended(hand: Callable[[], object]) -> list[float]:
+    """Seconds from each deed until everything is as ordered again."""
+    keeper = Keeper(FabricDriver(), Database.open("sqlite://"), SystemClock())
+    await keeper.start()
+    await keeper.apply(INTENT)
+    driver = FabricDriver()
+    took: list[float] = []
+    for deed in BY_HAND:
+        await asyncio.sleep(0.3)  # the echo of what was done before is over
+        begin = time.monotonic()
+        done = await asyncio.create_subprocess_shell(deed)
+        assert await done.wait() == 0, deed
+        while time.monotonic() < begin + 9:
+            want, have = driver.render(INTENT, await driver.facts()), await driver.read("x")
+            if have == want:
+                break
+            await asyncio.sleep(0.005)
+        else:
+            raise AssertionError(f"still not repaired: {deed}: {have.parts ^ want.parts if have else 'nothing'}")
+        took.append(time.monotonic() - begin)
+    await keeper.stop()
+    return took
+
+
+def test_what_somebody_does_by_hand_is_undone_at_once(ix: Exchange) -> None:
+    s1, s2 = ix.switches["s1"], ix.switches["s2"]
+    apply(s2, OTHER)
+    took = s1.call(lambda: asyncio.run(_mended(lambda: None)))
+    for deed, seconds in zip(BY_HAND, took, strict=True):
+        print(f"{seconds * 1000:6.0f} ms  {deed}")
+    assert sorted(took)[len(took) // 2] < 1.0
+    assert crosses(ix.customers["a1"], ix.customers["b1"])
+    assert "master" not in s1.sh("ip -o link show eth2")
+
+
+def killed(machine: Machine, work: Callable[[Machine], object], after: float) -> None:
+    """Do `work` in a process that dies, with all it has started, `after` seconds into it."""
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        work(machine)
+        os._exit(0)
+    os.setpgid(child, child)
+    time.sleep(after + 0.03)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def persistently(work: Callable[[], object]) -> None:
+    """As the configurator does it: again, after a failure."""
+    for _ in range(4):
+        try:
+            work()
+            return
+        except MeetMeError:
+            time.sleep(0.05)
+    work()
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_next_one_completes_or_takes_back(ix: Exchange) -> None:
+    s1, s2 = ix.switches["s1"], ix.switches["s2"]
+    apply(s2, OTHER)
+    s1.sh("ip link set eth1 mtu 9100")
+    before = snapshot(s1)
+    for after in MOMENTS:
+        killed(s1, lambda switch: apply(switch, INTENT), after)
+        persistently(lambda: remove(s1, "x"))
+        assert snapshot(s1) == before, after
+        killed(s1, lambda switch: apply(switch, INTENT), after)
+        persistently(lambda: apply(s1, INTENT))
+        assert crosses(ix.customers["a1"], ix.customers["b1"]), after
+        killed(s1, lambda switch: remove(switch, "x"), after)
+        persistently(lambda: remove(s1, "x"))
+        assert snapshot(s1) == before, after
+
+
+def test_a_change_of_something_else_loses_no_frame(ix: Exchange) -> None:
+    """The same intent again, another circuit beside it, and a second uplink: frames go on."""
+    s1 = ix.switches["s1"]
+    apply(s1, INTENT)
+    apply(ix.switches["s2"], OTHER)
+    a, b = ix.customers["a1"], ix.customers["b1"]
+    stop, sent = threading.Event(), 0
+
+    def send() -> None:
+        nonlocal sent
+        while not stop.wait(0.005):
+            a.send(b"number" + sent.to_bytes(8, "big") + bytes(50))
+            sent += 1
+
+    b.heard()
+    sending = threading.Thread(target=send)
+    sending.start()
+    try:
+        protected = segment("x", access("eth1"), (*INTENT.b, tunnel("10.9.1.1", "10.9.1.3", 4712)), bandwidth=1000)
+        for intent in (INTENT, segment("y", access("eth2"), tunnel("10.9.1.1", "10.9.1.2", 4713)), protected, INTENT):
+            apply(s1, intent)
+        remove(s1, "y")
+    finally:
+        stop.set()
+        sending.join()
+    seen = {frame[20:28] for frame in b.heard(0.5) + b.heard(0.1) if frame[14:20] == b"number"}
+    assert sent > 20
+    assert sent - len(seen) == 0
+
+
+def test_a_stranger_with_our_names_is_not_ours(ix: Exchange) -> None:
+    """No tag, no touch: an interface that only looks like ours stays, and the order is refused."""
+    s1 = ix.switches["s1"]
+    s1.sh("ip link add mmx-4711 type vxlan id 99 local 10.9.1.1 remote 10.9.1.2 dstport 4789")
+    before = snapshot(s1)
+    with pytest.raises(MeetMeError):
+        apply(s1, INTENT)
+    assert snapshot(s1) == before
+    assert drive(s1, lambda driver: driver.circuits()) == frozenset()
+    assert drive(s1, lambda driver: wish(driver, "x", None)) == ()

@@ -47,6 +47,8 @@ LOOK_SECONDS = 60.0
 """Between two looks at the exchange's own list of connections."""
 FAILED_SECONDS = 5.0
 """Until what went wrong here (the database, a setting) is tried again."""
+DRAW_SECONDS = 0.001
+"""For each exchange: how long a map is used although something has changed since."""
 IN_THREAD = 4
 """Messages with more documents than that are looked at in a thread: each takes milliseconds."""
 
@@ -98,15 +100,24 @@ class Spreader:
         self._roster: tuple[Roster, Mapping[str, Member]] | None = None
         self._said: tuple[Advertisement, ...] = ()
         self._atlas: Atlas | None = None
+        self._drawn_from: tuple[Advertisement, ...] = ()
+        self._drawn_at = float("-inf")
         self._log = structlog.get_logger()
 
     # --- for the others in the room -----------------------------------------------------------------------------------
 
     def atlas(self) -> Atlas:
-        """What is known now: the same object until something changes."""
-        now = self._clock.now()
-        if self._atlas is None or self._atlas.until <= now:
+        """What is known now: the same object until something changes.
+
+        In a large federation something changes all the time, and to draw the map anew takes a while: there it may be a
+        little old. What is held on the way is looked at by those whose it is.
+        """
+        now, at = self._clock.now(), self._clock.monotonic()
+        old = self._atlas is None or self._atlas.until <= now
+        if old or (self._drawn_from is not self._said and at - self._drawn_at >= DRAW_SECONDS * len(self._said)):
+            self._drawn_from, self._drawn_at = self._said, at
             self._atlas = Atlas(self._said, now)
+        assert self._atlas is not None
         return self._atlas
 
     def nudge(self) -> None:
@@ -242,7 +253,7 @@ class Spreader:
 
     def _changed(self) -> None:
         """The book says something else. Under the lock: else a thread may be writing in it."""
-        self._said, self._atlas = self.book.advertisements(), None
+        self._said = self.book.advertisements()
 
     # --- the own word -------------------------------------------------------------------------------------------------
 

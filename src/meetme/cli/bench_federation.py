@@ -1,8 +1,8 @@
 """`meetme bench federation`: a thousand composers in one process, by the rules and messages of the service.
 
 No sockets and no database; time is virtual: a message takes as long as its line does, and a moment to be handled. What
-the rules and the writing of messages cost is real. Documents are signed and verified for real, each of them once in this
-process; what verifying costs every composer is measured apart.
+the rules and the writing of messages cost is real. Documents are signed and verified for real, each once in this
+process: what verifying costs every composer is measured apart.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from meetme.cli import bench_circuits
 from meetme.cli.federation_model import Line, Model, generate
 from meetme.composer import spread_wire
 from meetme.composer.advertisement_wire import Signatures, sign_advertisement
 from meetme.composer.book import Book, Word
 from meetme.composer.spreading import Documents, Message, Spreading
+from meetme.composer.topology import Atlas
 from meetme.model.agreement import MemberId
 from meetme.model.members import Member, MemberKind
 from meetme.runtime.identity import Identity, create_identity
@@ -244,7 +246,7 @@ def members_id(index: int, model: Model) -> MemberId:
 # --- what is measured -------------------------------------------------------------------------------------------------
 
 
-def spreading(model: Model, seed: int, tell: Callable[[str], None]) -> tuple[dict[str, Any], Wires]:
+def spreading(model: Model, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
     """How words spread: from nothing, when nothing is new, when one is, after members and lines have failed."""
     random = Random(seed)
     gc.collect()
@@ -337,7 +339,7 @@ def spreading(model: Model, seed: int, tell: Callable[[str], None]) -> tuple[dic
 
     measured("one has news, a tenth of the lines is cut", lines_fail, known, 600.0)
     figures["verifying"] = verifying(wires)
-    return figures, wires
+    return figures
 
 
 def reachable(model: Model, start: int, down: set[int]) -> set[int]:
@@ -385,7 +387,10 @@ def run(count: int, seed: int, circuits: int, tell: Callable[[str], None]) -> di
     began = time.process_time()
     model = generate(count, seed)
     figures: dict[str, Any] = {"exchanges": count, "lines": len(model.lines), "seed": seed}
-    figures["spreading"], wires = spreading(model, seed, tell)
+    figures["spreading"] = spreading(model, seed, tell)
+    if circuits:
+        words = [model.advertisement(index, near, now=BEGIN, version=1) for index, near in enumerate(model.lines_of())]
+        figures["circuits"] = bench_circuits.measure(model, Atlas(words, BEGIN + 1), seed, circuits, tell)
     figures["processor_seconds"] = round(time.process_time() - began, 1)
     figures["machine"] = f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}"
     return figures

@@ -117,6 +117,28 @@ def paths(count: int, seed: int, largest: int, form: str) -> int:
     return 0
 
 
+@bench.command()
+@click.option("--count", type=click.IntRange(2), default=1000, show_default=True, help="How many exchanges.")
+@click.option("--circuits", type=click.IntRange(0), default=1000, show_default=True, help="How many circuits to order.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes up the same federation.")
+@format_option
+def federation(count: int, circuits: int, seed: int, form: str) -> int:
+    """COUNT composers in one process: how long, and in how much, until all know all; how many circuits a second.
+
+    No sockets, virtual time, the rules and messages of the service. Everything is measured once more after exchanges
+    and lines have failed, before and after others know of it.
+    """
+    from meetme.cli import bench_federation
+    from meetme.cli.output import print_json
+
+    figures = bench_federation.run(count, seed, circuits, lambda text: click.echo(text, err=True))
+    if form == "json":
+        print_json(figures)
+    else:
+        bench_federation.show(figures)
+    return 0
+
+
 async def _agreements(count: int) -> dict[str, Any]:
     """Run in a border router of the lab: agreements with csp-b in turn, the baseline between them."""
     from uuid import uuid4

@@ -19,6 +19,7 @@ from uuid import UUID
 from meetme.cli.federation_model import ACCESS_PORTS, Line, Model
 from meetme.composer import bodies, capacity, signalling
 from meetme.composer import events as ev
+from meetme.composer.advertisement import AdvertisedPoint, PointKind, told
 from meetme.composer.capacity import Claim, Kind, Ledger, Limit, Resource, resources
 from meetme.composer.circuit import ENDED, Circuit, CircuitRequest, End, Hop, MemberId, State
 from meetme.composer.effects import Build, Cancel, Compose, Effect, Look, Remove, Send, Wake
@@ -362,23 +363,39 @@ def measure(model: Model, atlas: Atlas, seed: int, count: int, tell: Callable[[s
     circuits.down = {model.sites[index].name for index in failing}
     name = "a twentieth of the exchanges is down, nobody knows"
     figures[name] = _batch(circuits, random, count // 4, tell, name)
-    # In time their words expire.
-    left = [ad for ad in atlas.advertisements if ad.member not in circuits.down]
-    circuits.atlas = Atlas(left, circuits.now)
+    circuits.atlas = _told(circuits, model)
     name = "a twentieth of the exchanges is down, all know"
     figures[name] = _batch(circuits, random, count // 4, tell, name)
-    circuits.atlas, circuits.down = atlas, set()
+    circuits.down = set()
+    circuits.atlas = _told(circuits, model)
     lines = set(random.sample(model.lines, max(1, len(model.lines) // 10)))
     for line in lines:
         circuits.cut(line)
     name = "a tenth of the lines is cut, nobody knows"
     figures[name] = _batch(circuits, random, count // 4, tell, name)
-    kept = Model(model.sites, tuple(line for line in model.lines if line not in lines))
-    words = [kept.advertisement(index, near, now=BEGIN, version=2) for index, near in enumerate(kept.lines_of())]
-    circuits.atlas = Atlas(words, BEGIN + 1)
+    circuits.atlas = _told(circuits, Model(model.sites, tuple(line for line in model.lines if line not in lines)))
     name = "a tenth of the lines is cut, all know"
     figures[name] = _batch(circuits, random, count // 4, tell, name)
     return figures
+
+
+def _told(circuits: Circuits, model: Model) -> Atlas:
+    """The map as it is once everybody alive has told what is free, and the words of the others have expired."""
+    words = []
+    for index, (site, near) in enumerate(zip(model.sites, model.lines_of(), strict=True)):
+        if site.name in circuits.down:
+            continue
+        party = circuits.parties[site.name]
+        ad = model.advertisement(index, near, now=BEGIN, version=2)
+        words.append(replace(ad, points=tuple(replace(p, bandwidth=_free(party, p)) for p in ad.points)))
+    return Atlas(words, BEGIN + 1)
+
+
+def _free(party: Party, point: AdvertisedPoint) -> int:
+    resource = (capacity.access if point.kind is PointKind.ACCESS else capacity.link)(point.port)
+    limit = party.limits.get(resource)
+    used = sum(claim.bandwidth for claims in party.on.get(resource, {}).values() for claim in claims)
+    return 0 if limit is None else told(limit.bandwidth - used, limit.bandwidth)
 
 
 def _batch(circuits: Circuits, random: Random, count: int, tell: Callable[[str], None], name: str) -> dict[str, Any]:

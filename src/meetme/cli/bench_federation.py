@@ -91,13 +91,15 @@ class Wires:
     down: set[int] = field(default_factory=set)
     count: Count = field(default_factory=Count)
     missing: int = 0
-    """How many have not heard yet what is being waited for."""
+    """How many have not heard yet what is being waited for,"""
+    among: int = 0
+    """of so many who can be reached."""
     _awaited: dict[str, Word] = field(default_factory=dict)
     _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _number: int = 0
     _wake: list[float] = field(default_factory=list)
     _index: dict[str, int] = field(default_factory=dict)
-    _delay: dict[tuple[int, int], float] = field(default_factory=dict)
+    delays: dict[tuple[int, int], float] = field(default_factory=dict)
     _overhead: int = 0
 
     @classmethod
@@ -119,8 +121,8 @@ class Wires:
         wires._wake = [float("inf")] * len(nodes)
         for line in model.lines:
             for ends in ((line.a, line.b), (line.b, line.a)):
-                known = wires._delay.get(ends, float("inf"))
-                wires._delay[ends] = min(known, HANDLING + line.latency_ms / 1000)
+                known = wires.delays.get(ends, float("inf"))
+                wires.delays[ends] = min(known, HANDLING + line.latency_ms / 1000)
         for index, near in enumerate(lines):
             wires.meet(index, near)
         wires._overhead = len(spread_wire.write(Documents(), members_id(0, model), members_id(0, model), BEGIN))
@@ -147,6 +149,8 @@ class Wires:
     def wait_for(self, words: Iterable[Word], among: Iterable[int]) -> None:
         """From now on count down how many of `among` lack one of `words`."""
         self._awaited = {word.member: word for word in words}
+        among = tuple(among)
+        self.among = len(among)
         self.missing = sum(
             (known := self.nodes[index].book.word(name)) is None or known.mark < word.mark
             for index in among
@@ -191,7 +195,7 @@ class Wires:
 
     def _send(self, source: int, target: int, message: Message) -> None:
         self.count.add(message, self._octets(message))
-        delay = self._delay[source, target]
+        delay = self.delays[source, target]
 
         def arrives() -> None:
             if target in self.down:
@@ -255,7 +259,11 @@ def spreading(model: Model, seed: int, tell: Callable[[str], None]) -> dict[str,
     count = len(wires.nodes)
     everyone = range(count)
     sizes = sorted(len(word.document) for word in wires.words)
-    figures: dict[str, Any] = {"document_octets": {"median": sizes[count // 2], "largest": sizes[-1]}}
+    figures: dict[str, Any] = {
+        "document_octets": {"median": sizes[count // 2], "largest": sizes[-1]},
+        "moments": {},
+        "longest_way_seconds": round(longest_way(wires, random.sample(everyone, min(count, 40))), 3),
+    }
 
     def measured(name: str, act: Callable[[], None], until: Callable[[], bool] | None, seconds: float) -> None:
         tell(f"{name} ...")
@@ -264,9 +272,10 @@ def spreading(model: Model, seed: int, tell: Callable[[str], None]) -> dict[str,
         act()
         passed = wires.run(until or (lambda: False), seconds)
         done = until is None or until()
-        figures[name] = {
+        figures["moments"][name] = {
             "seconds": round(passed, 3),
             "all_know": done,
+            "among": wires.among,
             "messages": wires.count.messages,
             "octets": wires.count.octets,
             "copies_of_documents": wires.count.documents,
@@ -285,6 +294,12 @@ def spreading(model: Model, seed: int, tell: Callable[[str], None]) -> dict[str,
         return wires.missing <= 0
 
     measured("from nothing", all_begin, known, 600.0)
+    first = figures["moments"]["from nothing"]
+    figures["ratios"] = {
+        # If everybody got each word once, and as quickly as the lines are.
+        "copies_to_those_needed": round(first["copies_of_documents"] / (count * (count - 1)), 2),
+        "seconds_to_the_longest_way": round(first["seconds"] / figures["longest_way_seconds"], 1),
+    }
     gc.collect()
     documents = sum(sizes)
     figures["memory"] = {
@@ -299,7 +314,7 @@ def spreading(model: Model, seed: int, tell: Callable[[str], None]) -> dict[str,
         index = random.randrange(count)
         word = wires.say_anew(index, model.lines_of()[index])
         wires.publish(index, word)
-        wires.wait_for((word,), (each for each in everyone if each not in wires.down))
+        wires.wait_for((word,), everyone)
 
     measured("one has news", one_speaks, known, 600.0)
 
@@ -308,7 +323,8 @@ def spreading(model: Model, seed: int, tell: Callable[[str], None]) -> dict[str,
         one_speaks_among_the_living()
 
     def one_speaks_among_the_living() -> None:
-        index = next(each for each in random.sample(everyone, count) if each not in wires.down)
+        alive = [each for each in random.sample(everyone, count) if each not in wires.down]
+        index = max(alive[:20], key=lambda each: len(reachable(model, each, wires.down)))
         word = wires.say_anew(index, model.lines_of()[index])
         wires.publish(index, word)
         component = reachable(model, index, wires.down)
@@ -356,6 +372,27 @@ def reachable(model: Model, start: int, down: set[int]) -> set[int]:
     return seen
 
 
+def longest_way(wires: Wires, sources: Iterable[int]) -> float:
+    """Seconds that a message takes at least between the two that are furthest apart, of some."""
+    beside: dict[int, list[tuple[int, float]]] = {index: [] for index in range(len(wires.nodes))}
+    for (a, b), delay in wires.delays.items():
+        beside[a].append((b, delay))
+    longest = 0.0
+    for source in sources:
+        far = {source: 0.0}
+        heap = [(0.0, source)]
+        while heap:
+            seconds, index = heapq.heappop(heap)
+            if seconds > far[index]:
+                continue
+            for other, delay in beside[index]:
+                if seconds + delay < far.get(other, float("inf")):
+                    far[other] = seconds + delay
+                    heapq.heappush(heap, (far[other], other))
+        longest = max(longest, max(far.values()))
+    return longest
+
+
 def verifying(wires: Wires) -> dict[str, float]:
     """What reading and verifying a document costs, and what that comes to for all of them, at each composer."""
     notary, words = Signatures(), wires.words[:SAMPLE]
@@ -394,3 +431,59 @@ def run(count: int, seed: int, circuits: int, tell: Callable[[str], None]) -> di
     figures["processor_seconds"] = round(time.process_time() - began, 1)
     figures["machine"] = f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}"
     return figures
+
+
+def show(figures: dict[str, Any]) -> None:
+    """The figures as a person reads them."""
+    import click
+
+    from meetme.cli.output import print_table
+
+    spread = figures["spreading"]
+    size, memory, verified = spread["document_octets"], spread["memory"], spread["verifying"]
+    click.echo(f"{figures['exchanges']} exchanges, {figures['lines']} lines, seed {figures['seed']}")
+    click.echo(f"a document: {size['median']} octets in the middle, {size['largest']} at most")
+    rows = [
+        (
+            name,
+            f"{each['seconds']:.2f}" if each["all_know"] else "never",
+            str(each["among"]),
+            f"{each['messages_a_composer']:g}",
+            f"{each['octets_a_composer'] / 1000:.0f}",
+            f"{each['processor_seconds']:.1f}",
+        )
+        for name, each in spread["moments"].items()
+    ]
+    heads = ("until all know", "seconds", "of", "messages each", "kilo-octets each", "processor, all")
+    print_table(heads, rows, empty="")
+    ratios = spread["ratios"]
+    click.echo(
+        f"from nothing: {ratios['copies_to_those_needed']} times the copies that are needed,"
+        f" {ratios['seconds_to_the_longest_way']} times the longest way"
+    )
+    click.echo(
+        f"each composer: {memory['octets_a_composer'] / 1e6:.1f} MB of memory,"
+        f" {verified['seconds_for_all']:.2f} s of processor to read and verify all documents"
+    )
+    if "circuits" in figures:
+        rows = [
+            (
+                name,
+                f"{each['active']} of {each['ordered']}",
+                str(each["crank_backs"]),
+                _seconds(each["seconds_to_active"]),
+                f"{each['messages_a_circuit']:g}",
+                f"{each['circuits_a_processor_second']:g}",
+            )
+            for name, each in figures["circuits"].items()
+        ]
+        click.echo()
+        heads = ("circuits", "active", "crank-backs", "seconds, median p99", "messages each", "a processor second")
+        print_table(heads, rows, empty="")
+        oversold = sum(each["oversold"] for each in figures["circuits"].values())
+        click.echo(f"oversold: {oversold}")
+    click.echo(figures["machine"])
+
+
+def _seconds(times: dict[str, float | None]) -> str:
+    return "-" if times["median"] is None else f"{times['median']:.2f}  {times['p99']:.2f}"

@@ -16,8 +16,8 @@ Place = tuple[float, float]
 def layout(names: Sequence[str], lines: Iterable[tuple[str, str]]) -> dict[str, Place]:
     """A place for each name, both coordinates from 0 to 1."""
     count = len(names)
-    if count == 1:
-        return {names[0]: (0.5, 0.5)}
+    if count < 2:
+        return dict.fromkeys(names, (0.5, 0.5))
     number = {name: index for index, name in enumerate(names)}
     joined = {(number[a], number[b]) for a, b in lines if a in number and b in number and a != b}
     xs = [cos(2 * pi * index / count - pi / 2) for index in range(count)]
@@ -27,6 +27,31 @@ def layout(names: Sequence[str], lines: Iterable[tuple[str, str]]) -> dict[str, 
     for turn in range(rounds):
         _settle(xs, ys, joined, ideal, 0.3 * (1 - turn / rounds))
     return {name: place for name, place in zip(names, _scaled(xs, ys), strict=True)}  # noqa: C416 - a dict, named
+
+
+def apart(places: dict[str, Place], sizes: dict[str, Place], gap: float) -> dict[str, Place]:
+    """The same places, moved as little as it takes that no two boxes of these sizes lie on each other; then all at
+    or below (right of) `gap`.
+    """
+    xs, ys = ({name: place[axis] for name, place in places.items()} for axis in (0, 1))
+    names = list(places)
+    for _ in range(ROUNDS):
+        moved = False
+        for index, one in enumerate(names):
+            for other in names[:index]:
+                wide = (sizes[one][0] + sizes[other][0]) / 2 + gap - abs(xs[one] - xs[other])
+                high = (sizes[one][1] + sizes[other][1]) / 2 + gap - abs(ys[one] - ys[other])
+                if wide > 1e-6 and high > 1e-6:
+                    moved = True
+                    axis, by = (xs, wide) if wide < high else (ys, high)
+                    way = 0.5 if axis[one] >= axis[other] else -0.5
+                    axis[one] += by * way
+                    axis[other] -= by * way
+        if not moved:
+            break
+    left = min((xs[name] - sizes[name][0] / 2 for name in names), default=gap)
+    top = min((ys[name] - sizes[name][1] / 2 for name in names), default=gap)
+    return {name: (xs[name] - left + gap, ys[name] - top + gap) for name in names}
 
 
 def _settle(xs: list[float], ys: list[float], joined: set[tuple[int, int]], ideal: float, most: float) -> None:

@@ -26,6 +26,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Circuits across exchanges": {
         "circuit": ("meetme.cli.circuit:circuit", "Offers, circuits, and taking them back."),
+        "topology": ("meetme.cli.topology:topology", "The exchanges, the links between them, and how fresh that is."),
     },
     "Run a member": {
         "serve": ("meetme.cli.serve:serve", "Run services of this member: negotiator, composer, configurator."),

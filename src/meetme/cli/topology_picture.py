@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from meetme.cli.layout import layout
+from meetme.cli.layout import apart, layout
 from meetme.composer.topology_views import ExchangeView, LinkView, TopologyView
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """The bits of a Braille pattern (Unicode 2800): by row, by column."""
-_BOX_HEIGHT, _MARGIN = 46, 90
+_BOX_HEIGHT, _GAP = 40, 16
 
 
 def capacity(bandwidth: int) -> str:
@@ -153,11 +153,11 @@ def svg(view: TopologyView) -> str:
     names = _names(view)
     pairs = _pairs(view)
     side = max(360, round(190 * max(1, len(names)) ** 0.5))
-    width, height = round(side * 1.5), side
-    places = {
-        name: (_MARGIN + x * (width - 2 * _MARGIN), _BOX_HEIGHT + y * (height - 2 * _BOX_HEIGHT))
-        for name, (x, y) in layout(names, pairs).items()
-    }
+    sizes = {str(exchange.member): (float(_width(exchange)), float(_BOX_HEIGHT)) for exchange in view.exchanges}
+    rough = {name: (x * side * 1.5, y * side) for name, (x, y) in layout(names, pairs).items()}
+    places = apart(rough, sizes, _GAP)
+    width = round(max((places[name][0] + sizes[name][0] / 2 for name in sizes), default=0) + _GAP)
+    height = round(max((places[name][1] + sizes[name][1] / 2 for name in sizes), default=0) + _GAP)
     words = (
         f"{len(names)} exchanges, {len(view.links)} links, as {view.me} knows them at {view.at:%Y-%m-%d %H:%M:%S} UTC"
     )
@@ -190,16 +190,22 @@ def _line(a: tuple[float, float], b: tuple[float, float], how: str, told: str) -
     return f"<line {how} {ends}><title>{escape(told)}</title></line>"
 
 
-def _box(exchange: ExchangeView, x: float, y: float) -> str:
-    name = escape(exchange.member)
+def _more(exchange: ExchangeView) -> str:
     members = members_of(exchange)
     few = ", ".join(members) if sum(map(len, members)) <= 24 else f"{len(members)} members"
-    more = escape(" ".join(filter(None, (exchange.country, few))))
-    wide = max(84, 8 * len(exchange.member) + 20, 6 * len(more) + 16)
-    told = f"{exchange.member}, version {exchange.version}, said {exchange.age:.0f} s ago; {', '.join(members)}"
-    box = f'x="{x - wide / 2:.0f}" y="{y - _BOX_HEIGHT / 2 + 3:.0f}" width="{wide}" height="{_BOX_HEIGHT - 6}" rx="7"'
+    return " ".join(filter(None, (exchange.country, few)))
+
+
+def _width(exchange: ExchangeView) -> int:
+    return max(84, 8 * len(exchange.member) + 20, 6 * len(_more(exchange)) + 16)
+
+
+def _box(exchange: ExchangeView, x: float, y: float) -> str:
+    wide, members = _width(exchange), ", ".join(members_of(exchange))
+    told = f"{exchange.member}, version {exchange.version}, said {exchange.age:.0f} s ago; {members}"
+    box = f'x="{x - wide / 2:.1f}" y="{y - _BOX_HEIGHT / 2:.1f}" width="{wide}" height="{_BOX_HEIGHT}" rx="7"'
     return (
         f'<g><title>{escape(told)}</title><rect class="box" {box}/>'
-        f'<text class="name" x="{x:.0f}" y="{y - 7:.0f}">{name}</text>'
-        f'<text class="more" x="{x:.0f}" y="{y + 9:.0f}">{more}</text></g>'
+        f'<text class="name" x="{x:.0f}" y="{y - 7:.0f}">{escape(exchange.member)}</text>'
+        f'<text class="more" x="{x:.0f}" y="{y + 9:.0f}">{escape(_more(exchange))}</text></g>'
     )

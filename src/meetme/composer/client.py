@@ -8,7 +8,8 @@ from uuid import UUID
 
 import httpx2
 
-from meetme.composer import wire
+from meetme.composer import topology_views, wire
+from meetme.composer.topology_views import TopologyView
 from meetme.composer.views import CircuitOrder, CircuitView, OffersView
 from meetme.composer.words import ENDED
 from meetme.model.errors import Unreachable
@@ -42,6 +43,10 @@ class ComposerClient(ApiClient):
     async def release(self, id: UUID | str) -> CircuitView:
         """End its quarantine."""
         return wire.read_view(await self._call("POST", f"/circuits/{part(id)}/release"))
+
+    async def topology(self) -> TopologyView:
+        """The federation as the composer knows it."""
+        return topology_views.read_view(await self._call("GET", "/topology"))
 
     def events(self, id: UUID | str, after: int = 0) -> AsyncGenerator[ApiEvent, None]:
         """What happens to it (`state`, whose data is the whole view), behind event `after`, until it has ended.

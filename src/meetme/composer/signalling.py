@@ -155,7 +155,8 @@ def step(now: Circuit | None, event: Event) -> Outcome:
         after, more = _decide(before, after, event)
         effects += more
     after, more = _enter(before, _tidy(after), event)
-    return Outcome(after, effects + more)
+    last = {effect.key: effect for effect in (*effects, *more)}
+    return Outcome(after, tuple(last.values()))
 
 
 def _react(c: Circuit | None, event: Event) -> Move:
@@ -311,7 +312,7 @@ def _enter(before: Circuit | None, after: Circuit, event: Event) -> Move:
         if new not in STATES[old]:
             raise AssertionError(f"{type(event).__name__} may not lead a circuit from {old} to {new}")
         after = replace(after, state=new, revision=after.revision + 1)
-        if new in ENDED:
+        if new in ENDED and old is not None:
             effects += (Cancel(Wake(ev.CompareDue, 0).key),)
         if after.is_head:
             after, effects = aligning.spread(after)

@@ -120,6 +120,7 @@ def federation(
     ports: Mapping[MemberId, tuple[str, ...]],
     capacity: int,
     labels: tuple[tuple[int, int], ...] = LINK_LABELS,
+    access_labels: tuple[tuple[int, int], ...] = ((10, 99),),
 ) -> Federation:
     """The same from its links. A port called `whole` has no VLANs."""
     beside: dict[MemberId, list[tuple[str, MemberId, str]]] = {name: [] for name in names}
@@ -129,7 +130,7 @@ def federation(
     limits: dict[MemberId, dict[Resource, Limit]] = {}
     for name in names:
         own = {link(port): Limit(capacity, labels) for port, _, _ in beside[name]}
-        own |= {access(port): Limit(10 * capacity, () if port == "whole" else ((10, 99),)) for port in ports[name]}
+        own |= {access(port): Limit(10 * capacity, () if port == "whole" else access_labels) for port in ports[name]}
         every = [resource.ports[0] for resource in own]
         own |= {transit(Hop(name, one, two)): Limit(2 * capacity) for one in every for two in every if one < two}
         limits[name] = own

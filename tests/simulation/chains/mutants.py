@@ -27,16 +27,18 @@ class Mutant:
 
     rules: type[Rules]
     plot: str
+    likely: int = 0
+    """Which seed of the plot is tried first: of a fault that few show, one that does."""
 
 
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(plot: str) -> Callable[[type[Rules]], type[Rules]]:
+def mutant(plot: str, likely: int = 0) -> Callable[[type[Rules]], type[Rules]]:
     """Register a class under its name."""
 
     def register(cls: type[Rules]) -> type[Rules]:
-        MUTANTS[cls.__name__] = Mutant(cls, plot)
+        MUTANTS[cls.__name__] = Mutant(cls, plot, likely)
         return cls
 
     return register
@@ -58,7 +60,7 @@ class Without(Rules):
 # --- what is owed -----------------------------------------------------------------------------------------------------
 
 
-@mutant("partitions")
+@mutant("partitions", 23)
 class HoldNeverExpires(Without):
     """What is held is held until somebody comes."""
 

@@ -1,0 +1,419 @@
+"""The table of signalling, step by step. That all of it fits together is shown by `tests/simulation/chains`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from meetme.composer import events as ev
+from meetme.composer.bodies import body
+from meetme.composer.capacity import Claim, claims, link
+from meetme.composer.circuit import (
+    Circuit,
+    Element,
+    ElementKind,
+    Hop,
+    Redundancy,
+    Reservation,
+    Route,
+    Segment,
+    State,
+    reference,
+)
+from meetme.composer.effects import Build, Compose, Outcome, Remove, Send, Wake
+from meetme.composer.messages import (
+    ActivateBody,
+    ActivatedBody,
+    Body,
+    Handed,
+    HeldBody,
+    HoldBody,
+    MessageType,
+    RefusedBody,
+    ReleasedBody,
+    StateBody,
+)
+from meetme.composer.signalling import neighbours, step, stranger_answer
+from meetme.model.errors import Problem
+from tests.composer.chains import (
+    HOPS,
+    ID,
+    NOW,
+    REQUEST,
+    VLANS,
+    A,
+    B,
+    C,
+    active,
+    begun,
+    committed,
+    composed,
+    hold,
+    ledger,
+    whole_trace,
+)
+
+NO = Problem("no", "no")
+
+
+def sent(outcome: Outcome, kind: MessageType) -> list[str]:
+    """To whom a message of this type is owed."""
+    return [e.to for e in outcome.effects if isinstance(e, Send) and e.type is kind]
+
+
+def answer(outcome: Outcome) -> Body:
+    """The one answer that was given."""
+    (only,) = outcome.circuit.answers
+    return only.body
+
+
+# --- hold -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_head_reserves_its_part_and_passes_it_on() -> None:
+    outcome = composed(begun())
+    (leg,) = outcome.circuit.legs
+    assert outcome.circuit.state is State.HELD
+    assert leg.own == Reservation(A, 2, 2, 9000)
+    assert sent(outcome, MessageType.HOLD) == [B]
+    said = body(outcome.circuit, MessageType.HOLD, B, 1, 1, NOW)
+    assert isinstance(said, HoldBody)
+    assert (said.label, said.trace, said.seconds) == (2, leg.trace, pytest.approx(24.0))
+
+
+def test_the_next_takes_the_label_of_the_owner_and_gives_its_own() -> None:
+    outcome = step(None, hold(label=77))
+    assert answer(outcome) == HeldBody(77)
+    assert outcome.circuit.legs[0].own == Reservation(B, 77, 2, 9000)
+    assert sent(outcome, MessageType.HOLD) == [C]
+    mirrored = Claim(link("to-a"), "1@1", 77, 0, firm=False)
+    assert mirrored in claims(outcome.circuit), "the owner alone gives the capacity, both keep the label"
+
+
+def test_from_the_far_end_commit_runs_back() -> None:
+    outcome = step(None, hold(2))
+    assert outcome.circuit.state is State.COMMITTED
+    assert sent(outcome, MessageType.COMMIT) == [B]
+    assert sent(outcome, MessageType.HOLD) == []
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        (hold(trace=(Reservation(B, 2, 2, 9000),)), "path_loop"),
+        (hold(sender=C), "path_malformed"),
+        (hold(me=C), "path_malformed"),
+        (hold(trace=()), "path_malformed"),
+        (hold(hops=(HOPS[0], Hop(B, "x1", "x1"), HOPS[2])), "path_malformed"),
+        (hold(hops=(replace(HOPS[0], in_port="z"), *HOPS[1:])), "path_malformed"),
+        (hold(hops=(*HOPS, HOPS[0])), "path_malformed"),
+        (hold(hops=HOPS[:2]), "path_malformed"),
+        (hold(hops=()), "path_malformed"),
+        (hold(label=None), "label_malformed"),
+        (hold(label=4095), "label_malformed"),
+        (hold(ledger=ledger(HOPS[1], bandwidth=99)), "capacity_exhausted"),
+        (hold(ledger=ledger(HOPS[1], Claim(link("to-a"), "1@1", 2, 0, firm=True))), "label_in_use"),
+        (
+            hold(ledger=ledger(HOPS[1], Claim(link("to-c"), "1@1", 5, 1, firm=True), labels=((5, 5),))),
+            "labels_exhausted",
+        ),
+        (hold(ledger=ledger(HOPS[0])), "port_unknown"),
+        (hold(objection=Problem("mandate_missing", "member: has not ordered it")), "mandate_missing"),
+    ],
+)
+def test_what_cannot_be_held_is_refused_and_leaves_nothing(event: ev.HoldReceived, code: str) -> None:
+    outcome = step(None, event)
+    refused = answer(outcome)
+    assert isinstance(refused, RefusedBody)
+    assert refused.problem.code == code
+    assert claims(outcome.circuit) == frozenset()
+    assert outcome.effects == ()
+    assert outcome.circuit.state is State.RELEASED
+
+
+def test_an_attempt_that_is_not_new_is_refused_with_the_highest_seen() -> None:
+    circuit = step(None, hold(attempt=5)).circuit
+    late = step(circuit, hold(attempt=4, message=UUID(int=1)))
+    assert isinstance(refused := answer(late), RefusedBody)
+    assert refused.seen == 5
+    assert late.circuit.legs == circuit.legs
+
+
+def test_an_access_port_that_is_taken_has_no_way_around_it() -> None:
+    mine = replace(REQUEST, a=replace(REQUEST.a, vlan=9))
+    taken = Claim(
+        ledger(HOPS[0]).limits and next(r for r in ledger(HOPS[0]).limits if r.kind == "access"), "", 9, 1, True
+    )
+    circuit = step(None, ev.Start(NOW, ID, A, A, mine, mine.a.member)).circuit
+    outcome = composed(circuit, books=ledger(HOPS[0], taken))
+    assert outcome.circuit.state is State.FAILED
+    assert outcome.circuit.problem is not None
+    assert outcome.circuit.problem.code == "vlan_unavailable"
+
+
+# --- crank-back -------------------------------------------------------------------------------------------------------
+
+
+def test_what_refused_is_left_out_of_the_next_route() -> None:
+    circuit = composed(begun()).circuit
+    element = Element(ElementKind.LINK, B, ("to-c",))
+    outcome = step(circuit, ev.ReleaseReceived(NOW, B, UUID(int=1), 1, 1, NO, element))
+    assert outcome.circuit.search(1).excluded == (element,)
+    assert Compose((1,)) in outcome.effects
+    assert outcome.circuit.state is State.HELD
+    assert sent(outcome, MessageType.RELEASE) == [B]
+
+
+def test_the_next_attempt_has_the_next_number_and_attempts_are_bounded() -> None:
+    circuit = begun()
+    for attempt in range(1, 10):
+        circuit = composed(circuit).circuit
+        assert circuit.live_leg(1) is not None
+        circuit = step(
+            circuit, ev.RefusedReceived(NOW, 1, attempt, B, NO, Element(ElementKind.RISK, B, (), f"r{attempt}"))
+        ).circuit
+    assert circuit.ending
+    assert circuit.problem == NO
+
+
+def test_what_is_held_for_the_moment_is_waited_for_when_there_is_no_other_route() -> None:
+    circuit = composed(begun()).circuit
+    passing = Element(ElementKind.LINK, B, ("to-c",), passing=True)
+    circuit = step(circuit, ev.RefusedReceived(NOW, 1, 1, B, NO, passing)).circuit
+    outcome = step(circuit, ev.ComposeFailed(NOW, NO))
+    assert outcome.circuit.state is State.HELD
+    assert outcome.circuit.search(1).excluded == ()
+    (timer,) = (e for e in outcome.effects if isinstance(e, Wake))
+    assert timer.event is ev.SearchDue
+    assert Compose((1,)) in step(outcome.circuit, ev.SearchDue(NOW + 1)).effects
+    late = step(outcome.circuit, ev.ComposeFailed(NOW + 100, NO))
+    assert late.circuit.ending, "setting up may not take for ever"
+
+
+def test_both_paths_are_searched_anew_where_the_first_leaves_no_room_for_the_second() -> None:
+    circuit = begun(Redundancy.STRICT)
+    circuit = composed(circuit, Route(1, HOPS, 9000), Route(2, HOPS, 9000)).circuit
+    circuit = step(circuit, ev.RefusedReceived(NOW, 2, 1, B, NO, Element(ElementKind.LINK, B, ("to-c",)))).circuit
+    outcome = step(circuit, ev.ComposeFailed(NOW, NO))
+    assert Compose((1, 2)) in outcome.effects
+    assert outcome.circuit.live_leg(1) is None
+
+
+def test_strict_paths_are_built_together() -> None:
+    circuit = composed(begun(Redundancy.STRICT), Route(1, HOPS, 9000), Route(2, HOPS, 9000)).circuit
+    trace = (Reservation(A, 2, 2, 9000), *whole_trace()[1:])
+    first = step(circuit, ev.CommitReceived(NOW, B, UUID(int=1), 1, 1, trace, ledger(HOPS[0])))
+    assert not any(isinstance(e, Build) for e in first.effects)
+    other = (Reservation(A, 2, 3, 9000), Reservation(B, 3, 3, 9000), Reservation(C, 3, 2, 9000))
+    both = step(first.circuit, ev.CommitReceived(NOW, B, UUID(int=2), 2, 1, other, ledger(HOPS[0])))
+    assert [e.path for e in both.effects if isinstance(e, Build)] == [1, 2]
+
+
+# --- commit and activate ----------------------------------------------------------------------------------------------
+
+
+def test_commit_makes_the_head_build_and_activate() -> None:
+    outcome = committed()
+    assert outcome.circuit.state is State.COMMITTED
+    assert outcome.circuit.legs[0].mtu == 1500, "the least of all"
+    assert Build(1, 1, reference(ID, 1, 1)) in outcome.effects
+    assert sent(outcome, MessageType.ACTIVATE) == [B]
+
+
+def test_what_comes_after_the_deadline_is_too_late_although_no_timer_has_fired() -> None:
+    outcome = committed(at=NOW + 31)
+    assert isinstance(answer(outcome), RefusedBody)
+    assert outcome.circuit.legs[0].state is State.RELEASING
+
+
+def test_active_only_once_everything_is_in_production() -> None:
+    circuit = committed().circuit
+    beyond_first = step(circuit, ev.ActivatedReceived(NOW, 1, 1)).circuit
+    assert beyond_first.state is State.COMMITTED
+    outcome = step(beyond_first, ev.Built(NOW, 1, 1, 2, 2))
+    assert outcome.circuit.state is State.ACTIVE
+    assert sent(outcome, MessageType.QUERY) == [B]
+
+
+def test_another_vlan_than_ordered_is_a_failure_and_is_removed() -> None:
+    outcome = step(committed().circuit, ev.Built(NOW, 1, 1, 2, 3))
+    leg = outcome.circuit.legs[0]
+    assert (leg.state, leg.problem and leg.problem.code) == (State.RELEASING, "vlan_differs")
+    assert Remove(1, 1, reference(ID, 1, 1)) in outcome.effects
+
+
+def test_an_order_that_may_still_be_on_its_way_is_swept_up() -> None:
+    circuit = step(committed().circuit, ev.ReleaseAsked(NOW)).circuit
+    circuit = step(circuit, ev.ReleasedReceived(NOW, 1, 1, B)).circuit
+    once = step(circuit, ev.Removed(NOW, 1, 1))
+    assert once.circuit.state is State.RELEASING
+    assert [e.after for e in once.effects if isinstance(e, Remove)] == [60.0]
+    assert step(once.circuit, ev.Removed(NOW + 60, 1, 1)).circuit.state is State.RELEASED
+
+
+def middle_ready() -> Circuit:
+    """The composer between, once it has answered `activated`."""
+    circuit = step(None, hold()).circuit
+    circuit = step(circuit, ev.CommitReceived(NOW, C, UUID(int=1), 1, 1, whole_trace(), ledger(HOPS[1]))).circuit
+    circuit = step(circuit, ev.ActivateReceived(NOW, A, UUID(int=2), 1, 1, whole_trace(), 60.0)).circuit
+    circuit = step(circuit, ev.ActivatedReceived(NOW, 1, 1)).circuit
+    outcome = step(circuit, ev.Built(NOW, 1, 1, 2, 2))
+    assert answer(outcome) == ActivatedBody()
+    return outcome.circuit
+
+
+def test_who_is_ready_waits_for_the_head_however_long_it_takes() -> None:
+    circuit = middle_ready()
+    assert circuit.state is State.COMMITTED
+    assert step(circuit, ev.Deadline(NOW + 9999, 1, 1)).circuit.legs == circuit.legs
+    word = step(circuit, ev.QueryReceived(NOW, A, UUID(int=3), 1, 1, State.ACTIVE, State.ACTIVE))
+    assert word.circuit.state is State.ACTIVE
+    assert sent(word, MessageType.QUERY) == [C], "the word is passed on"
+
+
+def test_labels_that_change_on_the_way_are_refused() -> None:
+    circuit = step(None, hold()).circuit
+    circuit = step(circuit, ev.CommitReceived(NOW, C, UUID(int=1), 1, 1, whole_trace(), ledger(HOPS[1]))).circuit
+    twisted = (Reservation(A, 2, 9, 9000), *whole_trace()[1:])
+    outcome = step(circuit, ev.ActivateReceived(NOW, A, UUID(int=2), 1, 1, twisted, 60.0))
+    assert isinstance(answer(outcome), RefusedBody)
+    assert outcome.circuit.legs[0].state is State.RELEASING
+
+
+# --- release, compare -------------------------------------------------------------------------------------------------
+
+
+def test_a_release_is_answered_when_nothing_is_left_here_and_behind() -> None:
+    circuit = middle_ready()
+    asked = step(circuit, ev.ReleaseReceived(NOW, A, UUID(int=9), 1, 1, whole=True))
+    assert asked.circuit.answers == ()
+    assert sent(asked, MessageType.RELEASE) == [A, C]
+    removed = step(asked.circuit, ev.Removed(NOW, 1, 1)).circuit
+    assert removed.answers == ()
+    done = step(removed, ev.ReleasedReceived(NOW, 1, 1, C))
+    assert answer(done) == ReleasedBody()
+    assert done.circuit.state is State.RELEASING, "the head has not said yet that it is done"
+    assert claims(done.circuit) == frozenset()
+    assert step(done.circuit, ev.ReleasedReceived(NOW, 1, 1, A)).circuit.state is State.RELEASED
+
+
+def test_a_person_need_not_wait_for_ever() -> None:
+    circuit = step(active(), ev.ReleaseAsked(NOW)).circuit
+    circuit = step(circuit, ev.Removed(NOW, 1, 1)).circuit
+    assert {claim.label for claim in claims(circuit)} == {2}, "the label waits for the neighbour"
+    over = step(circuit, ev.LetGoAsked(NOW)).circuit
+    assert (over.state, claims(over)) == (State.RELEASED, frozenset())
+
+
+def test_an_event_that_the_table_does_not_allow_changes_nothing() -> None:
+    circuit = active()
+    for event in (
+        ev.CommitReceived(NOW, B, UUID(int=5), 1, 1, whole_trace(), ledger(HOPS[0])),
+        ev.ReleasedReceived(NOW, 1, 1, B),
+        ev.Composed(NOW, (Route(1, HOPS, 9000),), ledger(HOPS[0])),
+        ev.Unanswered(NOW, 1, 1),
+        ev.Built(NOW, 2, 7, 2, 2),
+    ):
+        outcome = step(circuit, event)
+        assert replace(outcome.circuit, answers=()) == circuit
+        assert outcome.effects == ()
+
+
+def test_strangers_are_told_that_there_is_nothing() -> None:
+    assert stranger_answer(MessageType.RELEASE) == ReleasedBody()
+    assert stranger_answer(MessageType.QUERY) == StateBody(None, None)
+    assert isinstance(stranger_answer(MessageType.ACTIVATE), RefusedBody)
+    assert neighbours(middle_ready(), 1, 1) == {A, C}
+    with pytest.raises(LookupError):
+        step(None, ev.ReleaseAsked(NOW))
+
+
+def test_unknown_there_and_never_active_is_released() -> None:
+    outcome = step(middle_ready(), ev.StateReceived(NOW, 1, 1, A, None, None))
+    assert outcome.circuit.legs[0].state is State.RELEASING
+    assert sent(outcome, MessageType.RELEASE) == [A, C]
+
+
+def test_unknown_there_and_active_is_handed_over_once() -> None:
+    circuit = active()
+    outcome = step(circuit, ev.StateReceived(NOW, 1, 1, B, None, None))
+    assert outcome.circuit.state is State.ACTIVE
+    said = body(outcome.circuit, MessageType.QUERY, B, 1, 1, NOW)
+    assert said is not None
+    assert getattr(said, "handed", None) == Handed(REQUEST, REQUEST.a.member, HOPS, circuit.legs[0].trace, 1500)
+    again = step(outcome.circuit, ev.StateReceived(NOW, 1, 1, B, None, None))
+    assert again.circuit.state is State.DEGRADED
+    assert Compose((1,)) in again.effects
+
+
+def restored(*, found: bool = True, sender: str = A, **books: object) -> Outcome:
+    """The composer between takes up what it has lost."""
+    given = Handed(REQUEST, REQUEST.a.member, HOPS, whole_trace(), 1500)
+    held = books.get("held", ())
+    event = ev.Restored(
+        NOW,
+        ID,
+        B,
+        sender,
+        UUID(int=3),
+        1,
+        4,
+        given,
+        State.ACTIVE,
+        found,
+        ledger(HOPS[1], *held),  # type: ignore[arg-type, misc]
+    )
+    return step(None, event)
+
+
+def test_what_was_lost_is_taken_up_again_if_the_exchange_bears_witness() -> None:
+    outcome = restored()
+    assert outcome.circuit.state is State.ACTIVE
+    assert answer(outcome) == StateBody(State.ACTIVE, State.ACTIVE)
+    assert {claim.label for claim in claims(outcome.circuit)} == {2, None}
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        {"found": False},
+        {"sender": "ix-stranger"},
+        {"held": (Claim(link("to-c"), "1@1", 2, 100, firm=True),)},
+        {"held": (Claim(link("to-c"), "1@1", 3, 950, firm=True),)},
+    ],
+)
+def test_what_cannot_be_so_is_not_taken_up(why: dict[str, object]) -> None:
+    outcome = restored(**why)  # type: ignore[arg-type]
+    assert outcome.circuit.state in (State.RELEASED, State.RELEASING)
+    removes = [e for e in outcome.effects if isinstance(e, Remove)]
+    assert bool(removes) is why.get("found", True)
+    assert claims(outcome.circuit) == frozenset() or removes
+
+
+def test_a_lost_segment_is_built_again_and_the_circuit_is_degraded_meanwhile() -> None:
+    outcome = step(active(), ev.Seen(NOW, 1, 1, ready=False))
+    assert outcome.circuit.state is State.DEGRADED
+    assert any(isinstance(e, Build) for e in outcome.effects)
+    again = step(outcome.circuit, ev.Built(NOW, 1, 1, 2, 2)).circuit
+    assert (again.state, again.legs[0].segment) == (State.ACTIVE, Segment.READY)
+    failed = step(outcome.circuit, ev.BuildFailed(NOW, 1, 1, NO))
+    assert Compose((1,)) in failed.effects
+    assert failed.circuit.search(1).excluded == (Element(ElementKind.MEMBER, A),)
+
+
+def test_a_circuit_within_one_exchange_needs_nobody_else() -> None:
+    request = replace(REQUEST, b=replace(REQUEST.b, port="r"))
+    circuit = step(None, ev.Start(NOW, ID, A, A, request, request.a.member)).circuit
+    hop = Hop(A, "p", "r")
+    outcome = composed(circuit, Route(1, (hop,), 9000), books=ledger(hop, labels=VLANS))
+    assert outcome.circuit.state is State.COMMITTED
+    assert not any(isinstance(e, Send) for e in outcome.effects)
+    assert step(outcome.circuit, ev.Built(NOW, 1, 1, 2, 2)).circuit.state is State.ACTIVE
+
+
+def test_those_after_have_less_time_than_the_one_before() -> None:
+    said = body(committed().circuit, MessageType.ACTIVATE, B, 1, 1, NOW)
+    assert isinstance(said, ActivateBody)
+    assert said.seconds == pytest.approx(96.0)

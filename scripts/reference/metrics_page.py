@@ -1,4 +1,4 @@
-"""Every figure of negotiator and configurator for Prometheus, from the services themselves, and example alerts."""
+"""Every figure of the services for Prometheus, from the services themselves, and example alerts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from prometheus_client.core import Metric
 
 from meetme.configurator.service import ConfiguratorService
 from meetme.drivers.memory import MemoryDriver
+from meetme.ixapi.service import IxApiService
+from meetme.ixapi.settings import IxApiSettings, SwitchSetting
 from meetme.model.members import Roster
 from meetme.negotiator.service import NegotiatorService
 from meetme.negotiator.settings import Configurator, NegotiatorSettings
@@ -22,7 +24,7 @@ from meetme.runtime.tokens import Tokens
 
 _INTRODUCTION = """# Metrics
 
-For Prometheus, at `/metrics` of a negotiator's local API, and without a token at `--listen-metrics` of either service.
+For Prometheus, at `/metrics` of a service's local API, and without a token at `--listen-metrics`.
 No label has a value that a stranger chooses: `peer` and `member` are those of the roster, `router` those of the
 settings, all others are words that stand here. Times are in seconds. A counter is also told with the time of its first
 count (`_created`), a histogram has `_bucket`, `_sum` and `_count`.
@@ -55,9 +57,12 @@ def page(alerts: Path) -> str:
             clock=SystemClock(),
         )
         configurator = ConfiguratorService(MemoryDriver(), database, SystemClock())
+        settings = IxApiSettings(switch=(SwitchSetting("s1", "127.0.0.1:8475"),))
+        ixapi = IxApiService(settings, database=database, clock=SystemClock())
         lines = [_INTRODUCTION]
-        for name, registry in (("negotiator", negotiator.registry), ("configurator", configurator.registry)):
-            lines += [f"## Of a {name}", "", *table(("metric", "type", "labels", "meaning"), _rows(registry))]
+        services = {"a negotiator": negotiator, "a configurator": configurator, "an IX-API server": ixapi}
+        for name, registry in ((name, service.registry) for name, service in services.items()):
+            lines += [f"## Of {name}", "", *table(("metric", "type", "labels", "meaning"), _rows(registry))]
     finally:
         database.close_now()
     return "\n".join([*lines, _OTHERS, "", _ALERTS, "```yaml", alerts.read_text(encoding="utf-8").rstrip(), "```", ""])

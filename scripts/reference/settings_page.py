@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -13,9 +14,11 @@ from markdown import table
 
 from meetme.cli.serve import MemberSettings, serve
 from meetme.configurator.settings import ConfiguratorSettings
-from meetme.negotiator.settings import NegotiatorSettings
+from meetme.ixapi.settings import IxApiSettings
+from meetme.negotiator.settings import Configurator, NegotiatorSettings
 
 TABLES = {"member": MemberSettings, "negotiator": NegotiatorSettings, "configurator": ConfiguratorSettings}
+TABLES |= {"ixapi": IxApiSettings}
 _INTRODUCTION = """# Settings
 
 Of `meetme serve`. A setting comes from its flag, else from the environment, else from the settings file (TOML, one
@@ -31,6 +34,7 @@ def page(source: Path) -> str:
     for service, cls in TABLES.items():
         lines += [f"## [{service}]", "", " ".join((inspect.getdoc(cls) or "").split()), ""]
         said, hints = meanings(cls), get_type_hints(cls)
+        nested = {each.name: get_args(hints[each.name])[0] for each in fields(cls) if _is_table(hints[each.name])}
         rows = [
             (
                 f"`{each.name}`",
@@ -41,9 +45,25 @@ def page(source: Path) -> str:
                 said[each.name],
             )
             for each in fields(cls)
+            if each.name not in nested
         ]
         lines += table(("key", "flag", "environment", "type", "default", "meaning"), rows)
+        for name, kind in nested.items():
+            lines += _tables(service, name, kind, said[name])
     return "\n".join(lines)
+
+
+def _tables(service: str, name: str, cls: type[Any], text: str) -> list[str]:
+    """A list of tables, which only the file can have."""
+    said, hints = meanings(cls), get_type_hints(cls)
+    rows = [(f"`{f.name}`", type_name(hints[f.name]), _default(f), said[f.name]) for f in fields(cls)]
+    heading = [f"### [[{service}.{name}]]", "", f"{text} One table each.", ""]
+    return [*heading, *table(("key", "type", "default", "meaning"), rows)]
+
+
+def _is_table(hint: Any) -> bool:
+    # `Configurator` is a dataclass too, but one that a text says.
+    return get_origin(hint) is tuple and is_dataclass(get_args(hint)[0]) and get_args(hint)[0] is not Configurator
 
 
 def meanings(cls: type[Any]) -> dict[str, str]:
@@ -67,6 +87,8 @@ def type_name(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         names = dict.fromkeys(type_name(choice) for choice in get_args(hint) if choice is not NoneType)
         return " or ".join(names)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return " or ".join(f"`{choice.value}`" for choice in hint)
     names = {"str": "text", "IPv4Network": "prefix", "IPv6Network": "prefix", "IPv4Address": "address"}
     names |= {"IPv6Address": "address", "Configurator": "NAME=HOST:PORT", "Path": "path"}
     return names.get(hint.__name__, hint.__name__)
@@ -75,4 +97,4 @@ def type_name(hint: Any) -> str:
 def _default(each: Field[Any]) -> str:
     if each.default is MISSING and each.default_factory is MISSING:
         return "has to be given"
-    return f"`{each.default}`" if each.default not in (None, ()) else "-"
+    return f"`{each.default}`" if each.default not in (None, (), "") else "-"

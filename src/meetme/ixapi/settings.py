@@ -22,6 +22,7 @@ class SwitchSetting:
     """`[[ixapi.switch]]`"""
 
     name: str
+    """What the exchange calls it."""
     configurator: str
     """Where its configurator listens: HOST:PORT, unix:PATH."""
     underlay: Address | None = setting(parse_address, default=None)
@@ -35,12 +36,15 @@ class ConnectionSetting:
     """`[[ixapi.connection]]`"""
 
     id: str
+    """What customers call it."""
     account: str
     """Whose it is. That of an NNI belongs to the composer's account."""
     switch: str
-    port: str
+    """At which switch it is."""
     speed: int
     """Mbit/s."""
+    port: str = ""
+    """The switch's own name of the port. An NNI over VXLAN needs none."""
     kind: Kind = Kind.ACCESS
     """access: a member's router; nni: another exchange."""
     limit: int = 0
@@ -52,9 +56,11 @@ class ConnectionSetting:
     vni_base: int | None = None
     """NNI over VXLAN: the number that both exchanges have agreed on. VNI = vni_base * 4096 + VLAN."""
     name: str = ""
+    """Left out: its id."""
     facility: str = ""
     """Where it is handed over. Left out: where its switch stands."""
     external_ref: str | None = None
+    """What its customer notes on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +68,15 @@ class TrunkSetting:
     """`[[ixapi.trunk]]`: joins two switches of the exchange."""
 
     switches: tuple[str, ...]
+    """Which two."""
     vni_base: int
+    """VNI = vni_base * 4096 + VLAN, of its own for each trunk and NNI."""
     speed: int
     """Mbit/s."""
     underlays: tuple[Address, ...] = setting(parse_address, default=())
     """Addresses of its two ends, where not those of the switches: so that a second trunk takes another way."""
     name: str = ""
+    """Left out: made of the above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +84,27 @@ class AccountSetting:
     """`[[ixapi.account]]`"""
 
     id: str
+    """What the API calls it."""
     name: str = ""
+    """Left out: its id."""
     api_key: str = ""
     """Left out: it cannot log in."""
     api_secret: str = ""
+    """With the key; better in a file."""
     api_secret_file: Path | None = None
+    """A file with nothing but the secret."""
     managing: bool = False
     """It orders for every account that names no other manager. The composer's is one."""
     managing_account: str | None = None
     """The account that orders for this one. Empty: none, whoever is managing."""
     country: str = "XX"
+    """ISO 3166, two letters."""
     locality: str = ""
+    """City."""
     postal_code: str = ""
+    """Of the address."""
     street_address: str = ""
+    """Of the address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +112,17 @@ class OfferingSetting:
     """`[[ixapi.offering]]`: a product. Without any there is one, without limits."""
 
     id: str
+    """What the API calls it."""
     name: str = ""
+    """Left out: its id."""
     bandwidth_min: int | None = None
+    """Mbit/s. Left out: 1."""
     bandwidth_max: int | None = None
+    """Mbit/s. Left out: no limit."""
     upgrade_allowed: bool = True
+    """Whether a change request may ask for more."""
     downgrade_allowed: bool = True
+    """Whether a change request may ask for less."""
     notice_days: int = 0
     """Days between a cancellation and the end."""
     least_days: int = 0
@@ -111,13 +134,21 @@ class FacilitySetting:
     """`[[ixapi.facility]]`: what is known of a place where switches stand."""
 
     name: str
+    """As switches and connections name it."""
     country: str = ""
+    """ISO 3166, two letters. Left out: the exchange's."""
     locality: str = ""
+    """City."""
     region: str = ""
+    """Of the address."""
     postal_code: str = ""
+    """Of the address."""
     street_address: str = ""
+    """Of the address."""
     organisation: str = ""
+    """Who runs it. Left out: its name."""
     peeringdb: int | None = None
+    """Its number in PeeringDB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +156,15 @@ class ContactSetting:
     """`[[ixapi.contact]]`"""
 
     id: str
+    """What the API calls it."""
     account: str
+    """Whose contact it is."""
     name: str = ""
+    """A person, or a desk."""
     email: str = ""
+    """Where it reads."""
     telephone: str = ""
+    """Where it answers."""
     roles: tuple[str, ...] = ()
     """noc, implementation, peering, legal."""
 
@@ -138,12 +174,19 @@ class IxApiSettings:
     """Everything that the server is told before it starts. Names are those of the flags."""
 
     switch: tuple[SwitchSetting, ...] = ()
+    """The switches."""
     connection: tuple[ConnectionSetting, ...] = ()
+    """Ports of switches, and whose they are."""
     trunk: tuple[TrunkSetting, ...] = ()
+    """What joins the switches."""
     account: tuple[AccountSetting, ...] = ()
+    """Who may order."""
     offering: tuple[OfferingSetting, ...] = ()
+    """What can be ordered."""
     facility: tuple[FacilitySetting, ...] = ()
+    """Where switches stand."""
     contact: tuple[ContactSetting, ...] = ()
+    """Whom to ask."""
     name: str = "exchange"
     """What the exchange is called: service provider, metro area network."""
     metro_area: str = ""
@@ -151,6 +194,7 @@ class IxApiSettings:
     un_locode: str = "XXXXX"
     """UN/LOCODE of the metro area, five letters."""
     iata_code: str = "XXX"
+    """IATA code of the metro area, three letters."""
     country: str = "XX"
     """ISO 3166, two letters."""
     mtu: int = 1500
@@ -205,6 +249,8 @@ class IxApiSettings:
             yield _wrong("connection.account", "must be one of the accounts", c.account)
         if c.speed < 1 or c.limit < 0:
             yield _wrong("connection.speed", "must be at least 1 Mbit/s", c.speed)
+        if not c.port and c.remote is None:
+            yield _wrong("connection.port", "must be given", c.id)
         if (c.remote is None) != (c.vni_base is None):
             yield _wrong("connection.vni_base", "must be given together with remote", c.id)
         if c.remote is not None and c.kind is not Kind.NNI:

@@ -26,7 +26,7 @@ STATE_WORDS = {
     "active": "active",
     "degraded": "degraded: a path of it is broken",
     "failed": "failed, nothing of it is left",
-    "releasing": "being taken back",
+    "releasing": "given up, every exchange takes its part back",
     "released": "released",
 }
 composer_options = api_options_of(DEFAULT_URL, "The composer's local API.")
@@ -448,7 +448,8 @@ async def _follow(client: ComposerClient, view: CircuitView, form: str) -> int:
             if line != said:
                 click.echo(f"  {time.monotonic() - begin:7.3f} s  {line}", err=True)
                 said = line
-            if view.state in ("active", "degraded", "failed", "released"):
+            given_up = view.state == "releasing" and view.problem is not None
+            if given_up or view.state in ("active", "degraded", "failed", "released"):
                 break
     return _result(view, form)
 

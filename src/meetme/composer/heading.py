@@ -118,9 +118,18 @@ def on_compose_failed(circuit: Circuit, event: ev.ComposeFailed) -> Move:
         circuit, effects = give_up(circuit, other, event.problem)
         return circuit, (*effects, Compose(missing(circuit)))
     for path in lacking:
-        circuit, more = over(circuit, path, event.problem, event.at)
+        circuit, more = over(circuit, path, _why(circuit, path, event.problem), event.at)
         effects += more
     return circuit, effects
+
+
+def _why(circuit: Circuit, path: int, none_left: Problem) -> Problem:
+    """What refused last, where that is why no route is left: people can mend that."""
+    refused = [leg for leg in circuit.legs if leg.path == path and leg.problem is not None]
+    if not refused or not circuit.search(path).excluded:
+        return none_left
+    last = max(refused, key=lambda leg: leg.attempt).problem
+    return replace(last, hint="no other route is left") if last is not None else none_left
 
 
 def over(circuit: Circuit, path: int, problem: Problem, at: float) -> Move:

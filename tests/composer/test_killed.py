@@ -9,13 +9,14 @@ from random import Random
 import pytest
 
 from meetme.composer.words import ENDED, State
+from meetme.ixapi.fake import FakeExchange
+from meetme.ixapi.orders import BuiltSegment, SegmentOrder
 
-from .federation import order
+from .federation import chain, federation, order
 from .serving import Exchange, exchanges
 
-ONE = [(0.1, 0)]
+POINTS = [(round(Random(7).uniform(0.0, 0.1) + number * 0.06, 3), number % 2) for number in range(24)]
 """After how many seconds which composer is killed."""
-MANY = [(round(Random(7).uniform(0.0, 0.1) + number * 0.06, 3), number % 2) for number in range(24)]
 
 
 async def settled(exchange: Exchange, id: object, *states: State) -> State:
@@ -42,12 +43,12 @@ async def nothing_left(found: dict[str, Exchange]) -> None:
         raise AssertionError(left) from None
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("points", [pytest.param(ONE, id="one"), pytest.param(MANY, id="many", marks=pytest.mark.slow)])
-async def test_whatever_is_killed_a_circuit_is_whole_or_gone(tmp_path: Path, points: list[tuple[float, int]]) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+async def test_whatever_is_killed_a_circuit_is_whole_or_gone(tmp_path: Path) -> None:
     async with exchanges(tmp_path, "ixp-1", "ixp-2") as found:
         both = list(found.values())
-        for after, victim in points:
+        for after, victim in POINTS:
             async with both[0].client() as client:
                 started = await client.create(order("csp-a/a1", "csp-b/b1"))
             await asyncio.sleep(after)
@@ -64,3 +65,54 @@ async def test_whatever_is_killed_a_circuit_is_whole_or_gone(tmp_path: Path, poi
                 await both[1 - victim].composer.start()
                 assert await settled(both[0], started.id) is State.RELEASED
             await nothing_left(found)
+
+
+@pytest.mark.parametrize(("verb", "victim"), [("build", 0), ("build", 1), ("remove", 1)])
+async def test_a_composer_that_dies_at_its_exchange_goes_on_where_it_was(
+    tmp_path: Path, verb: str, victim: int
+) -> None:
+    async with federation(chain("ixp-1", "ixp-2"), tmp_path, exchanges=lambda _name: Hanging()) as fed:
+        both = list(fed.ixps.values())
+        exchange = both[victim].exchange
+        assert isinstance(exchange, Hanging)
+        exchange.hangs = verb
+        started = await both[0].client.create(order("csp-a/a1", "csp-b/b1"))
+        if verb == "remove":
+            await both[0].until(started.id, State.ACTIVE)
+            await both[0].client.delete(started.id)
+        async with asyncio.timeout(15):
+            await exchange.reached.wait()
+        exchange.hangs = ""
+        await both[victim].restart()
+        if verb == "build":
+            for ixp in both:
+                assert (await ixp.until(started.id, State.ACTIVE, seconds=40)).state is State.ACTIVE
+                assert len(ixp.exchange.segments) == 1
+            await both[1 - victim].client.delete(started.id)
+            await both[1 - victim].restart()
+        for ixp in both:
+            assert (await ixp.until(started.id, seconds=40)).state is State.RELEASED
+        await fed.empty()
+
+
+class Hanging(FakeExchange):
+    """An exchange that carries out one kind of call and does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs = ""
+        self.reached = asyncio.Event()
+
+    async def build(self, order: SegmentOrder) -> BuiltSegment:
+        built = await super().build(order)
+        await self._hang("build")
+        return built
+
+    async def remove(self, reference: str) -> None:
+        await super().remove(reference)
+        await self._hang("remove")
+
+    async def _hang(self, verb: str) -> None:
+        if self.hangs == verb:
+            self.reached.set()
+            await asyncio.Event().wait()

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from meetme.cli.main import run
 from meetme.ixapi.client import IxApiClient
 from meetme.ixapi.credentials import ApiKey, ClientCredentials
 from meetme.ixapi.faults import error_of
@@ -167,6 +168,37 @@ async def test_over_a_real_connection_with_a_certificate_that_is_checked(tmp_pat
                 await stranger.connections()
         finally:
             await stranger.close()
+
+
+async def test_an_exchange_without_what_is_needed_is_found_out() -> None:
+    bench = Bench()
+    bench.exchange.offerings = []
+    bench.exchange.speed = {}
+    bench.exchange._implementation = lambda: {  # type: ignore[method-assign]
+        "schema_version": "2.7.1",
+        "supported_operations": ["network-services_list", "NetworkServicesCreate"],
+    }
+    findings = {finding.what: finding for finding in await bench.client.check()}
+    assert {what for what, finding in findings.items() if finding.needed and not finding.ok} == {
+        "orders",
+        "offerings",
+        "connections",
+    }
+    assert "network_services_create" not in findings["orders"].detail
+    assert "network_services_destroy" in findings["orders"].detail
+    assert all(finding.hint for finding in findings.values() if not finding.ok)
+
+
+async def test_the_command_says_what_it_finds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    certificate = _certificate(tmp_path)
+    async with _serving(certificate) as (_, port):
+        there = [f"https://localhost:{port}", "--key", KEY, "--secret", str(tmp_path / "secret")]
+        trusted = ["--certificate", str(certificate / "certificate.pem")]
+        assert await asyncio.to_thread(run, ["exchange", "check", *there, *trusted, "--format", "json"]) == 0
+        assert json.loads(capsys.readouterr().out)["ok"]
+        assert await asyncio.to_thread(run, ["exchange", "check", *there]) == 4
+        assert "certificate" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,3 +152,12 @@ async def test_the_connections_are_listed(behind: Behind) -> None:
     assert set(PORTS) <= found.keys()
     assert found["n3"].speed == 600
     assert found["a1"].usable
+
+
+@pytest.mark.parametrize("kind", [foreign, ours], ids=lambda kind: kind.__name__)
+async def test_what_an_order_needs_is_looked_over(kind: Callable[..., Any], tmp_path: Path) -> None:
+    async with kind(tmp_path) as behind:
+        findings = {finding.what: finding for finding in await behind.exchange.check()}
+        assert all(finding.ok for finding in findings.values()), findings
+        assert {"exchange", "orders", "account", "offerings", "connections"} <= findings.keys()
+        assert not any(finding.hint for finding in findings.values())

@@ -25,6 +25,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "release": ("meetme.cli.release:release", "End the quarantine of what could not be verified as removed."),
     },
     "Circuits across exchanges": {
+        "exchange": ("meetme.cli.exchange:exchange", "Whether circuits can be ordered at an exchange."),
         "circuit": ("meetme.cli.circuit:circuit", "Offers, circuits, and taking them back."),
         "topology": ("meetme.cli.topology:topology", "The exchanges, the links between them, and how fresh that is."),
     },

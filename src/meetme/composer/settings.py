@@ -91,6 +91,16 @@ class ComposerSettings:
     """A file with its secret, for its owner alone."""
     exchange_certificate: Path | None = None
     """PEM: whom to trust as the exchange's API, beside the usual authorities."""
+    exchange_token_url: str | None = None
+    """Where OAuth 2 gives tokens for key and secret (client credentials). Left out: the exchange's `/auth/token`."""
+    exchange_scope: tuple[str, ...] = ()
+    """What to ask for there."""
+    exchange_account: str | None = None
+    """The exchange's id of our account. Left out: the one that manages the others there."""
+    exchange_product: str | None = None
+    """Id or name of the product offering to order. Left out: the one that fits, and binds for the shortest time."""
+    exchange_charged_days: int | None = None
+    """For how many days we would pay at most for what is given back at once. Left out: any number."""
     country: str | None = None
     """Where the exchange is (ISO 3166-1, two letters)."""
     tags: tuple[str, ...] = ()

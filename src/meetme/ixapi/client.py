@@ -197,7 +197,12 @@ class IxApiClient:
             headers = {"authorization": f"Bearer {token}"}
             if content is not None:
                 headers["content-type"] = media_type
+            begin = self._clock.monotonic()
             answer = await self._exchange(method, self.url + path, query, content, headers, what=f"{method} {path}")
+            if method != "GET":
+                # What may cost money is on record.
+                seconds = round(self._clock.monotonic() - begin, 3)
+                self._log.info("exchange asked", request=f"{method} {path}", status=answer.status, seconds=seconds)
             if answer.status == 401 and not logins:
                 logins += 1
                 self._session.refused(token)
@@ -225,7 +230,6 @@ class IxApiClient:
         *,
         what: str,
     ) -> _Answer:
-        begin = self._clock.monotonic()
         try:
             async with self._http.stream(
                 method, url, params=dict(query) if query else None, content=content, headers=dict(headers)
@@ -243,10 +247,6 @@ class IxApiClient:
             ) from error
         except (httpx2.HTTPError, ssl.SSLError) as error:
             raise Unreachable("exchange_hung_up", f"{what}: must be answered ({type(error).__name__})") from error
-        if method != "GET":
-            # What may cost money is on record; never with what was said, which may be a secret.
-            seconds = round(self._clock.monotonic() - begin, 3)
-            self._log.info("exchange asked", request=what, status=response.status_code, seconds=seconds)
         return _Answer(response.status_code, response.headers, _document(body))
 
     def _good(self, answer: _Answer, what: str) -> _Answer:

@@ -52,19 +52,18 @@ def open_exchange(access: ExchangeAccess, *, clock: Clock | None = None) -> IxAp
 
 def _secret(path: Path) -> str:
     try:
-        secret = path.read_text(encoding="utf-8").strip()
+        words = path.read_text(encoding="utf-8").split()
+        why = f"{len(words)} words"
     except (OSError, UnicodeDecodeError) as error:
-        secret, why = "", str(error)
-    else:
-        why = "it is empty"
-    if not secret:
+        words, why = [], str(error)
+    if len(words) != 1:
         raise NotFound(
             "exchange_secret_missing",
-            f"exchange_secret: must be a file with the secret of the API key ('{path}': {why})",
+            f"exchange_secret: must be a file with nothing but the secret ('{path}': {why})",
             hint="write the secret that the exchange gave you into it, readable for its owner alone",
             field="exchange_secret",
         )
-    return secret
+    return words[0]
 
 
 def _trusting(certificate: Path | None) -> ssl.SSLContext:

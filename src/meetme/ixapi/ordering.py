@@ -16,6 +16,7 @@ from typing import NoReturn
 import structlog
 
 from meetme.ixapi.attempt import Attempt, Patience, Turn
+from meetme.ixapi.checking import Finding, check
 from meetme.ixapi.client import IxApiClient, Sleep
 from meetme.ixapi.orders import BuiltSegment, ExchangeConnection, SegmentOrder, SegmentView
 from meetme.ixapi.progress import next_change, next_removal, next_step, view
@@ -138,6 +139,10 @@ class IxApiExchange:
     async def connections(self) -> tuple[ExchangeConnection, ...]:
         """The connections that can be ordered at."""
         return await self._requests.connections()
+
+    async def check(self) -> tuple[Finding, ...]:
+        """Whether circuits can be ordered here. Raises what says that it cannot be asked at all."""
+        return await check(self._client, self._requests)
 
     async def close(self) -> None:
         """Close the connections to the exchange."""

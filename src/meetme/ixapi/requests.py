@@ -117,8 +117,8 @@ class OrderRequests:
 
     async def create_service(self, order: SegmentOrder, today: date) -> ShownService | None:
         """Order the service; as the exchange shows it in its answer, or None where that makes no sense."""
-        offering = choose(await self._offerings(), await self._wanted(order, today))
-        own = await self._own_account()
+        offering = choose(await self.offerings(), await self._wanted(order, today))
+        own = await self.own_account()
         return read_service(
             await self._client.post(
                 SERVICES,
@@ -137,7 +137,7 @@ class OrderRequests:
     async def create_config(self, order: SegmentOrder, side: Side, service: ShownService) -> ShownConfig | None:
         """Order one end; as `create_service`."""
         end = order.a if side is Side.A else order.b
-        own = await self._own_account()
+        own = await self.own_account()
         body = {
             "type": P2P,
             "network_service": service.id,
@@ -172,14 +172,14 @@ class OrderRequests:
 
     async def resize(self, service: ShownService, bandwidth: int) -> None:
         """Have a service carry another bandwidth: within its offering, or by moving to another one of its kind."""
-        offerings = await self._offerings()
+        offerings = await self.offerings()
         current = next((o for o in offerings if o.id == service.offering), Offering(service.offering or ""))
         body = {"product_offering": replacement(current, offerings, bandwidth).id, "capacity": bandwidth}
         await self._client.post(f"{SERVICES}/{_part(service.id)}/change-request", body)
 
     async def admits(self, service: ShownService, bandwidth: int) -> None:
         """Whether its offering can be had with `bandwidth`. Raises Exhausted or Conflict where it cannot."""
-        offerings = await self._offerings()
+        offerings = await self.offerings()
         current = next((o for o in offerings if o.id == service.offering), None)
         if current is not None:
             replacement(current, offerings, bandwidth)
@@ -248,7 +248,7 @@ class OrderRequests:
         return read_connection(await self._find("/connections", id))
 
     async def _wanted(self, order: SegmentOrder, today: date) -> Wanted:
-        offerings = await self._offerings()
+        offerings = await self.offerings()
         areas: list[str | None] = [None, None]
         if len({(o.handover_area, o.service_area) for o in offerings}) > 1:
             ends = await _together(self._connection(order.a.connection), self._connection(order.b.connection))
@@ -262,14 +262,17 @@ class OrderRequests:
             notice_days=self._account.charged_days,
         )
 
-    async def _offerings(self) -> tuple[Offering, ...]:
+    async def offerings(self) -> tuple[Offering, ...]:
+        """What can be ordered between two connections."""
+
         async def read() -> tuple[Offering, ...]:
             return read_all(read_offering, await self._client.list("/product-offerings", {"type": P2P}))
 
         found: tuple[Offering, ...] = await self._remembered("offerings", read)
         return found
 
-    async def _own_account(self) -> str:
+    async def own_account(self) -> str:
+        """The exchange's id of our account. Raises Refused `exchange_account_ambiguous`."""
         return self._account.account or await self._remembered("account", self._find_account)
 
     async def _find_account(self) -> str:

@@ -230,7 +230,7 @@ def test_inside_one_exchange_there_is_nothing_to_choose_from() -> None:
 def test_out_of_budget_the_best_pair_found_is_marked() -> None:
     graph = federation(1, 40, 110, "pairwise")
     assert disjoint_pair(graph, A, 30, kind=Disjoint.SRLG).optimal
-    hurried = disjoint_pair(graph, A, 30, kind=Disjoint.SRLG, budget=Budget(steps=200))
+    hurried = disjoint_pair(graph, A, 30, kind=Disjoint.SRLG, budget=Budget(steps=50))
     assert not hurried.optimal
     assert not hurried.shared
     check(graph, hurried, Disjoint.SRLG)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import networkx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meetme.composer.arcs import TIE_BITS
 from meetme.composer.graph import Exclusions, Graph, NoPath, Path, Refusal
+from meetme.composer.heights import between, everywhere
 from meetme.composer.metrics import (
     AVAILABILITY,
     BANDWIDTH,
@@ -22,7 +25,8 @@ from meetme.composer.metrics import (
     Metric,
 )
 from meetme.composer.paths import constrained, k_best, shortest, widest
-from meetme.composer.query import Budget
+from meetme.composer.query import Budget, Query
+from meetme.composer.search import walk
 from meetme.model.errors import InvalidInput
 from tests.composer.brute import all_paths, allowed
 from tests.composer.random_graphs import KINDS, federation, line, name
@@ -170,6 +174,28 @@ def test_a_refusal_names_for_each_list_one_that_passes(asked: Asked) -> None:
             given = {field: getattr(asked.exclude, field) for field in fields.values()}
             eased = Exclusions(**(given | {fields[refusal.constraint]: frozenset(refusal.nearest)}))
             assert shortest(asked.graph, A, B, bounds=asked.bounds, exclude=eased)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_larger_graphs_the_best_walk_is_that_of_networkx(kind: str) -> None:
+    """With a node for coming in and one for going out at each port, walks are all that networkx can take."""
+    for seed in range(5):
+        graph = federation(seed, 70, 180, kind, whole_ms=seed % 4 == 0)
+        ends = (graph.points[A].exchange, graph.points[B].exchange)
+        drawn: networkx.DiGraph[int] = networkx.DiGraph()
+        for edge in graph.edges:
+            if edge.exchange is not None:
+                drawn.add_edge(2 * edge.tail, 2 * edge.head + 1, weight=edge.latency_ms)
+            elif graph.points[edge.head].exchange != ends[0] and graph.points[edge.tail].exchange != ends[1]:
+                drawn.add_edge(2 * edge.tail + 1, 2 * edge.head, weight=edge.latency_ms)
+        query = Query(graph, A, B, LATENCY)
+        expected = networkx.dijkstra_path_length(drawn, 2 * A, 2 * B + 1)
+        for heights in (between(query), everywhere(query)):
+            found = walk(query, heights)
+            assert found is not None
+            assert (found.weight >> TIE_BITS) / 1e6 == pytest.approx(expected)
+            assert heights.least <= found.weight
+            assert kind != "even" or heights.least == found.weight
 
 
 def test_a_walk_that_would_loop_is_not_taken() -> None:

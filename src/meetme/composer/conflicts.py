@@ -85,9 +85,9 @@ class Conflicts:
             self._candidate(first.arcs, second.arcs)
             if not shared:
                 continue
+            self._vary(first)
             if not self._meter.spend():
                 break
-            self._vary(first)
             thing = max(shared, key=lambda each: self._price(one, other, each))
             cases = [(one | {thing}, other, accepted), (one, other | {thing}, accepted)]
             if not self._strict and self._wide(thing):
@@ -113,9 +113,7 @@ class Conflicts:
 
     def _path(self, forbidden: frozenset[Thing]) -> Walk | None:
         if forbidden not in self._paths:
-            found = path(self._without(forbidden), self._heights, self._meter, self._limits)
-            self._meter.spend(len(found.reached) if found else 10)
-            self._paths[forbidden] = found
+            self._paths[forbidden] = path(self._without(forbidden), self._heights, self._meter, self._limits)
         return self._paths[forbidden]
 
     def _without(self, forbidden: frozenset[Thing]) -> Query:

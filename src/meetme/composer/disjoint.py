@@ -53,9 +53,10 @@ def disjoint_pair(
     By a metric that is the least of its edges (throughput): the pair whose narrower path is the widest.
     """
     question = _Question(graph, a, b, metric, kind, strict, tuple(bounds), exclude)
-    found = _find(question, Meter(budget))
+    meter = Meter(budget)
+    found = _find(question, meter)
     if found is None:
-        raise _refuse(question, budget)
+        raise _refuse(question, budget, proven=not meter.empty)
     return found
 
 
@@ -110,7 +111,7 @@ def _widest(question: _Question, meter: Meter) -> Pair | None:
     return replace(found, optimal=False) if found and meter.empty else found
 
 
-def _refuse(question: _Question, budget: Budget) -> NoPath:
+def _refuse(question: _Question, budget: Budget, *, proven: bool) -> NoPath:
     graph, a, b = question.graph, question.a, question.b
     part = replace(budget, steps=budget.steps // 4)
 
@@ -135,4 +136,4 @@ def _refuse(question: _Question, budget: Budget) -> NoPath:
     refusals += nearest_bounds(question.bounds, best)
     refusals += nearest_lists(graph, question.bounds, question.exclude, ask)
     exists = find(strict=False, bounds=(), exclude=NOTHING, kind=Disjoint.LINK) is not None
-    return no_path(graph, a, b, refusals, exists=exists)
+    return no_path(graph, a, b, refusals, exists=exists, proven=proven)

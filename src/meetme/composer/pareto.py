@@ -157,7 +157,7 @@ class _Search:
             known = best.setdefault(label.arc, [])
             if _beaten(known, label.worth, label.been) or _beaten(worths, hope[: self._compared], 0):
                 continue
-            if not self._meter.spend() or len(found) >= self._most:
+            if not self._meter.spend(3) or len(found) >= self._most:
                 return found, False
             known.append((label.worth, label.been))
             if target[label.arc] == goal:

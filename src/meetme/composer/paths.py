@@ -30,9 +30,10 @@ def shortest(
     budget: Budget = Budget(),
 ) -> Path:
     """The best path by a metric, within all bounds, away from what is excluded. Raises NoPath."""
-    found = find(graph, a, b, metric, bounds, exclude, Meter(budget))
+    meter = Meter(budget)
+    found = find(graph, a, b, metric, bounds, exclude, meter)
     if found is None:
-        raise refuse(graph, a, b, bounds, exclude, budget)
+        raise refuse(graph, a, b, bounds, exclude, budget, proven=not meter.empty)
     return found
 
 
@@ -52,9 +53,10 @@ def widest(
     budget: Budget = Budget(),
 ) -> Path:
     """The path whose narrowest edge is the widest; of several, the best by `then`. Raises NoPath."""
-    found = find_widest(graph, a, b, metric, then, bounds, exclude, Meter(budget))
+    meter = Meter(budget)
+    found = find_widest(graph, a, b, metric, then, bounds, exclude, meter)
     if found is None:
-        raise refuse(graph, a, b, bounds, exclude, budget)
+        raise refuse(graph, a, b, bounds, exclude, budget, proven=not meter.empty)
     return found
 
 
@@ -99,7 +101,6 @@ def k_best(
             but = {other[place] for other in taken if other[:place] == prefix and len(other) > place}
             spur = path(query.after(prefix, but), heights, meter)
             if spur is not None:
-                meter.spend(len(spur.reached))
                 variant = prefix + spur.arcs
                 heappush(queue, (query.weigh(variant), variant, place))
     return tuple(found)

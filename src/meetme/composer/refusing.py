@@ -21,8 +21,17 @@ Ask = Callable[[Sequence[Bound], Exclusions], Path | None]
 """A path, where one exists, under these constraints."""
 
 
-def refuse(graph: Graph, a: int, b: int, bounds: Sequence[Bound], exclude: Exclusions, budget: Budget) -> NoPath:
-    """What there is to say where no single path satisfies everything."""
+def refuse(
+    graph: Graph,
+    a: int,
+    b: int,
+    bounds: Sequence[Bound],
+    exclude: Exclusions,
+    budget: Budget,
+    *,
+    proven: bool = True,
+) -> NoPath:
+    """What there is to say where no single path satisfies everything. Not `proven`: as far as the budget went."""
 
     def ask(within: Sequence[Bound], without: Exclusions) -> Path | None:
         return find(graph, a, b, HOPS, within, without, Meter(budget))
@@ -32,16 +41,17 @@ def refuse(graph: Graph, a: int, b: int, bounds: Sequence[Bound], exclude: Exclu
         return None if path is None else path.value(bound.metric)
 
     refusals = [*nearest_bounds(bounds, best), *nearest_lists(graph, bounds, exclude, ask)]
-    return no_path(graph, a, b, refusals, exists=ask((), NOTHING) is not None)
+    return no_path(graph, a, b, refusals, exists=ask((), NOTHING) is not None, proven=proven)
 
 
-def no_path(graph: Graph, a: int, b: int, refusals: Sequence[Refusal], *, exists: bool) -> NoPath:
+def no_path(graph: Graph, a: int, b: int, refusals: Sequence[Refusal], *, exists: bool, proven: bool = True) -> NoPath:
     """The error that carries refusals."""
     ends = " to ".join(f'"{point.exchange}" "{point.port}"' for point in (graph.points[a], graph.points[b]))
     if not exists:
         return NoPath(f"{ends}: they are connected (no path at all)", [Refusal("path", ends)])
     words = "; ".join(f"{one.constraint} {_say(one.asked)}{_would(one.nearest)}" for one in refusals)
-    return NoPath(f"{ends}: a path satisfies every constraint ({words})", refusals, hint="relax one of them")
+    hint = "relax one of them" if proven else "relax one of them: none was found in time, though there may be one"
+    return NoPath(f"{ends}: a path satisfies every constraint ({words})", refusals, hint=hint)
 
 
 def nearest_bounds(

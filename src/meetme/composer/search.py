@@ -17,6 +17,9 @@ from meetme.composer.arcs import FAR
 from meetme.composer.heights import Heights
 from meetme.composer.query import Meter, Query
 
+LOST = 100
+"""Steps for a search that found nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Walk:
@@ -115,6 +118,7 @@ def path(query: Query, heights: Heights, meter: Meter, limits: Sequence[Limit] =
         return None
     if not limits:
         found = walk(query, heights)
+        meter.spend(1 + len(found.reached) // 4 if found else LOST)
         if found is None or query.simple(found.arcs) is None:
             return found
     watched: dict[int, int] = {}
@@ -167,7 +171,7 @@ def _labelled(
         known = best.setdefault(label.arc, [])
         if _dominated(known, label):
             continue
-        if not meter.spend():
+        if not meter.spend(3):
             return None
         known.append(label)
         if target[label.arc] == goal:

@@ -45,8 +45,8 @@ BROKEN = {
     "a network that nobody negotiated on the circuit does not reach vm1": "it arrived",
     "an alias as source on the circuit does not reach vm1": "it arrived",
     "a real address on the circuit does not reach vm1": "it arrived",
-    "a scan of router2 from vm1 finds nothing but probes": "echo fd00:64::1: echo from fd00:64::1",
-    "a scan of router2 from the circuit finds nothing but probes": "echo fd00:10::1: echo from",
+    "a scan of router2 from vm1 finds nothing but probes": "tcp fd00:64::1 port 22: tcp from fd00:64::1",
+    "a scan of router2 from the circuit finds nothing but probes": "tcp fd00:10::1 port 22: tcp from",
 }
 
 

@@ -64,7 +64,8 @@ def peer() -> None:
     "url",
     help="Where its negotiator listens for peers, https://HOST:PORT.  [default: it cannot be reached]",
 )
-@click.option("--certificate", type=click.Path(path_type=Path), help="Its certificate.  [default: ask its negotiator]")
+@click.option("--composer", help="Of an exchange: where its composer listens for peers, https://HOST:PORT.")
+@click.option("--certificate", type=click.Path(path_type=Path), help="Its certificate.  [default: ask one of these]")
 @click.option("--pin", help="Its pin, when it was told by a way you trust: then nobody is asked to confirm.")
 @click.option("--kind", type=click.Choice(["csp", "ixp"]), default="csp", show_default=True)
 @click.option("--country", help="Two letters, ISO 3166-1.")
@@ -74,6 +75,7 @@ def peer() -> None:
 def add(
     member: str,
     url: str | None,
+    composer: str | None,
     certificate: Path | None,
     pin: str | None,
     kind: str,
@@ -86,10 +88,11 @@ def add(
 
     Of a member that is known already, what policy says and no flag changes stays.
 
-    Without --certificate its negotiator is asked for it, and you compare the fingerprint with what its operator tells
-    you, by telephone or in person. Nothing is trusted before you have confirmed it.
+    Without --certificate its negotiator, or its composer, is asked for it, and you compare the fingerprint with what
+    its operator tells you, by telephone or in person. Nothing is trusted before you have confirmed it.
     """
     import asyncio
+    from dataclasses import replace
 
     from meetme.model.agreement import MemberId
     from meetme.model.errors import InvalidInput, NotFound
@@ -101,14 +104,15 @@ def add(
     roster_path = (directory or member_directory()) / "roster.toml"
     roster = read_roster(roster_path)
     if certificate is None:
-        if url is None:
+        asked = url or composer
+        if asked is None:
             raise InvalidInput(
                 "certificate_missing",
                 "certificate: must be given for a member that cannot be asked for it",
                 hint="give its --certificate, or where it is reached: --negotiator https://HOST:PORT",
                 field="certificate",
             )
-        pem = asyncio.run(_ask(url))
+        pem = asyncio.run(_ask(asked))
     else:
         try:
             pem = certificate.read_bytes()
@@ -149,7 +153,7 @@ def add(
             field="member",
         )
     policy = _changed(known.policy if known else MemberPolicy(), **rules)
-    urls = ServiceUrls(negotiator=url)
+    urls = replace(known.urls if known else ServiceUrls(), negotiator=url, composer=composer)
     entry = Member(
         id=name,
         kind=MemberKind(kind),

@@ -106,7 +106,9 @@ def _piece(switch: str, name: str, pairs: list[_Pair]) -> Piece:
     first = pairs[0]
     if len(pairs) == 1:
         return Piece(switch, name, (first.a,), (first.b,), min(limits, default=None), users)
+    # Both ends of a circuit prefer the same one, whichever was ordered first here.
+    pairs = sorted(pairs, key=lambda pair: pair.service.papers.external_ref or "")
     shared = _common(pairs)[0]
     others = tuple(dict.fromkeys(pair.b if pair.a == shared else pair.a for pair in pairs))
-    a, b = ((shared,), others) if first.a == shared else (others, (shared,))
+    a, b = ((shared,), others) if pairs[0].a == shared else (others, (shared,))
     return Piece(switch, name, a, b, min(limits, default=None), users)

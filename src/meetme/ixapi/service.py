@@ -29,7 +29,7 @@ from meetme.ixapi.figures import CourseFigures, StandingFigures
 from meetme.ixapi.machine import BundleMachine
 from meetme.ixapi.ordering_rules import OrderingRules
 from meetme.ixapi.performer import Performer
-from meetme.ixapi.settings import IxApiSettings, secret_of
+from meetme.ixapi.settings import IxApiSettings, SwitchSetting, secret_of
 from meetme.ixapi.switches import LOOK_SECONDS, Opener, SwitchControl, Switches
 from meetme.model.errors import InvalidInput, MeetMeError, NotFound, Unreachable
 from meetme.runtime.clock import Clock, SharedClock
@@ -38,7 +38,7 @@ from meetme.runtime.database import Database, migrate
 from meetme.runtime.figures import DatabaseFigures, LoopFigures
 from meetme.runtime.grpc import Tls, in_the_clear
 from meetme.runtime.http import Check, build_app, build_metrics_app
-from meetme.runtime.identity import Identity
+from meetme.runtime.identity import Identity, member_in, read_certificates
 from meetme.runtime.ledger import Ledger
 from meetme.runtime.listener import Listener, open_listener
 from meetme.runtime.loop import Loop
@@ -73,7 +73,7 @@ class IxApiService:
         self._database = database
         self._log = structlog.get_logger().bind(service="ixapi")
         if openers is None:
-            openers = {s.name: _opener(s.configurator, _tls(s.configurator, identity)) for s in settings.switch}
+            openers = {s.name: _opener(s.configurator, _tls(s, identity)) for s in settings.switch}
         self._switches = Switches(openers, clock)
         self._ledger = Ledger()
         self.registry = Registry("ixapi")
@@ -248,17 +248,24 @@ async def _said(check: Check) -> str:
     return "ok"
 
 
-def _tls(target: str, identity: Identity | None) -> Tls | None:
-    if in_the_clear(target):
+def _tls(switch: SwitchSetting, identity: Identity | None) -> Tls | None:
+    """How to speak with a switch's configurator; None: in the clear, on this machine.
+
+    Raises InvalidInput `tls_required`, `certificate_malformed`, NotFound `certificate_missing`.
+    """
+    if in_the_clear(switch.configurator) and switch.certificate is None:
         return None
     if identity is None:
         raise InvalidInput(
             "tls_required",
-            f"switch.configurator: must be on this machine, where there is no identity ('{target}')",
+            f"switch.configurator: must be on this machine, where there is no identity ('{switch.configurator}')",
             hint="meetme identity init makes one",
             field="switch",
         )
-    return Tls(identity.key, identity.certificate, (identity.certificate,), name=identity.member)
+    if switch.certificate is None:
+        return Tls(identity.key, identity.certificate, (identity.certificate,), name=identity.member)
+    pinned = read_certificates(switch.certificate, field="switch.certificate")
+    return Tls(identity.key, identity.certificate, pinned, name=member_in(pinned[0]))
 
 
 def _opener(target: str, tls: Tls | None) -> Opener:

@@ -29,6 +29,8 @@ class SwitchSetting:
     """Its own address between the switches: where VXLAN tunnels end."""
     facility: str = ""
     """Where it stands. Left out: a facility of the exchange's name."""
+    certificate: Path | None = None
+    """PEM: of a configurator with an identity of its own. Left out: it runs under the exchange's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,11 +229,12 @@ class _Reader:
         if expect.is_error and protocol is not Protocol.UDP:
             self.wrong("proto", f"is udp, where {expect} is expected", protocol.value)
         needs = {Expectation.TIME_EXCEEDED: "ttl", Expectation.TOO_BIG: "size", Expectation.CLOSED: "via"}
-        for key in (needs.get(expect), "source" if "via" in self.table else None):
+        bare = protocol is Protocol.ETHERNET
+        for key in (needs.get(expect), "source" if "via" in self.table and not bare else None):
             if key is not None and key not in self.table:
                 self.wrong(key, f"has to be given, with {'via' if key == 'source' else expect}", None)
-        if "via" in self.table and (protocol not in (Protocol.ICMP, Protocol.UDP) or expect.is_error):
-            self.wrong("via", "belongs to icmp and udp that reach or do not", self.table["via"])
+        if "via" in self.table and (protocol is Protocol.TCP or expect.is_error):
+            self.wrong("via", "belongs to icmp, udp and ethernet that reach or do not", self.table["via"])
         if "flow" in self.table and (protocol not in (Protocol.TCP, Protocol.UDP) or expect.is_error):
             self.wrong("flow", "belongs to tcp and udp that reach or do not", self.table["flow"])
         self._stream_fits(protocol, expect)

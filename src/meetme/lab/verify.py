@@ -352,7 +352,9 @@ class Verifier:
         return self._macs[where]
 
     def _interfaces(self, check: Check) -> list[str]:
-        """Where a bare frame goes out: towards the receiver where both share a domain, else everywhere."""
+        """Where a bare frame goes out: as the check says, else towards the receiver where both share a domain."""
+        if check.via is not None:
+            return [check.via]
         rows = self._lab.running.rows
         theirs = {row["domain"] for row in rows if row["machine"] == check.to and row["domain"]}
         own = {row["interface"]: row["domain"] for row in rows if row["machine"] == check.source and row["domain"]}

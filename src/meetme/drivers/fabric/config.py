@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from meetme.model.addresses import Address, InterfaceAddress
 from meetme.model.segment import SegmentEnd, TunnelEnd
 
-TAG = "meetme"
 PORT = 4789
 """UDP port of VXLAN (RFC 7348 section 8)."""
 GROUPS, GROUPS_OF_MEMBER = 0xFFF8, 0xFFFD

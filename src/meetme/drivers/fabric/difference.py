@@ -16,7 +16,6 @@ from meetme.drivers.fabric.config import (
     GROUPS_OF_MEMBER,
     PORT,
     PROBE_MAC,
-    TAG,
     Apart,
     Bridge,
     Member,
@@ -29,6 +28,7 @@ from meetme.drivers.fabric.config import (
     Vlan,
     bridge_name,
 )
+from meetme.drivers.kernel.tags import tag_of
 
 PartT = TypeVar("PartT", Bridge, Tunnel, Vlan, Member, Shape, OneCarries, Apart)
 
@@ -147,7 +147,7 @@ def _make(have: SegmentConfig, missing: Iterable[Part], circuit: str) -> Iterato
 
 
 def _tag(name: str, circuit: str) -> Iterator[Step]:
-    yield Run("ip", f"link set dev {name} alias {TAG}:{circuit}")
+    yield Run("ip", f"link set dev {name} alias {tag_of(circuit)}")
     yield Run("ip", f"link set dev {name} addrgenmode none")
 
 

@@ -11,7 +11,6 @@ from meetme.drivers.base import RouterFacts
 from meetme.drivers.fabric import attributes
 from meetme.drivers.fabric.attributes import Interface
 from meetme.drivers.fabric.config import (
-    TAG,
     Apart,
     Bridge,
     Member,
@@ -28,6 +27,7 @@ from meetme.drivers.fabric.difference import APART
 from meetme.drivers.fabric.notes import Note, Notes
 from meetme.drivers.kernel import tables
 from meetme.drivers.kernel.netlink import Netlink
+from meetme.drivers.kernel.tags import circuit_of
 from meetme.model.errors import Conflict, NotFound
 from meetme.model.intent import Port, RouteFact
 
@@ -47,9 +47,7 @@ class SwitchFacts(RouterFacts):
 def tagged(interface: Interface) -> str | None:
     """The circuit that an interface was made for; None where it was not made by us."""
     made = interface.name.startswith("mm") or interface.kind == "vlan"
-    if made and interface.link.alias.startswith(f"{TAG}:"):
-        return interface.link.alias.removeprefix(f"{TAG}:")
-    return None
+    return circuit_of(interface.link.alias) if made else None
 
 
 def read(circuit: str, notes: Notes) -> SegmentConfig | None:

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 
 from meetme.drivers.base import Disturbance
 from meetme.drivers.fabric import attributes
-from meetme.drivers.fabric.config import TAG
 from meetme.drivers.fabric.observe import tagged
 from meetme.drivers.kernel import tables
 from meetme.drivers.kernel.netlink import DEL_LINK, NEW_LINK, ROUTE, Message, Netlink, messages, subscription
+from meetme.drivers.kernel.tags import circuit_of
 
 _GROUPS = (1, 3, 4)  # RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_TC
 _NEIGHBOURS, _QUEUES = (28, 29), (36, 37)
@@ -91,8 +91,8 @@ class _Watcher:
     def _link(self, message: Message) -> None:
         link = tables.link(message)
         circuit = self._by_index.get(link.index)
-        if link.alias.startswith(f"{TAG}:") and link.name.startswith("mm"):
-            circuit = link.alias.removeprefix(f"{TAG}:")
+        if link.name.startswith("mm"):
+            circuit = circuit_of(link.alias) or circuit
         circuit = circuit or self._by_index.get(link.master)
         if circuit is None:
             if message.body[0] != _BRIDGE_FAMILY and not link.name.startswith("mm"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from meetme.drivers.kernel.tags import tag_of
 from meetme.drivers.linux.config import (
     MAIN_RULE,
     CircuitConfig,
@@ -23,7 +24,7 @@ from meetme.drivers.linux.config import (
     Sysctl,
     Where,
 )
-from meetme.drivers.linux.names import TAG, Names, names
+from meetme.drivers.linux.names import Names, names
 from meetme.drivers.linux.ruleset import in_place_of, meanings
 from meetme.model.addresses import Prefix
 
@@ -219,7 +220,7 @@ def _connect(have: CircuitConfig, want: CircuitConfig, own: Names) -> Iterator[S
             yield Ip(Where.CIRCUIT, f"link del dev {own.inner}", namespace=own.namespace)
         pair = f"link add name {own.outer} mtu {mtu} address {own.outer_mac} type veth"
         yield Ip(Where.ROUTER, f"{pair} peer name {own.inner} mtu {mtu} address {own.inner_mac} netns {own.namespace}")
-        yield Ip(Where.ROUTER, f"link set dev {own.outer} alias {TAG}:{want.circuit}")
+        yield Ip(Where.ROUTER, f"link set dev {own.outer} alias {tag_of(want.circuit)}")
         yield Ip(Where.ROUTER, f"link set dev {own.outer} addrgenmode none")
     if (Where.CIRCUIT, want.device) not in there:
         if want.vlan is not None:

@@ -8,7 +8,6 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from meetme.model.agreement import Role
 
-TAG = "meetme"
 PREFIX = "mm-"
 PROTOCOL = 201
 """Routing protocol number that marks a route as ours (`/etc/iproute2/rt_protos` leaves it free)."""

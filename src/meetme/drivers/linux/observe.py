@@ -10,6 +10,7 @@ from pathlib import Path
 from meetme.drivers.base import RouterFacts
 from meetme.drivers.kernel import netns, tables
 from meetme.drivers.kernel.netlink import Netlink
+from meetme.drivers.kernel.tags import circuit_of
 from meetme.drivers.linux.config import (
     MAIN,
     CircuitConfig,
@@ -23,7 +24,7 @@ from meetme.drivers.linux.config import (
     Where,
     port_device,
 )
-from meetme.drivers.linux.names import PREFIX, PROTOCOL, TAG, Names, names
+from meetme.drivers.linux.names import PREFIX, PROTOCOL, Names, names
 from meetme.drivers.linux.notes import Note, Notes
 from meetme.drivers.linux.render import NAMESPACE_SYSCTLS
 from meetme.model.intent import Port, RouteFact
@@ -130,9 +131,7 @@ def _held(circuit: str, note: Note | None, places: Places, in_router: set[str]) 
 
 def tagged_circuit(link: tables.Link) -> str | None:
     """Whose veth an interface of the router is."""
-    if link.name.startswith(PREFIX) and link.alias.startswith(f"{TAG}:"):
-        return link.alias.removeprefix(f"{TAG}:")
-    return None
+    return circuit_of(link.alias) if link.name.startswith(PREFIX) else None
 
 
 def facts(places: Places) -> RouterFacts:

@@ -113,10 +113,10 @@ def _widest(question: _Question, meter: Meter) -> Pair | None:
 
 def _refuse(question: _Question, budget: Budget, *, proven: bool) -> NoPath:
     graph, a, b = question.graph, question.a, question.b
-    part = replace(budget, steps=budget.steps // 4)
+    meter = Meter(budget)
 
     def find(**change: object) -> Pair | None:
-        return _find(replace(question, **change), Meter(part))  # type: ignore[arg-type]
+        return _find(replace(question, **change), meter)  # type: ignore[arg-type]
 
     def ask(bounds: Sequence[Bound], exclude: Exclusions) -> Path | None:
         pair = find(bounds=tuple(bounds), exclude=exclude, metric=HOPS)

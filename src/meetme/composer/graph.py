@@ -149,7 +149,7 @@ class Refusal:
     """As in a request: `max_latency_ms`, `bandwidth`, `avoid_members`, `disjoint`; `path` where none is at all."""
     asked: Value
     nearest: Value = None
-    """None: to relax this one alone does not help."""
+    """None: to relax this one alone does not help, or nothing was found in time."""
 
 
 class NoPath(Refused):

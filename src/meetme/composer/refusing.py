@@ -33,11 +33,13 @@ def refuse(
 ) -> NoPath:
     """What there is to say where no single path satisfies everything. Not `proven`: as far as the budget went."""
 
+    meter = Meter(budget)
+
     def ask(within: Sequence[Bound], without: Exclusions) -> Path | None:
-        return find(graph, a, b, HOPS, within, without, Meter(budget))
+        return find(graph, a, b, HOPS, within, without, meter)
 
     def best(bound: Bound, others: Sequence[Bound]) -> float | None:
-        path = find(graph, a, b, bound.metric, others, exclude, Meter(budget))
+        path = find(graph, a, b, bound.metric, others, exclude, meter)
         return None if path is None else path.value(bound.metric)
 
     refusals = [*nearest_bounds(bounds, best), *nearest_lists(graph, bounds, exclude, ask)]

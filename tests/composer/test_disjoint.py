@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations_with_replacement
 from random import Random
 
@@ -202,6 +203,28 @@ def test_the_widest_pair_is_the_one_whose_narrower_path_is_widest() -> None:
             assert best == 0
         else:
             assert min(pair.primary.bandwidth, pair.secondary.bandwidth) == best
+
+
+def test_the_widest_pair_of_best_effort_shares_least_first_and_shared_links_have_half() -> None:
+    bridge = assemble(4, [(0, 2), (0, 2), (2, 3), (3, 1), (3, 1)], "even", Random(1))
+    free = {"link-0": 3_000, "link-1": 9_000, "link-2": 10_000, "link-3": 40_000, "link-4": 7_000}
+    edges = tuple(replace(edge, bandwidth=free.get(edge.link, 100_000)) for edge in bridge.edges)
+    graph = Graph(bridge.points, edges)
+    assert disjoint_pair(graph, A, B, BANDWIDTH, strict=False).value(BANDWIDTH) == 3_000
+    wide = Graph(bridge.points, tuple(replace(edge, bandwidth=max(9_000, edge.bandwidth)) for edge in edges))
+    pair = disjoint_pair(wide, A, B, BANDWIDTH, strict=False)
+    assert pair.shared == (Shared("link", "link-2"),)
+    for seed in range(25):
+        graph = federation(seed, 6, 8, "pairwise")
+        width = {edge.link: edge.bandwidth for edge in graph.edges}
+        best = (-1000, 0.0)
+        for one, other in combinations_with_replacement(all_paths(graph, A, B), 2):
+            both = things(graph, one, Disjoint.LINK) & things(graph, other, Disjoint.LINK)
+            carried = min([one.bandwidth, other.bandwidth, *(width[which] / 2 for _, which in both)])
+            best = max(best, (-len(both), carried))
+        pairs = disjoint_pair(graph, A, B, BANDWIDTH, strict=False)
+        carried = min([pairs.value(BANDWIDTH), *(width[shared.name] / 2 for shared in pairs.shared)])
+        assert (-len(pairs.shared), carried) == best
 
 
 def test_a_bound_that_no_pair_respects_is_refused_with_one_that_a_pair_does() -> None:

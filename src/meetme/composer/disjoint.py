@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from meetme.composer import flow
 from meetme.composer.conflicts import Conflicts
-from meetme.composer.finding import find_level, inside, limits
+from meetme.composer.finding import highest, inside, limits
 from meetme.composer.flow import Two
 from meetme.composer.graph import NOTHING, Disjoint, Exclusions, Graph, NoPath, Pair, Path, Refusal, Shared
 from meetme.composer.heights import everywhere
@@ -99,15 +99,27 @@ def _pair(query: Query, two: Two, search: Conflicts) -> Pair:
 
 
 def _widest(question: _Question, meter: Meter) -> Pair | None:
-    """The widest pair; of several, the one of least latency."""
-    metric = question.metric
+    """The widest of the pairs that share as little as can be; of several, the one of least latency."""
+    metric, arcs = question.metric, question.graph.arcs
     least = max((bound.limit for bound in question.bounds if bound.metric is metric), default=0)
     others = tuple(bound for bound in question.bounds if bound.metric is not metric)
 
-    def at(level: Bound) -> Pair | None:
-        return _find(replace(question, metric=LATENCY, bounds=(*others, level)), meter)
+    def at(level: float, *, strict: bool = True) -> Pair | None:
+        bounds = (*others, Bound(metric, level))
+        return _find(replace(question, metric=LATENCY, bounds=bounds, strict=strict), meter)
 
-    found = find_level(question.graph.arcs, metric, least, at)
+    found = highest(arcs.levels(metric), least, at, lambda pair: pair.value(metric))
+    if found is None and not question.strict:
+        lowest = at(least, strict=False)
+        fewest = len(lowest.shared) if lowest else 0
+
+        def sharing(level: float) -> Pair | None:
+            pair = at(level, strict=False)
+            return pair if pair and len(pair.shared) == fewest else None
+
+        # What carries both paths has half of its bandwidth for each.
+        halves = sorted({value / share for value in arcs.levels(metric) for share in (1, 2) if value / share >= least})
+        found = (highest(halves, least, sharing) or lowest) if lowest else None
     return replace(found, optimal=False) if found and meter.empty else found
 
 

@@ -6,9 +6,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import floor
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from meetme.composer.arcs import Arcs
 from meetme.composer.graph import Exclusions, Graph, Path
 from meetme.composer.heights import between, everywhere
 from meetme.composer.metrics import LATENCY, ROUNDING, Bound, Combine, Metric
@@ -85,32 +84,29 @@ def most(bound: Bound) -> int:
     return floor(round(bound.limit * 1e6, 3)) if bound.limit < 1e12 else 1 << 100
 
 
-class Judged(Protocol):
-    """A path or a pair: what can be asked how wide it is."""
-
-    def value(self, metric: Metric) -> float:
-        """What it comes to by a metric."""
+T = TypeVar("T")
 
 
-T = TypeVar("T", bound=Judged)
+def highest(
+    levels: Sequence[float], limit: float, ask: Callable[[float], T | None], reached: Callable[[T], float] | None = None
+) -> T | None:
+    """The answer at the highest level, at least `limit`, that has one: what can be had at one can be had at all below.
 
-
-def find_level(arcs: Arcs, metric: Metric, limit: float, ask: Callable[[Bound], T | None]) -> T | None:
-    """The answer at the highest level of a metric that has one: `ask` is asked for "at least", level by level."""
-    levels = arcs.levels(metric)
+    `reached`: the level that an answer would do for, where that may be higher than the one that was asked.
+    """
     low = bisect_left(levels, limit)
     high = len(levels) - 1
     best: T | None = None
     while low <= high:
         middle = (low + high) // 2 if best is not None else low
-        found = ask(Bound(metric, levels[middle]))
+        found = ask(levels[middle])
+        if found is None and best is None:
+            return None
         if found is None:
-            if best is None:
-                return None
             high = middle - 1
         else:
             best = found
-            low = bisect_left(levels, found.value(metric)) + 1
+            low = (bisect_left(levels, reached(found)) if reached else middle) + 1
     return best
 
 
@@ -128,8 +124,8 @@ def find_widest(
     least = max((bound.limit for bound in bounds if bound.metric is metric), default=0)
     others = [bound for bound in bounds if bound.metric is not metric]
 
-    def at(level: Bound) -> Path | None:
-        return find(graph, a, b, then, [*others, level], exclude, meter)
+    def at(level: float) -> Path | None:
+        return find(graph, a, b, then, [*others, Bound(metric, level)], exclude, meter)
 
-    found = find_level(graph.arcs, metric, least, at)
+    found = highest(graph.arcs.levels(metric), least, at, lambda path: path.value(metric))
     return replace(found, optimal=False) if found and meter.empty else found

@@ -66,8 +66,24 @@ JSON = strategies.recursive(
     max_leaves=8,
 )
 FIELDS = strategies.sampled_from(
-    "id type state status vlan_config vlan vlan_type capacity decommission_at properties external_ref name reason"
-    " contract_initial_period supported_features supported_operations".split()
+    [
+        "id",
+        "type",
+        "state",
+        "status",
+        "vlan_config",
+        "vlan",
+        "vlan_type",
+        "capacity",
+        "decommission_at",
+        "properties",
+        "external_ref",
+        "name",
+        "reason",
+        "contract_initial_period",
+        "supported_features",
+        "supported_operations",
+    ]
 )
 DOCUMENTS = JSON | strategies.dictionaries(FIELDS, JSON | strategies.just("p2p_vc") | strategies.just("P1Y2M"))
 

@@ -148,6 +148,8 @@ def test_best_effort_says_what_is_shared_and_strict_says_no() -> None:
 def test_two_routes_at_once_and_one_where_there_is_but_one() -> None:
     assert ways(find_routes(atlas(), pair(), (1, 2))) == ["ac", "abc"]
     lonely = {("a", "c"): {}}
+    (offer,) = find_offers(atlas(lonely), pair(redundancy=Redundancy.BEST_EFFORT)).offers
+    assert (ways(offer.routes), offer.hops, [each.kind for each in offer.shared]) == (["ac"], 2, ["link"])
     assert ways(find_routes(atlas(lonely), pair(redundancy=Redundancy.BEST_EFFORT), (1, 2))) == ["ac"]
     with pytest.raises(NoPath):
         find_routes(atlas(lonely), pair(), (1, 2))

@@ -160,8 +160,7 @@ def find_routes(
     """
     question = _Question(atlas, locate(atlas, request), tuple(excluded))
     if len(paths) == 2:
-        pair = question.pair(budget)
-        both = (pair.primary, pair.secondary) if pair.primary.edges != pair.secondary.edges else (pair.primary,)
+        both = _paths(question.pair(budget))
         return tuple(question.route(number, path) for number, path in zip(paths, both, strict=False))
     other = next(iter((kept or {}).values()), None)
     path = question.best(budget) if other is None else question.apart(other, budget)
@@ -194,7 +193,7 @@ class _Question:
         for metric in (BANDWIDTH, PRICE, HOPS):
             with suppress(NoPath):
                 found.append(self._pair(metric, part))
-        return [self._offer((pair.primary, pair.secondary), shared=pair.shared, optimal=pair.optimal) for pair in found]
+        return [self._offer(_paths(pair), shared=pair.shared, optimal=pair.optimal) for pair in found]
 
     def pair(self, budget: Budget) -> Pair:
         """The best pair by the objective. Raises NoPath."""
@@ -265,6 +264,12 @@ class _Question:
             shared=shared,
             optimal=optimal,
         )
+
+
+def _paths(pair: Pair) -> tuple[Path, ...]:
+    """Both, or one where the second is the first over again: that would protect from nothing, and cost twice."""
+    same = pair.primary.edges == pair.secondary.edges
+    return (pair.primary,) if same else (pair.primary, pair.secondary)
 
 
 def _bounds(request: CircuitRequest) -> Iterator[Bound]:

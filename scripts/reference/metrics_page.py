@@ -10,8 +10,11 @@ from markdown import table
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from meetme.composer.service import ComposerService
+from meetme.composer.settings import ComposerSettings
 from meetme.configurator.service import ConfiguratorService
 from meetme.drivers.memory import MemoryDriver
+from meetme.ixapi.fake import FakeExchange
 from meetme.ixapi.service import IxApiService
 from meetme.ixapi.settings import IxApiSettings, SwitchSetting
 from meetme.model.members import Roster
@@ -59,8 +62,17 @@ def page(alerts: Path) -> str:
         configurator = ConfiguratorService(MemoryDriver(), database, SystemClock())
         settings = IxApiSettings(switch=(SwitchSetting("s1", "127.0.0.1:8475"),))
         ixapi = IxApiService(settings, database=database, clock=SystemClock())
+        composer = ComposerService(
+            ComposerSettings("memory"),
+            identity=create_identity("ixp-a"),
+            roster=Roster,
+            tokens=Tokens({}),
+            database=database,
+            clock=SystemClock(),
+            exchange=FakeExchange(),
+        )
         lines = [_INTRODUCTION]
-        services = {"a negotiator": negotiator, "a configurator": configurator, "an IX-API server": ixapi}
+        services = {"a negotiator": negotiator, "a composer": composer, "a configurator": configurator, "an IX-API server": ixapi}
         for name, registry in ((name, service.registry) for name, service in services.items()):
             lines += [f"## Of {name}", "", *table(("metric", "type", "labels", "meaning"), _rows(registry))]
     finally:

@@ -1,32 +1,47 @@
-"""Both REST interfaces of the negotiator, from their OpenAPI documents."""
+"""The REST interfaces of negotiator and composer, from their OpenAPI documents."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, cast
 
+from fastapi import FastAPI
 from markdown import table
 from prometheus_client import CollectorRegistry
 
+import meetme.composer.local_api as composer_api
+import meetme.composer.peers_api as composer_peers_api
+from meetme.composer import spread_api
+from meetme.composer.circuits_api import CircuitsApi
 from meetme.negotiator import local_api, operations_api, peers_api
-from meetme.runtime.http import build_app, build_peer_app
+from meetme.runtime.http import Access, build_app, build_peer_app
 from meetme.runtime.tokens import Tokens
 
 _INTRODUCTION = """# REST
 
-A negotiator has two listeners. Every error is a problem document (RFC 9457, `application/problem+json`) with a stable
+Negotiator and composer have two listeners each. Every error is a problem document (RFC 9457, `application/problem+json`) with a stable
 [code](problems.md), the offending field and a hint. A body larger than 64 KiB is answered with 413, an unknown field
-with 422. A running negotiator has the same as `/openapi.json`, and as a page at `/docs`.
+with 422. A running service has the same as `/openapi.json`, and as a page at `/docs`.
 """
-_LOCAL = """## The local API
+_LOCAL = """## The negotiator's local API
 
 At `--listen` (default 127.0.0.1:8471), for people, command lines and catalogues. Send `Authorization: Bearer TOKEN`;
 `/healthz`, `/readyz`, `/metrics`, `/openapi.json` and `/docs` need none.
 """
-_PEERS = """## For other members
+_PEERS = """## The negotiator, for other members
 
 At `--listen-peers`, over mutual TLS 1.3, for members of the roster alone. The body is an envelope of the
 [protocol](../explanation/protocol.md), and so is the answer of 200; 202 without a body means: ask again.
+"""
+_COMPOSER = """## The composer's local API
+
+At `--listen` (default 127.0.0.1:8473), for whoever runs the exchange. Send `Authorization: Bearer TOKEN`.
+"""
+_COMPOSER_PEERS = """## The composer, for other members
+
+At `--listen-peers`, over mutual TLS 1.3. Members at the ports of exchanges order circuits of which they are an end, and
+see their own end; the two `handle_...` routes are for other composers alone
+([signalling](../explanation/signalling.md)).
 """
 _TYPES = """## Types
 
@@ -46,11 +61,25 @@ def page() -> str:
     operations_api.add_routes(local, Tokens({}), nothing, nothing)
     peers = build_peer_app(title="MeetMe negotiator, for peers", version="1", trust=nothing)
     peers_api.add_routes(peers, nothing)
-    described = local.openapi()
-    lines = [_INTRODUCTION, _LOCAL, *_routes(described), _PEERS, *_routes(peers.openapi()), _TYPES]
-    for name, schema in described["components"]["schemas"].items():
+    composer, others = _composer(nothing)
+    documents = (local.openapi(), composer.openapi())
+    lines = [_INTRODUCTION, _LOCAL, *_routes(documents[0]), _PEERS, *_routes(peers.openapi())]
+    lines += [_COMPOSER, *_routes(documents[1]), _COMPOSER_PEERS, *_routes(others.openapi()), _TYPES]
+    schemas = {name: schema for each in documents for name, schema in each["components"]["schemas"].items()}
+    for name, schema in schemas.items():
         lines += schema_lines(name, schema)
     return "\n".join(lines)
+
+
+def _composer(nothing: Any) -> tuple[FastAPI, FastAPI]:
+    circuits = CircuitsApi(nothing, nothing, nothing, nothing, nothing)
+    local = build_app(title="MeetMe composer", version="1", registry=CollectorRegistry())
+    composer_api.add_routes(local, Tokens({}), circuits)
+    spread_api.add_local_routes(local, Access(Tokens({})), nothing, nothing)
+    peers = build_peer_app(title="MeetMe composer, for other members", version="1", trust=nothing)
+    composer_peers_api.add_routes(peers, nothing, circuits)
+    spread_api.add_peer_routes(peers, nothing)
+    return local, peers
 
 
 def _routes(document: dict[str, Any]) -> Iterator[str]:

@@ -13,12 +13,13 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from markdown import table
 
 from meetme.cli.serve import MemberSettings, serve
+from meetme.composer.settings import ComposerSettings
 from meetme.configurator.settings import ConfiguratorSettings
 from meetme.ixapi.settings import IxApiSettings
 from meetme.negotiator.settings import Configurator, NegotiatorSettings
 
 TABLES = {"member": MemberSettings, "negotiator": NegotiatorSettings, "configurator": ConfiguratorSettings}
-TABLES |= {"ixapi": IxApiSettings}
+TABLES |= {"composer": ComposerSettings, "ixapi": IxApiSettings}
 _INTRODUCTION = """# Settings
 
 Of `meetme serve`. A setting comes from its flag, else from the environment, else from the settings file (TOML, one
@@ -95,6 +96,8 @@ def type_name(hint: Any) -> str:
 
 
 def _default(each: Field[Any]) -> str:
+    if isinstance(each.default, tuple) and any(map(is_dataclass, each.default)):
+        return "-"
     if each.default is MISSING and each.default_factory is MISSING:
         return "has to be given"
     return f"`{each.default}`" if each.default not in (None, (), "") else "-"

@@ -72,7 +72,12 @@ def page(alerts: Path) -> str:
             exchange=FakeExchange(),
         )
         lines = [_INTRODUCTION]
-        services = {"a negotiator": negotiator, "a composer": composer, "a configurator": configurator, "an IX-API server": ixapi}
+        services = {
+            "a negotiator": negotiator,
+            "a composer": composer,
+            "a configurator": configurator,
+            "an IX-API server": ixapi,
+        }
         for name, registry in ((name, service.registry) for name, service in services.items()):
             lines += [f"## Of {name}", "", *table(("metric", "type", "labels", "meaning"), _rows(registry))]
     finally:

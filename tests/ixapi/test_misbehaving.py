@@ -8,6 +8,7 @@ from itertools import repeat
 import pytest
 
 from meetme.ixapi.orders import SegmentState
+from meetme.ixapi.requests import Account
 from meetme.model.errors import Conflict, Exhausted, Fault, MeetMeError, Pending, Refused, Unauthenticated, Unreachable
 from tests.ixapi.misbehaving import GONE, Manners, Trouble
 from tests.ixapi.ordering_at import Bench, order
@@ -86,6 +87,42 @@ async def test_a_person_is_waited_for_once_however_often_one_asks() -> None:
     with pytest.raises(Refused):
         await bench.client.build(order())
     assert left(bench) == []
+
+
+async def test_what_was_in_production_is_not_given_up_for_maintenance() -> None:
+    bench = Bench(build=40.0, person=5.0)
+    built = await bench.client.build(order())
+    for thing in bench.exchange.things.values():
+        thing.course = ["operator"]
+    bench.exchange.finish()
+    for client in (bench.client, bench.new_client()):
+        with pytest.raises(Pending, match="operator"):
+            await client.build(order())
+    for thing in bench.exchange.things.values():
+        thing.course = ["production"]
+    bench.exchange.finish()
+    assert (await bench.client.build(order())).service == built.service
+
+
+async def test_what_is_in_use_is_not_given_up_for_its_price() -> None:
+    bench = Bench(account=Account(charged_days=30))
+    built = await bench.client.build(order())
+    bench.exchange.manners.charged_days = 90  # the contract was renewed
+    assert (await bench.client.build(order())).service == built.service
+    with pytest.raises(Refused):
+        await bench.client.build(order("c2", b=101))
+    assert len(bench.exchange.live()) == 3
+
+
+async def test_a_price_that_is_not_told_is_refused_where_it_has_to_be_known() -> None:
+    bench = Bench(account=Account(charged_days=30))
+    bench.exchange._policy = dict  # type: ignore[method-assign,assignment]
+    with pytest.raises(Refused) as refused:
+        await bench.client.build(order())
+    assert refused.value.code == "exchange_terms_unknown"
+    assert left(bench) == []
+    bench.account = Account()
+    await bench.new_client().build(order())
 
 
 async def test_what_it_does_not_cancel_is_said_and_stays_owed() -> None:

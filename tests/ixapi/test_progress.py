@@ -67,21 +67,8 @@ JSON = strategies.recursive(
 )
 FIELDS = strategies.sampled_from(
     [
-        "id",
-        "type",
-        "state",
-        "status",
-        "vlan_config",
-        "vlan",
-        "vlan_type",
-        "capacity",
-        "decommission_at",
-        "properties",
-        "external_ref",
-        "name",
-        "reason",
-        "contract_initial_period",
-        "supported_features",
+        *("id", "type", "state", "status", "vlan_config", "vlan", "vlan_type", "capacity", "decommission_at", "name"),
+        *("properties", "reason", "external_ref", "contract_initial_period", "supported_features"),
         "supported_operations",
     ]
 )

@@ -58,7 +58,7 @@ class Attempt:
         sleep: Sleep,
         random: Random,
         turn: Turn,
-        people: dict[str, float],
+        fresh: dict[str, float | None],
     ) -> None:
         self._requests = requests
         self.reference = reference
@@ -72,7 +72,7 @@ class Attempt:
         self._deadline = self.since + seconds
         self._pause = patience.first_look
         self._turn = turn
-        self._people = people
+        self._fresh = fresh
         self._there: frozenset[str] = frozenset()
         self._services: frozenset[str] = frozenset()
 
@@ -110,10 +110,12 @@ class Attempt:
     async def wait(self, step: Wait) -> MeetMeError | None:
         """Let some time pass. The error where a person there takes too long; raises Pending when the time is over."""
         now = self._clock.monotonic()
-        if not step.person:
-            self._people.pop(self.reference, None)
-        elif now - self._people.setdefault(self.reference, now) >= self._patience.person:
-            del self._people[self.reference]
+        if self.reference in self._fresh:
+            # What was in production once (maintenance?) is not given up for it.
+            since = self._fresh[self.reference] = (self._fresh[self.reference] or now) if step.person else None
+        else:
+            since = None
+        if since is not None and now - since >= self._patience.person:
             return Refused(
                 "exchange_needs_a_person",
                 f"segment '{self.reference}': must not wait for a person at the exchange ({step.why})",
@@ -154,7 +156,10 @@ class Attempt:
         ids = frozenset(each.id for each in made)
         self.past = replace(self.past, created=self.past.created | ids)
         self._there |= ids
-        self._services |= frozenset(each.id for each in made if isinstance(each, ShownService))
+        services = frozenset(each.id for each in made if isinstance(each, ShownService))
+        if services:
+            self._fresh.setdefault(self.reference, None)
+        self._services |= services
         if lost is not None:
             await self._rest(lost)
         return made

@@ -62,8 +62,8 @@ class IxApiExchange:
         self._random = random or Random()
         self._requests = OrderRequests(client, self._account, self._clock)
         self._turns: dict[str, Turn] = {}
-        self._people: dict[str, float] = {}
-        """Since when an order waits for a person there, across attempts."""
+        self._fresh: dict[str, float | None] = {}
+        """Orders of ours that have not been in production yet, and since when they wait for a person there."""
         self._log = structlog.get_logger().bind(exchange=client.url)
 
     async def build(self, order: SegmentOrder) -> BuiltSegment:
@@ -77,6 +77,7 @@ class IxApiExchange:
                 )
                 match step:
                     case Done(BuiltSegment() as built):
+                        self._fresh.pop(order.reference, None)
                         return built
                     case ReadTerms(service):
                         await attempt.read_terms(self._requests.terms(service))
@@ -205,10 +206,10 @@ class IxApiExchange:
         while True:
             match step := next_removal(await attempt.look(), attempt.past):
                 case Done():
-                    if attempt.narrow:
-                        attempt.widen()
-                    else:
+                    if not attempt.narrow:
+                        self._fresh.pop(attempt.reference, None)
                         return
+                    attempt.widen()
                 case GiveUp(error):
                     raise error
                 case Cancel(services, configs):
@@ -229,7 +230,7 @@ class IxApiExchange:
             self._sleep,
             self._random,
             turn,
-            self._people,
+            self._fresh,
         )
 
     @asynccontextmanager

@@ -64,7 +64,9 @@ def next_step(order: SegmentOrder, shown: Shown, past: Past, *, today: date, cha
         return GiveUp(refusals.forgets(order.reference))
     if kept.joining_account is not None and order.b.account not in (None, kept.joining_account):
         return _in_use(order, kept)
-    if (step := _terms(kept, past, today, charged_days)) is not None:
+    # What it costs counts before it is used; what is in use is not given up for it.
+    unused = not any(config.service == kept.id for config in shown.configs)
+    if (step := _terms(kept, past, today, charged_days if unused else None)) is not None:
         return step
     known = {service.id for service in shown.services}
     orphans = [c.id for c in shown.configs if c.service not in (None, *known) and c.standing is not Standing.LEAVING]
@@ -173,16 +175,11 @@ def _terms(service: ShownService, past: Past, today: date, charged_days: int | N
     if past.terms is None:
         return ReadTerms(service.id)
     end = past.terms.charged_until or past.terms.decommission_at
-    if charged_days is not None and end is not None and (end - today).days > charged_days:
-        return GiveUp(
-            Refused(
-                "exchange_costs_too_long",
-                f"charged_until: must be within {charged_days} days of giving it back ({end.isoformat()})",
-                hint="order another product offering, or allow more with charged_days",
-                field="charged_until",
-            )
-        )
-    return None
+    if charged_days is None:
+        return None
+    if end is None:
+        return GiveUp(refusals.terms_unknown())
+    return GiveUp(refusals.costs_too_long(end, charged_days)) if (end - today).days > charged_days else None
 
 
 def _cancel_extra(past: Past, *, services: Iterable[str] = (), configs: Iterable[str] = ()) -> Step | None:

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from meetme.ixapi.orders import OrderEnd
 from meetme.ixapi.shown import ShownConfig
 from meetme.model.errors import Conflict, Exhausted, Fault, MeetMeError, Refused
+
+
+def costs_too_long(end: date, days: int) -> MeetMeError:
+    """It would have to be paid for, for longer than we want."""
+    return Refused(
+        "exchange_costs_too_long",
+        f"charged_until: must be within {days} days of giving it back ({end.isoformat()})",
+        hint="order another product offering, or allow more with charged_days",
+        field="charged_until",
+    )
+
+
+def terms_unknown() -> MeetMeError:
+    """It does not say for how long it would have to be paid for."""
+    return Refused(
+        "exchange_terms_unknown",
+        "cancellation policy: must be known before anything is ordered",
+        hint="the exchange does not tell it; order all the same without charged_days",
+        field="charged_days",
+    )
 
 
 def forgets(reference: str) -> MeetMeError:

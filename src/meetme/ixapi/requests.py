@@ -28,7 +28,7 @@ from meetme.ixapi.shown import (
     read_terms,
 )
 from meetme.ixapi.steps import Side, config_reference
-from meetme.model.errors import Conflict, MeetMeError, NotFound, Refused, Unsupported
+from meetme.model.errors import Conflict, Forbidden, MeetMeError, NotFound, Refused, Unsupported
 from meetme.runtime.clock import Clock
 
 T = TypeVar("T")
@@ -100,18 +100,11 @@ class OrderRequests:
         return read_all(read_connection, await self._client.list("/connections"))
 
     async def terms(self, service: str) -> Terms:
-        """What giving it back would cost. Raises Refused `exchange_terms_unknown` where we have to know."""
+        """What giving it back would cost, if the exchange tells."""
         try:
             return read_terms(await self._client.get(f"{SERVICES}/{_part(service)}/cancellation-policy"))
-        except (NotFound, Unsupported, Refused):
-            if self._account.charged_days is None:
-                return Terms()
-            raise Refused(
-                "exchange_terms_unknown",
-                "cancellation policy: must be known before anything is ordered",
-                hint="the exchange does not tell it; order all the same without charged_days",
-                field="charged_days",
-            ) from None
+        except (NotFound, Unsupported, Refused, Forbidden):
+            return Terms()
 
     # --- ordering ----------------------------------------------------------------------------------------------------
 

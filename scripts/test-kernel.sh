@@ -43,6 +43,7 @@ trap 'rm -rf "$work"' EXIT
 printf '#!/bin/sh\nPATH="%s"\nexport PATH\nexec "%s/scripts/test-kernel.sh" --inside' "$PATH" "$PWD" >"$work/init"
 for word in "$@"; do printf " '%s'" "$word" >>"$work/init"; done
 chmod +x "$work/init"
-linux.uml mem=1G rootfstype=hostfs hostfs=/ ro quiet con=null con0=null,fd:1 "init=$work/init" </dev/null 2>&1 |
-    tee "$work/log"
+linux.uml mem=1G rootfstype=hostfs hostfs=/ ro quiet con=null con0=null,fd:1 "init=$work/init" \
+    </dev/null >"$work/log" 2>&1 &
+tail --pid=$! -n +1 -f "$work/log"
 grep -q "ended with 0" "$work/log"

@@ -145,6 +145,7 @@ ENDS = st.sampled_from(
         AccessEnd("eth2", 5),
         AccessEnd("eth3", 9),
         tunnel("10.9.1.1", "10.9.1.2", 1),
+        tunnel("10.9.1.1", "10.9.1.9", 1),
         tunnel("10.9.2.1", "10.9.2.2", 2),
         tunnel("10.9.1.1", "10.9.1.3", 3),
     ]

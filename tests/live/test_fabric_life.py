@@ -52,8 +52,10 @@ BY_HAND = [
     f"bridge fdb del {PROBE_MAC} dev {BRIDGE} self",
     "tc qdisc del dev eth1 root",
     f"ip link set eth2 master {BRIDGE}",
-    "ip link set mmx-4711 type vxlan id 4711 local 10.9.1.1 remote 10.9.1.9 dstport 4789",
-    "rm -r /run/meetme",
+    "bridge fdb del 00:00:00:00:00:00 dev mmx-4711",
+    "bridge fdb append 00:00:00:00:00:00 dev mmx-4711 dst 10.9.1.9",
+    "bridge fdb add 02:00:00:00:00:42 dev mmx-4711 dst 10.9.1.9",
+    "rm -r /run/meetme; ip link set eth1 nomaster",
 ]
 MOMENTS = [0.003 * 1.3**n for n in range(12)]
 """Seconds after the start: closer together where more happens."""
@@ -66,27 +68,31 @@ def ix() -> Iterator[Exchange]:
 
 
 async def _mended() -> list[float]:
-    """Seconds from each deed until everything is as ordered again."""
-    keeper = Keeper(FabricDriver(), Database.open("sqlite://"), SystemClock())
-    await keeper.start()
-    await keeper.apply(INTENT)
-    driver = FabricDriver()
+    """Seconds from each deed until everything is as ordered again, with a keeper that has had nothing to repair yet."""
     took: list[float] = []
     for deed in BY_HAND:
+        database = Database.open("sqlite:////run/keeper.db")
+        keeper = Keeper(FabricDriver(), database, SystemClock())
+        await keeper.start()
+        await keeper.apply(INTENT)
         await asyncio.sleep(0.3)  # the echo of what was done before is over
         begin = time.monotonic()
         done = await asyncio.create_subprocess_shell(deed)
         assert await done.wait() == 0, deed
-        while time.monotonic() < begin + 9:
-            want, have = driver.render(INTENT, await driver.facts()), await driver.read("x")
-            if have == want:
-                break
-            await asyncio.sleep(0.005)
-        else:
-            raise AssertionError(f"still not repaired: {deed}: {have.parts ^ want.parts if have else 'nothing'}")
-        took.append(time.monotonic() - begin)
-    await keeper.stop()
+        took.append(await _until_as_ordered(deed, begin))
+        await keeper.stop()
+        await database.close()
     return took
+
+
+async def _until_as_ordered(deed: str, begin: float) -> float:
+    driver = FabricDriver()
+    while time.monotonic() < begin + 9:
+        want, have = driver.render(INTENT, await driver.facts()), await driver.read("x")
+        if have == want:
+            return time.monotonic() - begin
+        await asyncio.sleep(0.005)
+    raise AssertionError(f"still not repaired: {deed}: {have.parts ^ want.parts if have else 'nothing'}")
 
 
 def test_what_somebody_does_by_hand_is_undone_at_once(ix: Exchange) -> None:
@@ -95,7 +101,7 @@ def test_what_somebody_does_by_hand_is_undone_at_once(ix: Exchange) -> None:
     took = s1.call(lambda: asyncio.run(_mended()))
     for deed, seconds in zip(BY_HAND, took, strict=True):
         print(f"{seconds * 1000:6.0f} ms  {deed}")
-    assert sorted(took)[len(took) // 2] < 1.0
+    assert sorted(took)[len(took) * 3 // 4] < 1.0
     assert crosses(ix.customers["a1"], ix.customers["b1"])
     assert "master" not in s1.sh("ip -o link show eth2")
 

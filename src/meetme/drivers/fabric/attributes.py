@@ -127,6 +127,15 @@ def keeps_probes(netlink: Netlink, bridge: int) -> bool:
     return False
 
 
+def destinations(netlink: Netlink, tunnel: int) -> frozenset[tuple[bytes, Address]]:
+    """Where a tunnel sends frames, by their destination address; all zero: those it knows nothing of."""
+    head = struct.pack("=BBHiHBB", _BRIDGE_FAMILY, 0, 0, tunnel, 0, 0, 0)
+    found = ((struct.unpack_from("=i", m.body, 4)[0], m.attributes(12)) for m in netlink.dump(GET_NEIGHBOUR, head))
+    return frozenset(
+        (said.get(2, b""), ipaddress.ip_address(said[1])) for index, said in found if index == tunnel and 1 in said
+    )
+
+
 def shape(netlink: Netlink, index: int) -> tuple[int, int] | None:
     """Bits a second and MTU of our token bucket on an interface; None where there is none of ours."""
     found = _root(netlink, index)
@@ -144,10 +153,10 @@ def shape(netlink: Netlink, index: int) -> tuple[int, int] | None:
     return (rate * 8, handle >> 16) if peak else None
 
 
-def foreign_queue(netlink: Netlink, index: int) -> str | None:
-    """The kind of a queue that somebody has set up on an interface; None: it has what the kernel gave it."""
-    found = _root(netlink, index)
-    if found is None:
+def foreign_queue(netlink: Netlink, link: tables.Link) -> str | None:
+    """The kind of a queue that somebody has set up on an interface; None: it has what the kernel gave it, or we."""
+    found, ours = _root(netlink, link.index), shape(netlink, link.index)
+    if found is None or (ours is not None and ours[1] == link.mtu):
         return None
     kind = text(found.attributes(20).get(1))
     handle = struct.unpack_from("=I", found.body, 8)[0]

@@ -88,7 +88,9 @@ def steps(circuit: str, have: SegmentConfig | None, want: SegmentConfig | None) 
 
 
 def _change(have: SegmentConfig, want: SegmentConfig) -> Iterator[Step]:
-    missing, extra = want.parts - have.parts, have.parts - want.parts
+    anew = _made(have.parts - want.parts)  # with them goes what they are in the bridge
+    there = frozenset(p for p in have.parts if not (isinstance(p, Member | Shape) and p.name in anew))
+    missing, extra = want.parts - there, have.parts - want.parts
     noted = {name for name, _ in have.before}
     yield from (NotePort(name) for name in sorted(want.ports - noted))
     yield from _take_away(have, want, extra)
@@ -98,7 +100,7 @@ def _change(have: SegmentConfig, want: SegmentConfig) -> Iterator[Step]:
     devices = [*(b.name for b in _of(missing, Bridge)), *(m.name for m in _of(missing, Member))]
     yield from (Set(f"net/ipv6/conf/{name}/disable_ipv6", "1") for name in devices)
     yield from _keep_probes(have, missing)
-    inside = {m.name for m in _of(have.parts, Member) if m.bridge == bridge_name(want.circuit)}
+    inside = {m.name for m in _of(there, Member) if m.bridge == bridge_name(want.circuit)}
     moved = any(member.preference for member in _of(missing | extra, Member))
     carrier = _carrier(have, want) if OneCarries in map(type, missing) or (moved and _uplinks(want)) else None
     if carrier is not None:  # whoever is to be silent is so before another one speaks

@@ -96,7 +96,9 @@ def _parts(netlink: Netlink, each: Interface, bridge: Interface | None) -> Itera
         return
     if mine and each.kind == "vxlan":
         ends = each.ends
-        yield Tunnel(each.name, *ends) if ends is not None else Tunnel(each.name, 0, NOWHERE, NOWHERE)
+        leads = attributes.destinations(netlink, link.index)
+        right = ends is not None and leads == {(bytes(6), ends[2])}
+        yield Tunnel(each.name, *ends) if ends is not None and right else Tunnel(each.name, 0, NOWHERE, NOWHERE)
     elif mine and each.kind == "vlan":
         yield Vlan(each.name, _name_of(each.lower), each.vlan)
     if bridge is None or link.master != bridge.link.index:
@@ -166,7 +168,7 @@ def port_before(name: str) -> PortBefore:
                 field="port",
                 hint=f"ip link set dev {name} nomaster",
             )
-        queue = attributes.foreign_queue(netlink, found.link.index)
+        queue = attributes.foreign_queue(netlink, found.link)
         if queue is not None:
             raise Conflict(
                 "port_has_queue",

@@ -203,6 +203,8 @@ async def federation(
         service = make()
         await service.start(peers=doors[name])
         client = ComposerClient(service.local_url, TOKEN)
+        # Both ends of every connection are in this one event loop: a busy moment is no failure.
+        client._http.timeout = httpx2.Timeout(60)
         sockets = {
             "local": service.local_url.partition("://")[2],
             "peers": (service.peers_url or "").partition("://")[2],

@@ -144,7 +144,7 @@ class Longer(Life):
 
 
 Life.TestCase.settings = settings(
-    max_examples=12, stateful_step_count=5, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=8, stateful_step_count=5, deadline=None, suppress_health_check=list(HealthCheck)
 )
 Longer.TestCase.settings = settings(Life.TestCase.settings, max_examples=400, stateful_step_count=8)
 TestLife = Life.TestCase

@@ -75,7 +75,7 @@ FIELDS = strategies.sampled_from(
 DOCUMENTS = JSON | strategies.dictionaries(FIELDS, JSON | strategies.just("p2p_vc") | strategies.just("P1Y2M"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(SHOWN, PASTS)
 def test_nothing_is_ordered_twice_whatever_is_shown(shown: Shown, past: Past) -> None:
     step = next_step(ORDER, shown, past, today=TODAY, charged_days=30)
@@ -100,7 +100,7 @@ def test_nothing_is_ordered_twice_whatever_is_shown(shown: Shown, past: Past) ->
             assert config not in past.mended
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(SHOWN, PASTS)
 def test_what_is_left_is_cancelled_until_nothing_is_shown(shown: Shown, past: Past) -> None:
     step = next_removal(shown, past)
@@ -116,7 +116,7 @@ def test_what_is_left_is_cancelled_until_nothing_is_shown(shown: Shown, past: Pa
     next_change("c1", 50, shown, past)  # whatever is shown
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(DOCUMENTS, strategies.integers(400, 599))
 def test_no_document_is_too_strange_to_be_read(document: object, status: int) -> None:
     for read in (reading.read_service, reading.read_config, reading.read_offering, reading.read_connection):

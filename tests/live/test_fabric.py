@@ -73,11 +73,12 @@ def test_two_ports_of_one_switch_are_one_cable(ix: Exchange) -> None:
     transparent(ix.customers["a1"], ix.customers["a2"], 1500)
 
 
-@pytest.mark.parametrize(("mtu", "six"), [(1500, False), (9000, True)])
+@pytest.mark.parametrize(("mtu", "six"), [pytest.param(1500, False, marks=pytest.mark.slow), (9000, True)])
 def test_two_switches_are_one_cable(ix: Exchange, mtu: int, six: bool) -> None:
     transparent(*across(ix, mtu=mtu, bandwidth=1000, six=six), mtu)
 
 
+@pytest.mark.slow
 def test_the_underlay_may_have_just_room_for_it(ix: Exchange) -> None:
     for switch in ("s1", "s2"):
         ix.switches[switch].sh("ip link set u1 mtu 1550")
@@ -86,6 +87,7 @@ def test_the_underlay_may_have_just_room_for_it(ix: Exchange) -> None:
     assert blocked(a, b, 1501)
 
 
+@pytest.mark.slow
 def test_hosts_find_and_reach_each_other(ix: Exchange) -> None:
     a, b = across(ix)
     for customer, host in ((a, 1), (b, 2)):
@@ -140,6 +142,7 @@ def test_applying_again_changes_nothing_and_removal_leaves_nothing(ix: Exchange)
     assert [snapshot(s1), snapshot(s2)] == before
 
 
+@pytest.mark.slow
 def test_a_change_takes_what_it_takes(ix: Exchange) -> None:
     a, b = across(ix)
     s1, s2 = ix.switches["s1"], ix.switches["s2"]
@@ -155,6 +158,7 @@ WIDE = tunnel("10.9.1.1", "10.9.1.2", 1)
 TOO_SMALL = (InvalidInput, "underlay_mtu_too_small", "mtu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("intent", "kind", "code", "field"),
     [
@@ -182,6 +186,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
     assert snapshot(ix.switches["s1"]) == before
 
 
+@pytest.mark.slow
 def test_a_port_of_somebody_else_is_left_alone(ix: Exchange) -> None:
     s1 = ix.switches["s1"]
     s1.sh("ip link add br0 type bridge && ip link set eth1 master br0")
@@ -196,6 +201,7 @@ def test_a_port_of_somebody_else_is_left_alone(ix: Exchange) -> None:
     assert failure.value.code == "port_has_queue"
 
 
+@pytest.mark.slow
 def test_the_packet_filter_of_other_bridges_stays_as_it_is(ix: Exchange) -> None:
     s1 = ix.switches["s1"]
     key = "net.bridge.bridge-nf-call-iptables"
@@ -217,6 +223,7 @@ def test_a_vlan_needs_a_kernel_that_has_them(ix: Exchange) -> None:
     assert snapshot(s1) == before
 
 
+@pytest.mark.slow
 def test_a_link_is_not_for_a_switch(ix: Exchange) -> None:
     from tests.contract.test_drivers import INTENT
 

@@ -214,6 +214,7 @@ def test_a_trunk_fails_and_frames_go_the_other_way(protected: Protected) -> None
     assert observed.in_sync
 
 
+@pytest.mark.slow
 def test_one_direction_alone_fails(protected: Protected) -> None:
     """Frames still come from the other side: only what it says in its probes tells that ours do not arrive."""
     p = protected
@@ -224,6 +225,7 @@ def test_one_direction_alone_fails(protected: Protected) -> None:
         assert crosses(one, other)
 
 
+@pytest.mark.slow
 def test_it_comes_back_to_the_preferred_one_without_losing_a_frame(protected: Protected) -> None:
     p = protected
     p.ix.switches["t1"].sh("ip link set u2 down")
@@ -239,6 +241,7 @@ def test_it_comes_back_to_the_preferred_one_without_losing_a_frame(protected: Pr
     assert p.carrying("s1") == FIRST
 
 
+@pytest.mark.slow
 def test_no_probe_reaches_a_customer_and_no_frame_comes_twice(protected: Protected) -> None:
     p = protected
     p.a.heard()
@@ -253,6 +256,7 @@ def test_no_probe_reaches_a_customer_and_no_frame_comes_twice(protected: Protect
     assert p.a.heard() == []
 
 
+@pytest.mark.slow
 def test_frames_pass_while_no_configurator_runs_and_the_next_one_takes_over(protected: Protected) -> None:
     p = protected
     p.ix.switches["t1"].sh("ip link set u2 down")

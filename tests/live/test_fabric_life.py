@@ -95,6 +95,7 @@ async def _until_as_ordered(deed: str, begin: float) -> float:
     raise AssertionError(f"still not repaired: {deed}: {have.parts ^ want.parts if have else 'nothing'}")
 
 
+@pytest.mark.slow
 def test_what_somebody_does_by_hand_is_undone_at_once(ix: Exchange) -> None:
     s1, s2 = ix.switches["s1"], ix.switches["s2"]
     apply(s2, OTHER)

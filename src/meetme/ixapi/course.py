@@ -20,7 +20,7 @@ from meetme.ixapi.segments import Piece, pieces
 from meetme.ixapi.states import missing, refresh
 from meetme.model.errors import Conflict, NotFound, Refused
 
-FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.2, 30.0
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.2, 10.0
 ARCHIVE = "archive"
 DAY = "day"
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from meetme.cli.main import run
+from meetme.model.members import MemberKind, ServiceUrls
+from meetme.runtime.roster import read_roster
 
 ANYTHING = {
     "announce": [],
@@ -99,6 +101,15 @@ def test_a_peer_that_cannot_be_reached_is_known_by_its_certificate(
     assert run([*add_it, "--certificate", str(tmp_path / "b/certificate.pem"), "--yes"]) == 0
     (entry,) = peers(tmp_path / "a", capsys)
     assert entry["negotiator"] is None
+
+
+def test_an_exchange_is_known_by_its_composer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init(tmp_path / "a", "csp-a")
+    init(tmp_path / "x", "ix-x")
+    add_it = ["peer", "add", "ix-x", "--dir", str(tmp_path / "a"), "--certificate", str(tmp_path / "x/certificate.pem")]
+    assert run([*add_it, "--kind", "ixp", "--composer", "https://192.0.2.9:8470", "--yes"]) == 0
+    (member,) = read_roster(tmp_path / "a/roster.toml").members
+    assert (member.kind, member.urls) == (MemberKind.IXP, ServiceUrls(composer="https://192.0.2.9:8470"))
 
 
 def test_two_keys_while_a_peer_changes_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

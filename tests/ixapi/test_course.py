@@ -43,11 +43,13 @@ class Exchange:
         self.woken += [effect for effect in effects if isinstance(effect, WakeAt)]
         return self.bundle
 
-    def service(self, a: str = "csp-a", b: str = "csp-b", id: str = "one", capacity: int | None = None) -> str:
+    def service(
+        self, a: str = "csp-a", b: str = "csp-b", id: str = "one", capacity: int | None = None, ref: str = "x"
+    ) -> str:
         new = Service(
             id=id,
             owners=Owners("fed", a, "fed"),
-            papers=Papers("x"),
+            papers=Papers(ref),
             joining=b,
             offering="p2p",
             capacity=capacity,
@@ -157,6 +159,18 @@ def test_a_whole_port_has_no_vlan() -> None:
     x.config("one", "b1", 9)
     (piece,) = pieces(x.bundle, x.plant)
     assert piece.a == (AccessEnd("swp1", None),)
+
+
+def test_both_ends_prefer_the_path_with_the_lower_number_whichever_was_ordered_first() -> None:
+    for order in (("1", "2"), ("2", "1")):
+        x = Exchange()
+        for number in order:
+            x.service("csp-a", "fed", number, ref=f"x#{number}@1")
+            x.config(number, "a1")
+            x.config(number, f"n{number}")
+            x.follow()
+        uplinks = x.shown()["s1", "x"][1]
+        assert [uplink.split()[0] for uplink in uplinks] == ["10.8.0.1", "10.9.0.2"]
 
 
 def test_services_that_protect_each_other_share_an_access_and_have_an_uplink_each() -> None:

@@ -94,6 +94,13 @@ def test_errors_flows_wires_and_scans() -> None:
         source = "10.0.0.66"
         to = "vm2"
         expect = "closed"
+        [[step]]
+        name = "bare"
+        from = "vm1"
+        via = "eth0"
+        to = "vm2"
+        proto = "ethernet"
+        size = 9000
     """
     tcp = Protocol.TCP
     assert parse_checks(text, MACHINES) == (
@@ -102,6 +109,7 @@ def test_errors_flows_wires_and_scans() -> None:
         Action("vm1", "true", name="as before"),
         Check("end", "vm1", "vm2", protocol=tcp, flow="long", expect=Expectation.BLOCKED, within=0.25),
         Check("scan", "vm1", "vm2", via="eth0", own="10.0.0.66", expect=Expectation.CLOSED, within=0.25),
+        Check("bare", "vm1", "vm2", protocol=Protocol.ETHERNET, via="eth0", size=9000),
     )
 
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from meetme.composer.metrics import Combine, Metric
 from meetme.model.errors import InvalidInput
 
 if TYPE_CHECKING:
     from meetme.composer.graph import Edge, Point
-    from meetme.composer.metrics import Metric
 
 FAR = 1 << 200
 """Farther than anything."""
@@ -62,13 +63,14 @@ class Arcs:
         """The transit edges out of each point."""
         self.of_link: dict[str, list[int]] = defaultdict(list)
         """The arcs of each link: two, unless it is one-way."""
-        pairs: set[tuple[int, int]] = set()
+        pairs: set[int] = set()
         for position, edge in enumerate(edges):
             if edge.exchange is not None:
-                if (edge.tail, edge.head) in pairs:
+                pair = edge.tail * len(points) + edge.head
+                if pair in pairs:
                     rule = f"a pair of ports has one transit ({points[edge.tail]} to {points[edge.head]})"
                     raise InvalidInput("bad_graph", f"edges[{position}]: {rule}")
-                pairs.add((edge.tail, edge.head))
+                pairs.add(pair)
                 self.transits[edge.tail].append(position)
                 continue
             arc = len(self.edge)
@@ -153,10 +155,15 @@ class Weights:
         shift = TIE_BITS if ties else 0
         self.metric = metric
         self.shift = shift
-        weigh, read = metric.weight, metric.field
-        self.edge = [
-            (weigh(getattr(edge, read)) << shift) + (1 if ties and edge.exchange is None else 0) for edge in edges
-        ]
+        read = attrgetter(metric.field)
+        if metric.combine is Combine.SUM:
+            values = [round(read(edge) * 1e6) << shift for edge in edges]
+        else:
+            values = [metric.weight(read(edge)) << shift for edge in edges]
+        if ties:
+            for edge in arcs.edge:
+                values[edge] += 1
+        self.edge = values
         """The weight of each edge."""
         self.arc = [self.edge[edge] for edge in arcs.edge]
         """The weight of each arc alone."""

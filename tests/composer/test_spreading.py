@@ -66,6 +66,18 @@ def test_who_was_away_catches_up() -> None:
     assert len(set(map(str, network.marks().values()))) == 1
 
 
+def test_who_was_away_for_a_moment_is_told_soon_and_not_at_the_next_round() -> None:
+    network = Network(ring(NAMES[:4]), every=600.0)
+    network.run(1.0)
+    network.cut = lambda a, b: "ixp-d" in (a, b)
+    word = network.say("ixp-a", 1)
+    network.run(2.0)
+    assert network.nodes["ixp-d"].book.word("ixp-a") is None
+    network.cut = lambda a, b: False
+    network.run(5.0)
+    assert network.nodes["ixp-d"].book.word("ixp-a") == word
+
+
 def test_what_expires_is_gone_everywhere_and_stays_gone() -> None:
     network = Network(ring(NAMES[:4]))
     network.say("ixp-a", 1)

@@ -26,7 +26,7 @@ S = State
 
 def build(circuit: Circuit, leg: Leg, at: float, seconds: float = BUILD_SECONDS) -> Move:
     """Have the own segment built, and tell the next composer to do the same."""
-    leg = replace(leg, segment=Segment.BUILDING, deadline=at + seconds)
+    leg = replace(leg, segment=Segment.BUILDING, deadline=at + seconds, ordered=at)
     effects: tuple[Effect, ...] = (
         Build(leg.path, leg.attempt, reference(circuit.id, leg.path, leg.attempt)),
         Wake(ev.Deadline, seconds, leg.path, leg.attempt),
@@ -118,7 +118,8 @@ def on_seen(circuit: Circuit, leg: Leg, event: ev.Seen) -> Move:
     if event.ready or leg.segment is not Segment.READY:
         return circuit, ()
     lost = Problem("segment_lost", f"segment: {circuit.me} must have it in production", fault=Fault.DEVICE)
-    leg = replace(leg, segment=Segment.BUILDING, problem=event.problem or lost, deadline=event.at + BUILD_SECONDS)
+    leg = replace(leg, segment=Segment.BUILDING, problem=event.problem or lost, ordered=event.at)
+    leg = replace(leg, deadline=event.at + BUILD_SECONDS)
     again = Build(leg.path, leg.attempt, reference(circuit.id, leg.path, leg.attempt))
     return put(circuit, leg), (again, Wake(ev.Deadline, BUILD_SECONDS, leg.path, leg.attempt))
 

@@ -91,6 +91,8 @@ class Leg:
     joined: bool = False
     """The next composer holds its part."""
     segment: Segment = Segment.ABSENT
+    ordered: float | None = None
+    """When it was last ordered, by the own clock."""
     ready_beyond: bool = False
     """Every segment after this exchange is in production."""
     waiting: tuple[UUID, ...] = ()

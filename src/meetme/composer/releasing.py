@@ -126,14 +126,21 @@ def on_release(circuit: Circuit, leg: Leg, event: ev.ReleaseReceived) -> Move:
     return settle(circuit, leg)
 
 
-def on_removed(circuit: Circuit, leg: Leg) -> Move:
-    """Nothing of the own segment is at the exchange; if it was never built, it is looked at again after a while."""
+def on_removed(circuit: Circuit, leg: Leg, at: float) -> Move:
+    """Nothing of the own segment is at the exchange.
+
+    Where it was given up before it was built, an order may still be on its way, so it is removed once more before the
+    leg is over. Where it was built just now, an order of a process that died may be: that is only looked after.
+    """
+    name = reference(circuit.id, leg.path, leg.attempt)
     if leg.segment is Segment.CANCELLING:
         leg = replace(leg, segment=Segment.SWEEPING)
-        again = Remove(leg.path, leg.attempt, reference(circuit.id, leg.path, leg.attempt), SWEEP_SECONDS)
-        return put(circuit, leg), (again,)
+        return put(circuit, leg), (Remove(leg.path, leg.attempt, name, SWEEP_SECONDS),)
+    since = at - leg.ordered if leg.ordered is not None else SWEEP_SECONDS
+    fresh = leg.segment is Segment.REMOVING and 0 <= since < SWEEP_SECONDS
     leg = replace(leg, segment=Segment.ABSENT)
-    return settle(put(circuit, leg), leg)
+    again = (Remove(leg.path, leg.attempt, name, SWEEP_SECONDS - since),) if fresh else ()
+    return settle(put(circuit, leg), leg, again)
 
 
 def let_go(circuit: Circuit) -> Move:

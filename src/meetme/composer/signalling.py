@@ -204,7 +204,7 @@ def _of_leg(c: Circuit, leg: Leg, event: Event) -> Move:
         case ev.StateReceived():
             return aligning.on_state(c, leg, event)
         case ev.Removed():
-            return releasing.on_removed(c, leg)
+            return releasing.on_removed(c, leg, event.at)
         case ev.ReleasedReceived():
             return releasing.side_done(c, leg, event.peer)
         case ev.RefusedReceived():

@@ -249,8 +249,8 @@ def test_an_order_that_may_still_be_on_its_way_is_swept_up() -> None:
     circuit = step(circuit, ev.ReleasedReceived(NOW, 1, 1, B)).circuit
     once = step(circuit, ev.Removed(NOW, 1, 1))
     assert once.circuit.state is State.RELEASING
-    assert [e.after for e in once.effects if isinstance(e, Remove)] == [60.0]
-    assert step(once.circuit, ev.Removed(NOW + 60, 1, 1)).circuit.state is State.RELEASED
+    assert [e.after for e in once.effects if isinstance(e, Remove)] == [10.0]
+    assert step(once.circuit, ev.Removed(NOW + 10, 1, 1)).circuit.state is State.RELEASED
 
 
 def middle_ready() -> Circuit:

@@ -16,8 +16,10 @@ from meetme.composer.effects import Build, Cancel, Effect, Look, Move, Remove, S
 from meetme.composer.messages import Body, MessageType, RefusedBody, ReleasedBody
 from meetme.model.errors import Fault, Problem
 
-SWEEP_SECONDS = 60.0
-"""After this long an order to build, whose sender has given it up, can be on its way no more."""
+SWEEP_SECONDS = 10.0
+"""After this long an order to build, whose sender has given it up, is on its way no more."""
+LAST_LOOK_SECONDS = 60.0
+"""After this long not even the order of a process that has died is."""
 GONE = Problem("circuit_unknown", "circuit: is not known here, or not any more", fault=Fault.REMOTE)
 
 S = State
@@ -85,7 +87,7 @@ def tell(circuit: Circuit, leg: Leg) -> tuple[Effect, ...]:
 
 def settle(circuit: Circuit, leg: Leg, effects: tuple[Effect, ...] = ()) -> Move:
     """After anything that may have been the last thing owed: answer who waits, and end what can end."""
-    if leg.state is not S.RELEASING or leg.segment is not Segment.ABSENT:
+    if leg.state is not S.RELEASING or leg.segment not in (Segment.ABSENT, Segment.SWEEPING):
         return circuit, effects
     if leg.beyond_done and leg.before_asks:
         circuit = answered(circuit, leg, leg.before, leg.before_asks, ReleasedBody())
@@ -93,7 +95,7 @@ def settle(circuit: Circuit, leg: Leg, effects: tuple[Effect, ...] = ()) -> Move
     if leg.before_done and leg.beyond_asks:
         circuit = answered(circuit, leg, leg.beyond, leg.beyond_asks, ReleasedBody())
         leg = replace(leg, beyond_asks=())
-    if leg.let_go or (leg.before_done and leg.beyond_done):
+    if leg.segment is Segment.ABSENT and (leg.let_go or (leg.before_done and leg.beyond_done)):
         if leg.let_go:
             circuit = answered(circuit, leg, leg.before, leg.before_asks, ReleasedBody())
             circuit = answered(circuit, leg, leg.beyond, leg.beyond_asks, ReleasedBody())
@@ -130,16 +132,16 @@ def on_removed(circuit: Circuit, leg: Leg, at: float) -> Move:
     """Nothing of the own segment is at the exchange.
 
     Where it was given up before it was built, an order may still be on its way, so it is removed once more before the
-    leg is over. Where it was built just now, an order of a process that died may be: that is only looked after.
+    own part is free. Soon after it was ordered an order of a process that died may be, too: that is only looked after.
     """
     name = reference(circuit.id, leg.path, leg.attempt)
     if leg.segment is Segment.CANCELLING:
         leg = replace(leg, segment=Segment.SWEEPING)
-        return put(circuit, leg), (Remove(leg.path, leg.attempt, name, SWEEP_SECONDS),)
-    since = at - leg.ordered if leg.ordered is not None else SWEEP_SECONDS
-    fresh = leg.segment is Segment.REMOVING and 0 <= since < SWEEP_SECONDS
+        return settle(put(circuit, leg), leg, (Remove(leg.path, leg.attempt, name, SWEEP_SECONDS),))
+    since = at - leg.ordered if leg.ordered is not None else LAST_LOOK_SECONDS
+    fresh = leg.segment is not Segment.ABSENT and 0 <= since < LAST_LOOK_SECONDS
     leg = replace(leg, segment=Segment.ABSENT)
-    again = (Remove(leg.path, leg.attempt, name, SWEEP_SECONDS - since),) if fresh else ()
+    again = (Remove(leg.path, leg.attempt, name, LAST_LOOK_SECONDS - since),) if fresh else ()
     return settle(put(circuit, leg), leg, again)
 
 

@@ -264,7 +264,7 @@ class Composer:
         )
         travel = world.random.uniform(0.005, 0.05)
         if world.strikes("order late", self.name):
-            travel += world.random.uniform(1.0, 40.0)
+            travel += world.random.uniform(1.0, 9.0)
         if world.strikes("exchange lies", self.name):
             world.later(
                 travel, lambda: settle(lambda: ev.Built(self.now(), leg.path, leg.attempt, own.in_label, own.out_label))

@@ -88,7 +88,7 @@ def test_what_expires_is_gone_everywhere_and_stays_gone() -> None:
     assert all(not marks for marks in network.marks().values())
 
 
-FAST = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FAST = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -202,3 +203,14 @@ def test_a_way_through_an_exchange_that_has_refused_is_left_out_and_no_other() -
 def test_an_element_that_the_map_does_not_know_changes_nothing() -> None:
     unknown = (element(ElementKind.LINK, "ixp-a", "to-z"), element(ElementKind.END, "ixp-a", "p1"))
     assert ways(find_routes(atlas(), request(), excluded=unknown)) == ["ac"]
+
+
+def test_no_route_is_longer_than_composers_carry() -> None:
+    names = [f"{number:02}" for number in range(40)]
+    quick: dict[tuple[str, str], dict[str, Any]] = {pair: {"latency_ms": 0.1} for pair in itertools.pairwise(names)}
+    known = atlas(quick | {("00", "39"): {"latency_ms": 90.0}})
+    (route,) = find_routes(known, request("00", "39"))
+    assert len(route.hops) == 2
+    assert all(len(offer.routes[0].hops) <= 32 for offer in find_offers(known, request("00", "39")).offers)
+    with pytest.raises(NoPath):
+        find_routes(atlas(quick), request("00", "39"))

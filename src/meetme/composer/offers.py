@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from meetme.composer.disjoint import disjoint_pair
 from meetme.composer.graph import Disjoint, Exclusions, Graph, NoPath, Pair, Path, Point, Refusal, Shared
+from meetme.composer.holding import MOST_HOPS
 from meetme.composer.metrics import BANDWIDTH, HOPS, LATENCY, MTU, OBJECTIVES, PRICE, Better, Bound, Metric
 from meetme.composer.pareto import CHOSEN, pareto
 from meetme.composer.paths import shortest, widest
@@ -28,6 +29,8 @@ from meetme.composer.words import CircuitRequest, Element, ElementKind, End, Hop
 from meetme.model.agreement import MemberId
 
 MOST_OFFERS = 16
+_SHORT_ENOUGH = Bound(HOPS, MOST_HOPS)
+"""No composer carries a longer route. It is rare, so it is asked for only where the best path breaks it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +186,8 @@ class _Question:
     def singles(self, budget: Budget) -> list[Offer]:
         """The front of single paths."""
         front = pareto(self._graph, self._a, self._b, CHOSEN, bounds=self._bounds, exclude=self._exclude, budget=budget)
-        optimal = front.complete
-        return [self._offer((path,), optimal=optimal and path.optimal) for path in front.paths]
+        paths = [path for path in front.paths if path.hops <= MOST_HOPS] or [self.best(budget)]
+        return [self._offer((path,), optimal=front.complete and path.optimal) for path in paths]
 
     def pairs(self, budget: Budget) -> list[Offer]:
         """The best pair by each metric. Each of them is the best there is; there may be others between."""
@@ -215,7 +218,11 @@ class _Question:
         metric = OBJECTIVES[self._request.objective]
         find = shortest if metric.additive else widest
         exclude = self._exclude if more is None else _both(self._exclude, more)
-        return find(self._graph, self._a, self._b, metric, bounds=self._bounds, exclude=exclude, budget=budget)
+        path = find(self._graph, self._a, self._b, metric, bounds=self._bounds, exclude=exclude, budget=budget)
+        if path.hops > MOST_HOPS:
+            bounds = (*self._bounds, _SHORT_ENOUGH)
+            path = find(self._graph, self._a, self._b, metric, bounds=bounds, exclude=exclude, budget=budget)
+        return path
 
     def apart(self, other: tuple[Hop, ...], budget: Budget) -> Path:
         """The best path that shares as little as was asked with one that there is. Raises NoPath."""

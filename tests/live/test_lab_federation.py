@@ -12,7 +12,7 @@ SHARED = ". /hostlab/shared.startup; "
 ACTS = (
     Sabotage("a frame from csp-a to csp-b", "sb1", SHARED + "cut eth2"),
     Sabotage("what csp-a sends to csp-c does not reach csp-b", "sb1", SHARED + "mend eth2"),
-    Sabotage("sd1 is as before", "sd1", "ip link add name strange type dummy"),
+    Sabotage("sd1 is as before", "sd1", "ip link add name strange type bridge"),
 )
 BROKEN = {
     "a frame from csp-a to csp-b": "it did not arrive",

@@ -144,7 +144,7 @@ class PeerClient:
         client = httpx2.AsyncClient(
             verify=context,
             timeout=self._timeout,
-            limits=httpx2.Limits(max_keepalive_connections=4, keepalive_expiry=KEEP_ALIVE_SECONDS),
+            limits=httpx2.Limits(max_keepalive_connections=32, keepalive_expiry=KEEP_ALIVE_SECONDS),
             # A compressed answer could be small on the wire and huge here.
             headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "meetme"},
             trust_env=False,

@@ -8,4 +8,4 @@ Decisions are pure functions on frozen values; what touches the outside lives in
 `service`, `client`, `store`, `device` and `host`, and in `cli`. Imports run one way: see `pyproject.toml`.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

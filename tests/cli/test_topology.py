@@ -1,3 +1,5 @@
+"""`meetme topology`: tables, the picture in the terminal, SVG, JSON, and a composer that is not there."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""What an exchange says of itself: read back as written, signed, and refused wherever it contradicts itself."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""What is believed: the newest genuine word of each member of the roster, and nothing else."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""The own advertisement: from the settings and the exchange's connections, told anew when something changes."""
+
 from __future__ import annotations
 
 from dataclasses import replace

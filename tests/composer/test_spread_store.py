@@ -1,3 +1,5 @@
+"""The words that were heard, on both engines."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,3 +1,5 @@
+"""Exchanges that tell each other over real TLS what they know."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Words spread to all, whatever is lost, repeated or late on the way, and whoever lies."""
+
 from __future__ import annotations
 
 from dataclasses import replace

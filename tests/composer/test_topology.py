@@ -1,3 +1,5 @@
+"""From words to a map: what both ends confirm, and what is left out."""
+
 from __future__ import annotations
 
 from dataclasses import replace

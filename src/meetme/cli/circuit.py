@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from meetme.cli import circuit_tables
 from meetme.cli.member import API_OPTIONS, LocalApi, api_options_of
 from meetme.cli.output import asynchronous, format_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from meetme.composer.client import ComposerClient
-    from meetme.composer.views import CircuitOrder, CircuitView, EndBody, HopView, OffersView, OfferView
+    from meetme.composer.views import CircuitOrder, CircuitView, EndBody
 
 DEFAULT_URL = "http://127.0.0.1:8473"
 LEAST_BEGINNING = 4
@@ -54,7 +55,7 @@ class CircuitName(click.ParamType[str]):
         except Exception:
             return []
         return [
-            CompletionItem(str(view.id), help=f"{_ends(view)} {view.state}")
+            CompletionItem(str(view.id), help=f"{circuit_tables.ends(view)} {view.state}")
             for view in views
             if str(view.id).startswith(incomplete) and view.state not in ENDED
         ]
@@ -124,7 +125,7 @@ async def offers(a: str, b: str, api: LocalApi, form: str, **wishes: Any) -> int
     from meetme.composer.client import ComposerClient
 
     async with api.reach(ComposerClient) as client:
-        return _show_offers(await client.offers(_order(a, b, **wishes)), form)
+        return circuit_tables.show_offers(await client.offers(_order(a, b, **wishes)), form)
 
 
 @circuit.command(epilog="Example: meetme circuit create csp-a/p1 csp-b/p7 --bandwidth 100")
@@ -164,7 +165,7 @@ async def create(
         if dry_run:
             if offer is not None:
                 raise click.UsageError("--dry-run shows what an order would lead to; --offer says that already")
-            return _show_offers(await client.offers(order), form, best=True)
+            return circuit_tables.show_offers(await client.offers(order), form, best=True)
         started = await client.create(order, idempotency_key=key or str(uuid4()))
         return await _follow(client, started, form) if wait else _result(started, form)
 
@@ -187,7 +188,7 @@ async def list_circuits(everything: bool, watch: bool, api: LocalApi, form: str)
         while True:
             views = [v for v in await client.circuits() if everything or v.state not in ENDED]
             if views != shown:
-                _show_list(views, form)
+                circuit_tables.show_list(views, form)
                 shown = views
             if not watch:
                 return 0
@@ -209,11 +210,11 @@ async def show(circuit: str, watch: bool, api: LocalApi, form: str) -> int:
     async with api.reach(ComposerClient) as client:
         id = await which(client, circuit)
         if not watch:
-            _show_one(await client.circuit(id), form)
+            circuit_tables.show_one(await client.circuit(id), form)
             return 0
         async with aclosing(client.follow(id)) as views:
             async for view in views:
-                _show_one(view, form)
+                circuit_tables.show_one(view, form)
     return 0
 
 
@@ -344,93 +345,7 @@ def _end(text: str) -> EndBody:
     return EndBody(member, port)
 
 
-# --- what is shown ----------------------------------------------------------------------------------------------------
-
-
-def _show_offers(found: OffersView, form: str, *, best: bool = False) -> int:
-    from meetme.cli.output import print_json, print_table
-
-    if form == "json":
-        print_json(found.document)
-        return 0 if found.offers else 3
-    shown: Iterable[OfferView] = found.offers[:1] if best else found.offers
-    rows: list[tuple[str, ...]] = [
-        (
-            "-" if best else str(each.id),
-            f"{each.latency_ms:g}",
-            str(each.bandwidth),
-            str(each.hops),
-            f"{each.price:g}",
-            str(each.mtu),
-            _way(each.path) + (f"\n{_way(each.second_path)}" if each.second_path else ""),
-            ", ".join(f"{one.kind} {one.name}" for one in each.shared) or "-",
-        )
-        for each in shown
-    ]
-    columns: tuple[str, ...] = ("offer", "ms", "free Mbit/s", "hops", "price", "MTU", "way", "shared")
-    if all(row[-1] == "-" for row in rows):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
-    if best:
-        columns, rows = columns[1:], [row[1:] for row in rows]
-    print_table(columns, rows, empty="there is no way that keeps to all of it")
-    for refusal in found.refused:
-        nearest = "nothing alone would help" if refusal.nearest is None else f"{_value(refusal.nearest)} would do"
-        click.echo(f"  {refusal.constraint} {_value(refusal.asked)}: {nearest}", err=True)
-    if best and found.offers:
-        click.echo("\nnothing is held, nothing was changed", err=True)
-    return 0 if found.offers else 3
-
-
-def _value(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, tuple | list) else str(value)
-
-
-def _way(hops: Iterable[HopView]) -> str:
-    return " > ".join(f"{hop.in_port} {hop.exchange} {hop.out_port}" for hop in hops) or "-"
-
-
-def _ends(view: CircuitView) -> str:
-    return " - ".join(f"{end.member}/{end.port}" for end in view.ends)
-
-
-def _show_list(views: list[CircuitView], form: str) -> None:
-    from meetme.cli.output import print_json, print_table
-
-    if form == "json":
-        print_json([view.document for view in views])
-        return
-    rows: list[tuple[str, ...]] = []
-    for view in views:
-        vain = ", ".join(f"{due.what} ({due.note.partition(':')[0]})" for due in view.owed) or "-"
-        through = " ".join(hop.exchange for hop in view.path) or "-"
-        second = " ".join(hop.exchange for hop in view.second_path) or "-"
-        rows.append((str(view.id), _ends(view), str(view.bandwidth), view.state, through, second, vain))
-    columns: tuple[str, ...] = ("id", "ends", "Mbit/s", "state", "through", "second path", "tried in vain")
-    for index in (6, 5):
-        if all(row[index] == "-" for row in rows):
-            columns = columns[:index] + columns[index + 1 :]
-            rows = [row[:index] + row[index + 1 :] for row in rows]
-    print_table(columns, rows, empty="no circuit; order one with: meetme circuit create")
-
-
-def _show_one(view: CircuitView, form: str) -> None:
-    from meetme.cli.output import print_json, print_table, show_problem
-
-    if form == "json":
-        print_json(view.document)
-        return
-    click.secho(f"{view.id}  {view.state}", bold=True)
-    click.echo(f"{view.bandwidth} Mbit/s each way, ordered by {view.ordered_by} at {view.began:%Y-%m-%d %H:%M:%S} UTC")
-    rows = [(end.member, end.port, end.exchange or "-", str(end.vlan or "-"), str(end.mtu or "-")) for end in view.ends]
-    print_table(("member", "port", "exchange", "VLAN", "MTU"), rows, empty="")
-    for name, hops in (("way", view.path), ("second way", view.second_path)):
-        if hops:
-            click.echo(f"{name}: {_way(hops)}")
-    if view.owed:
-        owed = [(due.what, str(due.attempts), f"{due.due_in:.1f} s", due.note) for due in view.owed]
-        print_table(("still to be done", "attempts", "next", "why not yet"), owed, empty="")
-    if view.problem is not None:
-        show_problem(view.problem)
+# --- how it goes -----------------------------------------------------------------------------------------------------
 
 
 async def _follow(client: ComposerClient, view: CircuitView, form: str) -> int:
@@ -438,13 +353,13 @@ async def _follow(client: ComposerClient, view: CircuitView, form: str) -> int:
     from contextlib import aclosing
 
     begin, said = time.monotonic(), ""
-    click.secho(f"{view.id}  {_ends(view)}", bold=True, err=True)
+    click.secho(f"{view.id}  {circuit_tables.ends(view)}", bold=True, err=True)
     async with aclosing(client.follow(view.id)) as views:
         async for now in views:
             view = now
             line = STATE_WORDS.get(view.state, view.state)
             if view.path and view.state in ("held", "committed"):
-                line += f"  {_way(view.path)}"
+                line += f"  {circuit_tables.way(view.path)}"
             if line != said:
                 click.echo(f"  {time.monotonic() - begin:7.3f} s  {line}", err=True)
                 said = line
@@ -457,7 +372,7 @@ async def _follow(client: ComposerClient, view: CircuitView, form: str) -> int:
 def _result(view: CircuitView, form: str) -> int:
     from meetme.cli.negotiate import UNREACHABLE
 
-    _show_one(view, form)
+    circuit_tables.show_one(view, form)
     if view.state in ("failed", "released") or (view.problem is not None and view.state == "releasing"):
         code = view.problem.code if view.problem is not None else ""
         return 4 if code in UNREACHABLE else 3 if code in REFUSED else 1

@@ -21,7 +21,8 @@ _INTRODUCTION = """# REST
 
 Negotiator and composer have two listeners each. Every error is a problem document (RFC 9457,
 `application/problem+json`) with a stable [code](problems.md), the offending field and a hint. A body larger than 64 KiB
-is answered with 413, an unknown field with 422. A running service has the same as `/openapi.json`, and as a page at `/docs`.
+is answered with 413, an unknown field with 422. A running service has the same as `/openapi.json`, and as a page at
+`/docs`.
 """
 _LOCAL = """## The negotiator's local API
 

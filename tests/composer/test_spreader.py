@@ -237,7 +237,8 @@ async def test_who_asks_too_much_gets_a_clear_no_and_no_more(tmp_path: Path) -> 
         assert caught.value.code == "advertisements_too_many"
 
 
-GOOD = json.loads(summary("ixp-b", "ixp-a"))
+WRITTEN = 1_800_000_000.0
+GOOD = json.loads(spread_wire.write(Summary(("0" * 16,) * 64), MemberId("ixp-b"), MemberId("ixp-a"), WRITTEN))
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,7 @@ GOOD = json.loads(summary("ixp-b", "ixp-a"))
 )
 def test_a_message_that_makes_no_sense_is_one_clear_error(change: dict[str, Any], code: str) -> None:
     with pytest.raises(MeetMeError) as caught:
-        spread_wire.read(json.dumps({**GOOD, **change}), MemberId("ixp-a"), MemberId("ixp-b"), SystemClock().now())
+        spread_wire.read(json.dumps({**GOOD, **change}), MemberId("ixp-a"), MemberId("ixp-b"), WRITTEN)
     assert caught.value.code == code
 
 

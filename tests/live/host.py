@@ -55,7 +55,16 @@ class Host:
         """What runs `arguments` on this host."""
         enter = ["nsenter", f"--target={self.holder}", "--mount", "--net", "--pid"]
         become = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"] if self.user else []
-        clean = ["env", f"--chdir={self.folder}", "-u", "XDG_RUNTIME_DIR", "HOME=/", "TMPDIR=/run"]
+        # A shell starts what it leaves in the background with SIGINT ignored, and everything below inherits that.
+        clean = [
+            "env",
+            "--default-signal=INT",
+            f"--chdir={self.folder}",
+            "-u",
+            "XDG_RUNTIME_DIR",
+            "HOME=/",
+            "TMPDIR=/run",
+        ]
         return [*enter, *become, *clean, *arguments]
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:

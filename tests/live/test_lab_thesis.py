@@ -17,7 +17,11 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
 CHECKS = checks_of("thesis")
 
 
-@pytest.fixture(params=["root", "user"])
+# Where a user can build it, that is the ordinary run: as root it goes the same ways.
+AS_ROOT = pytest.param("root", marks=[pytest.mark.slow] if why_not_as_user() is None else [])
+
+
+@pytest.fixture(params=[AS_ROOT, "user"])
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     reason = why_not_as_user()
     if request.param == "user" and reason is not None:

@@ -62,6 +62,7 @@ def in_step(members: Members, id: str, least: int) -> bool:
     return done and views[0]["agreement"] == views[1]["agreement"] and views[0]["agreement"]["revision"] >= least
 
 
+@pytest.mark.slow
 def test_prefixes_come_and_go_and_what_stays_loses_no_packet(members: Members) -> None:
     before = {router: members.look(router) for router in ROUTERS}
     id, address = members.agreed()

@@ -59,7 +59,9 @@ def members() -> Iterator[Members]:
         shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize(("starter", "peer"), [("router1", "csp-b"), ("router2", "csp-a")])
+@pytest.mark.parametrize(
+    ("starter", "peer"), [pytest.param("router1", "csp-b", marks=pytest.mark.slow), ("router2", "csp-a")]
+)
 def test_it_carries_the_lab(members: Members, starter: str, peer: str) -> None:
     view = json.loads(members.said(starter, f"meetme negotiate {peer} --format json"))
     assert view["state"] == "active"

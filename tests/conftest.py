@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+# Tests of machines fork to enter them. gRPC's handlers of a fork take locks that its threads hold, and no child uses it.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:

@@ -113,7 +113,8 @@ def test_figures_of_both_services(up: list[Running], course: str) -> None:
     for order in ("apply", "confirm", "remove", "probe"):
         times = configurator[f'meetme_configurator_orders_total{{order="{order}",result="done"}}']
         assert times == 1 or (order == "probe" and times > 1), "an active link is looked at again and again"
-        assert configurator[f'meetme_configurator_order_seconds_count{{order="{order}"}}'] == times
+        timed = configurator[f'meetme_configurator_order_seconds_count{{order="{order}"}}']
+        assert timed == times or (order == "probe" and timed > times), "a probe may end between two figures"
     assert configurator['meetme_configurator_link_events_total{event="removed"}'] == 1
     assert configurator['meetme_configurator_links{in_sync="true",state="confirmed"}'] == 0
     for page, service in ((negotiator, "negotiator"), (configurator, "configurator")):

@@ -40,6 +40,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 def test_every_check_holds() -> None:
     with lab_host() as host:
         every_check_holds(host, "no-overlap")

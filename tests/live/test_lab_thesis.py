@@ -82,6 +82,7 @@ BROKEN = {
 """What is said of each check when what it is about is broken."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["root"], indirect=True)
 def test_each_check_fails_where_what_it_promises_is_broken(host: Host) -> None:
     checks = {name: step(name) for name in BROKEN}

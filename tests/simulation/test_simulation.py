@@ -17,7 +17,7 @@ from tests.simulation.world import simulate
 
 ORDINARY = 180
 """Seeds of the ordinary run."""
-SECONDS = 40.0
+SECONDS = 25.0
 """After this long on a slow machine the ordinary run ends early, once it has reached everything."""
 THOROUGH = 1000
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-# Tests of machines fork to enter them. gRPC's handlers of a fork take locks that its threads hold, and no child uses it.
+# Machines of tests are entered by forking. gRPC's handlers of a fork take locks that its threads hold; no child uses it.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-# Machines of tests are entered by forking. gRPC's handlers of a fork take locks that its threads hold; no child uses it.
+# Machines are entered by forking. For that gRPC has handlers, which take locks that its threads may hold.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 

@@ -129,7 +129,7 @@ def test_every_alias_is_free_at_viewer_and_translator_and_out_of_the_right_pool(
 
 
 def must_share(a: Own, b: Own, result: Agreement) -> bool:
-    """What DESIGN 3.4 says: one prefix a side, equally long, both need one, one side translates."""
+    """One alias for both: one prefix a side, equally long, both need one, one side translates."""
     one_each = len(a.prefixes) == len(b.prefixes) == 1
     p, q = a.prefixes[0], b.prefixes[0]
     alike = one_each and (p.version, p.prefixlen) == (q.version, q.prefixlen)

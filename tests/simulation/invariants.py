@@ -1,4 +1,4 @@
-"""What must hold (DESIGN, section 8), checked after every commit and every change of a device.
+"""What must hold, checked after every commit and every change of a device.
 
 Each function yields what is wrong, in words; its docstring is the invariant.
 """

@@ -1,4 +1,4 @@
-"""What must hold whatever a peer says: policy, and that peers never see each other (DESIGN, 3.4 and 3.5).
+"""What must hold whatever a peer says: policy, and that peers never see each other.
 
 Told by what a member's operator wrote down and by what its routers are ordered to carry; no rule under test is asked.
 """

@@ -3,7 +3,7 @@
 A *point* is a port of an exchange: an access port, or the exchange's end of an inter-exchange connection (NNI). An
 *edge* leads from one point to another, one way: inside an exchange it is a *transit*, between two exchanges an NNI,
 whose two directions share the name of the link. A *path* leads from an access port to another one: transit, NNI,
-transit, NNI, ..., transit, and never through one exchange twice (each composer carries a circuit once, DESIGN 4).
+transit, NNI, ..., transit, and never through one exchange twice (each composer carries a circuit once).
 """
 
 from __future__ import annotations

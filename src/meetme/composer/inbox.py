@@ -41,7 +41,8 @@ from meetme.composer.words import reference
 from meetme.ixapi.exchange import Exchange
 from meetme.ixapi.orders import SegmentState
 from meetme.model.agreement import MemberId
-from meetme.model.errors import Fault, Forbidden, InvalidInput, MeetMeError, Problem, Stale
+from meetme.model.envelope import check_envelope
+from meetme.model.errors import Fault, Forbidden, InvalidInput, MeetMeError, Problem
 from meetme.model.members import Member, MemberKind
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
@@ -52,8 +53,6 @@ from meetme.runtime.sse import Bell
 
 ANSWER_SECONDS = 5.0
 """How long an answer may take; then the peer is told to ask again."""
-SKEW_SECONDS = 5.0
-"""How far the peer's clock may be behind ours before its messages count as expired."""
 
 
 class Inbox:
@@ -117,36 +116,20 @@ class Inbox:
                 field="from",
                 fault=Fault.REMOTE,
             )
-        if message.sender != sender.id:
-            raise Forbidden(
-                "sender_mismatch",
-                f'message.from: must be the member of the certificate ("{message.sender}", certificate of'
-                f' "{sender.id}")',
-                field="from",
-                fault=Fault.REMOTE,
-            )
-        if message.to != self._domain.me:
-            raise Forbidden(
-                "receiver_mismatch",
-                f'message.to: must be "{self._domain.me}" ("{message.to}")',
-                field="to",
-                hint="compare the URL of this composer in the sender's roster",
-                fault=Fault.REMOTE,
-            )
+        check_envelope(
+            sender=message.sender,
+            certificate=sender.id,
+            to=message.to,
+            me=self._domain.me,
+            service="composer",
+            expires=message.expires,
+            now=self._clock.now(),
+        )
         if message.type not in ANSWERS:
             raise InvalidInput(
                 "message_type_unknown",
                 f'message.type: must be one that asks ("{message.type}")',
                 field="type",
-                fault=Fault.REMOTE,
-            )
-        late = self._clock.now() - message.expires
-        if late > SKEW_SECONDS:
-            raise Stale(
-                "message_expired",
-                f"message.expires: must not be over ({late:.0f} s ago)",
-                hint="send it again with a new time; compare the clocks of both members",
-                field="expires",
                 fault=Fault.REMOTE,
             )
 

@@ -28,7 +28,8 @@ from meetme.composer.spreading import (
     Summary,
 )
 from meetme.model.agreement import MemberId
-from meetme.model.errors import Fault, Forbidden, InvalidInput, Stale
+from meetme.model.envelope import check_envelope
+from meetme.model.errors import Fault, InvalidInput
 from meetme.runtime import reading
 from meetme.runtime.reading import adapter, load
 
@@ -140,31 +141,18 @@ def read(source: str | dict[str, Any], me: MemberId, sender: MemberId, now: floa
     outer = reading.read(_Outer, {**raw, "sender": raw.get("from")}, path="message", code=_CODE)
     if outer.type not in _BODIES:
         raise _wrong("message_type_unknown", "message.type", f'must be one of the protocol ("{outer.type}")')
-    if outer.sender != sender:
-        raise Forbidden(
-            "sender_mismatch",
-            f'message.from: must be the member of the certificate ("{outer.sender}", certificate of "{sender}")',
-            field="from",
-            fault=Fault.REMOTE,
-        )
-    if outer.to != me:
-        raise Forbidden(
-            "receiver_mismatch",
-            f'message.to: must be "{me}" ("{outer.to}")',
-            field="to",
-            hint="compare the URL of this composer in the sender's roster",
-            fault=Fault.REMOTE,
-        )
     if outer.expires.tzinfo is None:
         raise _wrong(_CODE, "message.expires", "must have a time zone (RFC 3339)")
-    if (late := now - outer.expires.timestamp()) > SKEW_SECONDS:
-        raise Stale(
-            "message_expired",
-            f"message.expires: must not be over ({late:.0f} s ago)",
-            hint="send it again with a new time; compare the clocks of both members",
-            field="expires",
-            fault=Fault.REMOTE,
-        )
+    check_envelope(
+        sender=outer.sender,
+        certificate=sender,
+        to=outer.to,
+        me=me,
+        service="composer",
+        expires=outer.expires.timestamp(),
+        now=now,
+        skew=SKEW_SECONDS,
+    )
     body = reading.read(_BODIES[outer.type], outer.body, path="message.body", code=_CODE)
     return Envelope(outer.message, sender, me, outer.expires.timestamp(), _value(body))
 

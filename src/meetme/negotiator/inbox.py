@@ -17,7 +17,8 @@ import structlog
 from sqlalchemy import Connection
 
 from meetme.model.agreement import Agreement, MemberId, Role
-from meetme.model.errors import Conflict, Fault, Forbidden, InvalidInput, MeetMeError, Problem, Stale, raise_problems
+from meetme.model.envelope import check_envelope
+from meetme.model.errors import Conflict, Fault, Forbidden, InvalidInput, MeetMeError, Problem, raise_problems
 from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.circuits import land, port_in_use
@@ -57,8 +58,6 @@ from meetme.runtime.sse import Bell
 
 ANSWER_SECONDS = 5.0
 """How long an answer may take; then the peer is told to ask again."""
-SKEW_SECONDS = 5.0
-"""How far the peer's clock may be behind ours before its messages count as expired."""
 
 
 class Inbox:
@@ -116,35 +115,20 @@ class Inbox:
         return answer
 
     def _check(self, message: wire.Message, sender: MemberId) -> None:
-        if message.sender != sender:
-            raise Forbidden(
-                "sender_mismatch",
-                f'message.from: must be the member of the certificate ("{message.sender}", certificate of "{sender}")',
-                field="from",
-                fault=Fault.REMOTE,
-            )
-        if message.to != self._side.me:
-            raise Forbidden(
-                "receiver_mismatch",
-                f'message.to: must be "{self._side.me}" ("{message.to}")',
-                field="to",
-                hint="compare the URL of this negotiator in the sender's roster",
-                fault=Fault.REMOTE,
-            )
+        check_envelope(
+            sender=message.sender,
+            certificate=sender,
+            to=message.to,
+            me=self._side.me,
+            service="negotiator",
+            expires=message.expires,
+            now=self._clock.now(),
+        )
         if message.type not in ANSWERS:
             raise InvalidInput(
                 "message_type_unknown",
                 f'message.type: must be one that asks ("{message.type}")',
                 field="type",
-                fault=Fault.REMOTE,
-            )
-        late = self._clock.now() - message.expires
-        if late > SKEW_SECONDS:
-            raise Stale(
-                "message_expired",
-                f"message.expires: must not be over ({late:.0f} s ago)",
-                hint="send it again with a new time; compare the clocks of both members",
-                field="expires",
                 fault=Fault.REMOTE,
             )
 

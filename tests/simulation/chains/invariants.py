@@ -1,4 +1,4 @@
-"""What has to hold: after every event, and once everything that went wrong has come to an end (DESIGN section 8)."""
+"""What has to hold: after every event, and once everything that went wrong has come to an end."""
 
 from __future__ import annotations
 

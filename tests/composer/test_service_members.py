@@ -11,8 +11,10 @@ import pytest
 from meetme.composer import store, wire
 from meetme.composer.circuit import Circuit
 from meetme.composer.messages import HoldBody, QueryBody, ReleaseBody
-from meetme.composer.words import CircuitRequest, End, Hop, Reservation, State
+from meetme.composer.words import CircuitRequest, End, Hop, Reservation, State, reference
+from meetme.ixapi.orders import OrderEnd, SegmentOrder
 from meetme.model.agreement import MemberId
+from meetme.model.errors import Unreachable
 
 from .federation import Federation, chain, federation
 
@@ -154,6 +156,22 @@ async def test_a_hold_that_cannot_be_is_refused(one: Federation) -> None:
         assert (answer.status_code, answer.json()["type"]) == (200, "refused"), answer.text
         assert answer.json()["body"]["problem"]["code"] == code
     assert one["ixp-2"].claims() == []
+
+
+async def test_a_leg_that_the_store_has_forgotten_is_taken_off_the_exchange_before_it_counts_as_released(
+    one: Federation,
+) -> None:
+    exchange = one["ixp-2"].exchange
+    body = message(ReleaseBody())
+    segment = reference(UUID(body["circuit"]), 1, 1)
+    await exchange.build(SegmentOrder(segment, OrderEnd("to-ixp-1", 2), OrderEnd("b1"), 10))
+    exchange.fail(Unreachable("exchange_unreachable", "exchange: does not answer"))
+    refused = await one.as_member("ixp-1", "ixp-2", "POST", "/api/v1/handle_circuit", body)
+    assert refused.status_code >= 400
+    assert segment in exchange.segments
+    answer = await one.as_member("ixp-1", "ixp-2", "POST", "/api/v1/handle_circuit", body)
+    assert (answer.status_code, answer.json()["type"]) == (200, "released")
+    assert segment not in exchange.segments
 
 
 async def test_a_repeated_message_gets_the_same_answer(one: Federation) -> None:

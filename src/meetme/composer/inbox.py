@@ -4,7 +4,8 @@ Rules of this file:
 
 1. A message is written down, handled and answered in one transaction; the answer leaves after the commit.
 2. A known message gets the stored answer again, whatever has happened since.
-3. A message about a circuit that nobody knows here, which cannot begin one, is answered and writes nothing.
+3. A message about a circuit that nobody knows here, which cannot begin one, is answered and writes nothing. Before it
+   is said that such a one is released, nothing of it is left at the exchange.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from meetme.ixapi.exchange import Exchange
 from meetme.ixapi.orders import SegmentState
 from meetme.model.agreement import MemberId
 from meetme.model.envelope import check_envelope
-from meetme.model.errors import Fault, Forbidden, InvalidInput, MeetMeError, Problem
+from meetme.model.errors import Fault, Forbidden, InvalidInput, MeetMeError, Pending, Problem
 from meetme.model.members import Member, MemberKind
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
@@ -97,6 +98,9 @@ class Inbox:
             with structlog.contextvars.bound_contextvars(circuit=str(message.circuit)):
                 self._check(message, sender)
                 found = await self._found(message)
+                if not await self._cleared(message):
+                    exchange.pending = True
+                    return None
                 rung = self._bell.listen(str(message.circuit))
                 answer = await self._loop.commit(lambda tx: self._handle(tx, message, raw, found))
                 if answer is None:
@@ -142,6 +146,25 @@ class Inbox:
         except MeetMeError:
             return False
         return seen.state is not SegmentState.ABSENT
+
+    async def _cleared(self, message: wire.Message) -> bool:
+        """Take off the exchange what this composer does not know and a neighbour takes back; False: not done yet.
+
+        A store restored from a backup has forgotten legs that its exchange still carries. Raises MeetMeError where the
+        exchange cannot be asked: then the neighbour still owes the release, and comes again.
+        """
+        if not isinstance(message.body, ReleaseBody) or message.path == 0:
+            return True
+        c = await self._database.run(lambda tx: store.load(tx, message.circuit))
+        if c is not None and c.leg(message.path, message.attempt) is not None:
+            return True
+        self._check_party(message, c)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._exchange.remove(reference(message.circuit, message.path, message.attempt))
+        except (TimeoutError, Pending):
+            return False
+        return True
 
     async def _wait(self, message: wire.Message, rung: asyncio.Event) -> str | None:
         try:

@@ -72,6 +72,7 @@ class Keeper(Generic[ConfigT]):
         self._tender = Tender(
             heal=self._heal,
             survey=self._survey,
+            facts=self._look,
             disturbances=driver.watch,
             deadlines=self._deadlines,
             clock=clock,
@@ -221,7 +222,10 @@ class Keeper(Generic[ConfigT]):
     async def _survey(self) -> Survey:
         present = await self._touch(self._driver.circuits())
         self.strays.found(present - self._seen.keys())
-        return Survey(present | self._kept.keys(), await self._touch(self._driver.facts()))
+        return Survey(present | self._kept.keys(), await self._look())
+
+    async def _look(self) -> RouterFacts:
+        return await self._touch(self._driver.facts())
 
     def _deadlines(self) -> Iterator[tuple[str, float]]:
         return ((circuit, kept.deadline) for circuit, kept in self._kept.items() if kept.deadline is not None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,7 @@ class Tender:
         *,
         heal: Callable[[str, RouterFacts | None], Awaitable[bool]],
         survey: Callable[[], Awaitable[Survey]],
+        facts: Callable[[], Awaitable[RouterFacts]],
         disturbances: Callable[[], AsyncIterator[Disturbance]],
         deadlines: Callable[[], Iterable[tuple[str, float]]],
         clock: Clock,
@@ -65,6 +66,7 @@ class Tender:
     ) -> None:
         self._heal = heal
         self._survey = survey
+        self._facts = facts
         self._disturbances = disturbances
         self._deadlines = deadlines
         self._clock = clock
@@ -131,7 +133,7 @@ class Tender:
             self._wake.set()
 
     async def _visit(self, circuit: str, facts: RouterFacts | None = None) -> None:
-        if circuit in self._healing or self._pace[circuit].not_before > self._clock.monotonic():
+        if self._resting(circuit):
             return  # it is being seen to, or will be
         self._healing.add(circuit)
         self._disturbed.discard(circuit)
@@ -146,6 +148,19 @@ class Tender:
         finally:
             self._healing.discard(circuit)
             self._wake.set()
+
+    async def _visit_together(self, circuits: Collection[str]) -> None:
+        """One look at the router serves many: to take one for each of them costs as the square of their number."""
+        try:
+            facts = await self._facts()
+        except Exception as error:
+            _log("device cannot be looked at", error)
+            facts = None
+        self._disturbed.update(filter(self._resting, circuits))
+        await asyncio.gather(*(self._visit(circuit, facts) for circuit in circuits))
+
+    def _resting(self, circuit: str) -> bool:
+        return circuit in self._healing or self._pace[circuit].not_before > self._clock.monotonic()
 
     def _count_repair(self, circuit: str) -> None:
         pace, now = self._pace[circuit], self._clock.monotonic()
@@ -181,12 +196,18 @@ class Tender:
                     self._disturbed.add(circuit)
                 else:
                     waits.append(deadline - now)
+            due = set[str]()
             for circuit in self._disturbed - self._healing:
                 wait = self._pace[circuit].not_before - moment
                 if wait <= 0:
-                    self._spawn(self._visit(circuit))
+                    due.add(circuit)
                 else:
                     waits.append(wait)
+            if len(due) == 1:
+                self._spawn(self._visit(due.pop()))
+            elif due:
+                self._disturbed -= due
+                self._spawn(self._visit_together(due))
             try:
                 async with asyncio.timeout(min(waits)):
                     await self._wake.wait()

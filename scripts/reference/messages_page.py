@@ -18,6 +18,7 @@ from meetme.negotiator import wire
 from meetme.negotiator.addressing import Counter, Offer, Own, Usage
 from meetme.negotiator.agreeing import agree, make_offer
 from meetme.negotiator.messages import ANSWERS, BODIES, MessageType, ProposeBody
+from meetme.negotiator.roll import Listed, Roll
 
 _INTRODUCTION = """# Messages
 
@@ -30,6 +31,14 @@ answer that was given and does nothing more. An unknown field is ignored.
 _SIGNED = """Where a body has an `agreement`, it is a JWS in the general JSON serialization (RFC 7515, section 7.2.1,
 ES256): the payload is the agreement in canonical JSON (RFC 8785), `kid` is the member that signed. `hold` carries the
 responder's signature, `commit` both.
+"""
+_ROLL = """## The roll
+
+Every 30 seconds, and when it starts, a negotiator POSTs to `/api/v1/compare_agreements` of each peer what is active
+and settled between them, at most 500 agreements at a time. The answer of 200 names in `differ`, beside `version`,
+`from` and `to`, the ids of those that are not so at the other side; unknown ids and those of other members are among
+them. About these a `query` follows. Nothing is written down at the side that answers. A peer that answers 404 is sent
+queries alone. The initiator numbers the changes: that it knows of later ones than the responder is no difference.
 """
 _ID = UUID("0198d2a0-0000-7000-8000-000000000001")
 _MEANINGS = {
@@ -64,10 +73,15 @@ def page() -> str:
         schema = TypeAdapter(body).json_schema(mode="serialization")
         types |= schema.pop("$defs", {})
         lines += [f"### {kind}", "", " ".join((inspect.getdoc(body) or "").split()), "", *_fields(schema)]
+    lines += [_ROLL, "```json", *json.dumps(wire.roll_json(_roll()), indent=2).splitlines(), "```", ""]
     lines += ["## Types", ""]
     for name in sorted(types):
         lines += rest_page.schema_lines(name, types[name])
     return "\n".join([*lines, *_example()])
+
+
+def _roll() -> Roll:
+    return Roll(MemberId("csp-a"), MemberId("csp-b"), 1767225600.0, (Listed(_ID, 2, 1),))
 
 
 def _ordered(kinds: frozenset[MessageType]) -> list[str]:

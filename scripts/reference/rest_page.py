@@ -61,7 +61,7 @@ def page() -> str:
     local_api.add_routes(local, Tokens({}), *[nothing] * 7)
     operations_api.add_routes(local, Tokens({}), nothing, nothing)
     peers = build_peer_app(title="MeetMe negotiator, for peers", version="1", trust=nothing)
-    peers_api.add_routes(peers, nothing)
+    peers_api.add_routes(peers, nothing, nothing)
     composer, others = _composer(nothing)
     documents = (local.openapi(), composer.openapi())
     lines = [_INTRODUCTION, _LOCAL, *_routes(documents[0]), _PEERS, *_routes(peers.openapi())]

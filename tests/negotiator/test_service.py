@@ -83,8 +83,7 @@ async def test_either_side_may_take_it_back() -> None:
 async def test_either_side_may_take_it_back_where_one_cannot_be_reached(
     who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room in ("reactions", "comparing"):
-        monkeypatch.setattr(f"meetme.negotiator.{room}.COMPARE_SECONDS", 0.1)
+    monkeypatch.setattr("meetme.negotiator.roll_call.COMPARE_SECONDS", 0.1)
     async with pair(behind_nat="b") as (a, b):
         before = [side.contents(*TRACES) for side in (a, b)]
         mine, _ = await connect(b, a)

@@ -91,9 +91,7 @@ async def test_a_lost_database_is_taken_up_again_from_the_signed_agreement() -> 
         b.database.run_now(lambda tx: [tx.execute(text(sql)) for sql in [*wipe, "DELETE FROM runtime_effect"]])
         b.router.links.clear()
         assert await b.client.negotiations() == []
-        from meetme.negotiator import events as ev
-
-        await a.service._loop.deliver(str(mine.id), ev.CompareDue(0.0))
+        await a.service._rolls.call()
         async with asyncio.timeout(10):
             while not (known := await b.client.negotiations()):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)

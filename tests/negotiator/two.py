@@ -33,6 +33,7 @@ from meetme.negotiator.messages import (
 )
 from meetme.negotiator.negotiation import Attachment, Negotiation, Wish
 from meetme.negotiator.protocol import step, stranger_answer
+from meetme.negotiator.roll import differs, listed
 from meetme.negotiator.states import State
 
 ALFA, BRAVO = MemberId("alfa"), MemberId("bravo")
@@ -331,10 +332,21 @@ class Two:
             for half, key in self.timers():
                 if key in half.owed:
                     self.perform(half, key)
+            self.call_rolls()
             self.run()
             if all(h.n is None or settled(h.now, was) for h, was in zip((self.a, self.b), before, strict=True)):
                 return
         raise AssertionError("never quiet")
+
+    def call_rolls(self) -> None:
+        """Both compare what is active, as `roll_call` does for many."""
+        for half in (self.a, self.b):
+            other = self.other(half)
+            if half.n is None or half.n.state is not State.ACTIVE:
+                continue
+            ours, theirs = listed(half.n), listed(other.n) if other.n else None
+            if ours is None or theirs is None or differs(theirs, ours, other.now.role):
+                self.give(half, ev.CompareDue(self.at))
 
 
 def settled(now: Negotiation, before: Negotiation | None) -> bool:

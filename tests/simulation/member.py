@@ -29,6 +29,7 @@ from meetme.negotiator.inbox import Inbox
 from meetme.negotiator.machine import NegotiationMachine
 from meetme.negotiator.negotiation import Attachment, Negotiation, Wish
 from meetme.negotiator.performer import Performer
+from meetme.negotiator.roll_call import RollCall
 from meetme.negotiator.routers import Opener, Router, Routers
 from meetme.negotiator.side import Side
 from meetme.negotiator.strays import Strays
@@ -223,6 +224,7 @@ class Parts:
     siblings: Callable[..., Siblings] = Siblings
     strays: Callable[..., Strays] = Strays
     watcher: Callable[..., Watcher] = Watcher
+    roll_call: Callable[..., RollCall] = RollCall
 
 
 class Negotiator(Process):
@@ -265,6 +267,7 @@ class Negotiator(Process):
         self.inbox = parts.inbox(storage, self.loop, ledger, machine, side, routers, self.bell, clock)
         self.desk = Desk(self.loop, ledger, machine, side, routers, wires, clock, world.new_id)
         self._watcher = parts.watcher(storage, self.loop, parts.strays(storage, side, wires, clock), clock)
+        self.rolls = parts.roll_call(storage, wires, self.loop.deliver, side.me, clock)
         self.siblings = parts.siblings(self, ledger, owner, clock, self.hear)
         self.spawn(self._run(routers))
 
@@ -285,6 +288,7 @@ class Negotiator(Process):
         self.spawn(self.siblings.run())
         for router in routers:
             self.spawn(self._watcher.follow(router))
+        self.spawn(self.rolls.run())
         await self.loop.run()
 
     def _note(self, id: UUID) -> None:

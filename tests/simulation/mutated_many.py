@@ -17,6 +17,8 @@ from meetme.negotiator.events import Event
 from meetme.negotiator.inbox import Inbox
 from meetme.negotiator.machine import NegotiationMachine
 from meetme.negotiator.negotiation import Negotiation
+from meetme.negotiator.roll import RollAnswer
+from meetme.negotiator.roll_call import RollCall
 from meetme.negotiator.strays import Strays
 from meetme.negotiator.watching import Watcher
 from meetme.runtime.ledger import Ledger, Step
@@ -203,3 +205,14 @@ class RebootNotHealed(Configurator):
         if kept is not None and kept.state is LinkState.CONFIRMED:
             return
         await super()._tend_to(circuit)
+
+
+# --- the roll ---------------------------------------------------------------------------------------------------------
+
+
+@mutant("roll_call", "backups", seed=197)
+class RollThatAgrees(RollCall):
+    """Whatever a peer lists is said to be so here too."""
+
+    async def answer(self, raw: str, sender: MemberId) -> str:
+        return wire.write_roll_answer(RollAnswer(wire.read_roll(raw).to, sender, ()))

@@ -15,10 +15,10 @@ from meetme.negotiator.states import ENDED
 
 
 def compare(n: Negotiation) -> Move:
-    """Ask the peer where it stands."""
+    """Ask the peer where it stands. What is active is compared by the roll, and needs no timer of its own."""
     n = replace(n, queries=n.queries + 1)
     ask = Send(MessageType.QUERY, n.message(MessageType.QUERY), "send:query")
-    return n, (ask, Wake(ev.CompareDue, COMPARE_SECONDS))
+    return n, (ask,) if n.state is S.ACTIVE else (ask, Wake(ev.CompareDue, COMPARE_SECONDS))
 
 
 def on_peer_state(n: Negotiation, event: ev.StateReceived | ev.QueryReceived) -> Move:

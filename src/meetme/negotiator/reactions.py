@@ -348,7 +348,8 @@ def on_confirm(n: Negotiation, event: ev.ConfirmReceived) -> Move:
 def activate(n: Negotiation, at: float) -> Move:
     """Packets crossed and the responder has decided: active."""
     n = mark(replace(n, state=S.ACTIVE, deadline=None, problem=None), "active", at)
-    return n, (Cancel("send"), Cancel(Wake(ev.Deadline, 0).key), Wake(ev.CompareDue, COMPARE_SECONDS))
+    timers = (Wake(ev.Deadline, 0), Wake(ev.CompareDue, 0))
+    return n, (Cancel("send"), *(Cancel(timer.key) for timer in timers))
 
 
 def restore(event: ev.Restored) -> Move:
@@ -370,4 +371,4 @@ def restore(event: ev.Restored) -> Move:
         answers=(Answer(event.message, StateBody(S.ACTIVE, 1, None, event.agreement.revision)),),
     )
     n, program = order_device(n, Verb.APPLY)
-    return mark(n, "restored", event.at), (program, Wake(ev.CompareDue, COMPARE_SECONDS))
+    return mark(n, "restored", event.at), (program,)

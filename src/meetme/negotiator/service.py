@@ -29,6 +29,7 @@ from meetme.negotiator.monitor import HealthMonitor
 from meetme.negotiator.negotiation import Health, Negotiation
 from meetme.negotiator.performer import Performer
 from meetme.negotiator.probing import Probing
+from meetme.negotiator.roll_call import RollCall
 from meetme.negotiator.router_tls import router_tls
 from meetme.negotiator.routers import Opener, Router, Routers
 from meetme.negotiator.settings import Configurator, NegotiatorSettings
@@ -165,7 +166,8 @@ class NegotiatorService:
             registry=self.registry,
             tracer=tracer,
         )
-        peers_api.add_routes(self._peers, self._inbox)
+        self._rolls = RollCall(database, line, self._loop.deliver, self._side.me, clock, messages)
+        peers_api.add_routes(self._peers, self._inbox, self._rolls)
         self._trust = trust
         self._listeners: list[Listener] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -194,6 +196,7 @@ class NegotiatorService:
             asyncio.create_task(self._loop.run(), name="negotiator loop"),
             asyncio.create_task(self._keep_tidy(), name="negotiator purge"),
             asyncio.create_task(self._replicas.run(), name="negotiator replicas"),
+            asyncio.create_task(self._rolls.run(), name="negotiator roll call"),
             *(asyncio.create_task(self._watcher.follow(r), name=f"watch {r.name}") for r in self._routers),
             *looks,
         ]

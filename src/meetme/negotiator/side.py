@@ -21,6 +21,7 @@ from meetme.negotiator import store, wire
 from meetme.negotiator.addressing import Own
 from meetme.negotiator.facts import RouterView, control_plane, host_of, own_facts, prefixes_of
 from meetme.negotiator.negotiation import Attachment, Negotiation, Wish
+from meetme.negotiator.roll import Roll
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.settings import NegotiatorSettings
 from meetme.negotiator.views import Terms
@@ -30,6 +31,7 @@ from meetme.runtime.peer_figures import PeerFigures, Way
 from meetme.runtime.tls import Trust
 
 HANDLE_PATH = "/api/v1/handle_negotiation"
+COMPARE_PATH = "/api/v1/compare_agreements"
 
 
 class Side:
@@ -214,6 +216,14 @@ class Line:
             exchange.pending = answer.status == 202
         structlog.get_logger().info("message sent", type=message.type, message=str(message.message), peer=peer)
         return None if exchange.pending else answer.document
+
+    async def compare(self, peer: MemberId, roll: Roll) -> object | None:
+        """POST the roll. Raises what `PeerClient.post` raises."""
+        with self._figures.exchange(Way.SENT, "roll", peer):
+            answer: object | None = (
+                await self._client.post(peer, "negotiator", COMPARE_PATH, wire.roll_json(roll))
+            ).document
+        return answer
 
 
 INWARD = {

@@ -28,6 +28,7 @@ from sqlalchemy import (
     update,
 )
 
+from meetme.model.agreement import MemberId, Role
 from meetme.negotiator import wire
 from meetme.negotiator.claim_store import CLAIM as CLAIM
 from meetme.negotiator.claim_store import META as _META
@@ -38,6 +39,7 @@ from meetme.negotiator.claim_store import claimant as claimant
 from meetme.negotiator.claim_store import claimed_prefixes as claimed_prefixes
 from meetme.negotiator.events import Rival
 from meetme.negotiator.negotiation import Attachment, Negotiation
+from meetme.negotiator.roll import Listed, Standing, listed
 from meetme.negotiator.states import LIVE, State
 from meetme.negotiator.views import Terms
 from meetme.runtime.keys import KeyStore
@@ -56,6 +58,8 @@ NEGOTIATION = Table(
     Column("started", Double, nullable=False),
     Column("order_id", Text),
     Column("body", Text, nullable=False),
+    Column("agreed", Integer),
+    Column("changes", Integer),
 )
 REQUEST = Table(
     "negotiator_request",
@@ -87,6 +91,9 @@ _LIVE = [state.value for state in LIVE]
 _BY_ID = select(NEGOTIATION.c.body).where(NEGOTIATION.c.id == bindparam("negotiation"))
 _STATE = select(NEGOTIATION.c.state).where(NEGOTIATION.c.id == bindparam("negotiation"))
 _ACTIVE = select(NEGOTIATION.c.id, NEGOTIATION.c.revision).where(NEGOTIATION.c.state == State.ACTIVE.value)
+_STANDINGS = select(*(NEGOTIATION.c[name] for name in ("id", "peer", "role", "agreed", "changes"))).where(
+    NEGOTIATION.c.state == State.ACTIVE.value
+)
 _ADD = insert(NEGOTIATION)
 _CHANGE = update(NEGOTIATION).where(NEGOTIATION.c.id == bindparam("negotiation"))
 _TERMS = select(REQUEST.c.body).where(REQUEST.c.negotiation == bindparam("negotiation"))
@@ -142,7 +149,10 @@ def state_of(tx: Connection, id: UUID) -> State | None:
 
 def save(tx: Connection, n: Negotiation, *, new: bool) -> None:
     """Write the standing state of one negotiation."""
+    line = listed(n)
     values = {
+        "agreed": line.agreed if line else None,
+        "changes": line.changes if line else None,
         "peer": n.peer,
         "circuit": n.circuit,
         "role": n.role.value,
@@ -167,6 +177,18 @@ def negotiations(tx: Connection) -> list[Negotiation]:
 def active(tx: Connection) -> dict[UUID, int]:
     """Every active negotiation, and its revision."""
     return {UUID(row.id): row.revision for row in tx.execute(_ACTIVE)}
+
+
+def standings(tx: Connection, peer: MemberId | None = None) -> list[Standing]:
+    """What of every active agreement, or of those with one peer, is compared with the peer."""
+    query = _STANDINGS if peer is None else _STANDINGS.where(NEGOTIATION.c.peer == peer)
+    return [_standing(row) for row in tx.execute(query)]
+
+
+def _standing(row: Row[Any]) -> Standing:
+    id = UUID(row.id)
+    line = None if row.agreed is None else Listed(id, row.agreed, row.changes)
+    return Standing(id, MemberId(row.peer), Role(row.role), line)
 
 
 def count_by_state(tx: Connection) -> dict[State, int]:

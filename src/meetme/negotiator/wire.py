@@ -16,12 +16,13 @@ from functools import lru_cache
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from meetme.model.agreement import Agreement, MemberId
 from meetme.model.errors import Fault, InvalidInput
 from meetme.negotiator.messages import BODIES, Body, MessageType, type_of
 from meetme.negotiator.negotiation import Attachment, Health, Negotiation, StepTime
+from meetme.negotiator.roll import Listed, Roll, RollAnswer
 from meetme.negotiator.views import ChangeRequest, NegotiationView, Plan, SignedAgreement, StartRequest, Terms
 from meetme.runtime.documents import canonical, verify_document
 from meetme.runtime.reading import adapter as _adapter
@@ -84,7 +85,7 @@ def message_json(message: Message) -> dict[str, Any]:
         "circuit": message.circuit,
         "from": message.sender,
         "to": message.to,
-        "expires": datetime.fromtimestamp(message.expires, UTC).isoformat().replace("+00:00", "Z"),
+        "expires": _written(message.expires),
         "body": body,
     }
 
@@ -108,18 +109,7 @@ def read_message(source: str | bytes | dict[str, Any]) -> Message:
     Raises InvalidInput `message_malformed`, `version_unknown`, `message_type_unknown` or `signature_malformed`.
     """
     code = "message_malformed"
-    raw = _load(source, path="message", code=code) if isinstance(source, str | bytes) else source
-    if not isinstance(raw, dict):
-        raise InvalidInput(code, "message: must be a JSON object", field="message", fault=Fault.REMOTE)
-    if raw.get("version") != VERSION or isinstance(raw["version"], bool):
-        seen = str(raw.get("version"))[:20]
-        raise InvalidInput(
-            "version_unknown",
-            f"message.version: must be {VERSION} ({seen})",
-            hint="the two members run versions of the protocol that do not meet",
-            field="message.version",
-            fault=Fault.REMOTE,
-        )
+    raw = _versioned(_load(source, path="message", code=code) if isinstance(source, str | bytes) else source)
     envelope = _read(_Envelope, {**raw, "sender": raw.get("from")}, path="message", code=code)
     if envelope.expires.tzinfo is None:
         raise InvalidInput(
@@ -143,6 +133,90 @@ def read_message(source: str | bytes | dict[str, Any]) -> Message:
         document,
         envelope.change,
     )
+
+
+def _versioned(raw: object) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        raise InvalidInput("message_malformed", "message: must be a JSON object", field="message", fault=Fault.REMOTE)
+    if raw.get("version") != VERSION or isinstance(raw["version"], bool):
+        seen = str(raw.get("version"))[:20]
+        raise InvalidInput(
+            "version_unknown",
+            f"message.version: must be {VERSION} ({seen})",
+            hint="the two members run versions of the protocol that do not meet",
+            field="message.version",
+            fault=Fault.REMOTE,
+        )
+    return raw
+
+
+def _written(at: float) -> str:
+    """Epoch seconds as RFC 3339 has them."""
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+
+
+# --- the roll ---------------------------------------------------------------------------------------------------------
+
+LISTED_AT_MOST = 500
+"""Agreements in one roll: it stays below what a listener takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    negotiation: UUID
+    revision: Annotated[int, Field(ge=1)]
+    changes: Annotated[int, Field(ge=0)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Roll:
+    sender: str
+    to: str
+    expires: AwareDatetime
+    agreements: Annotated[tuple[_Line, ...], Field(max_length=LISTED_AT_MOST)]
+
+
+@dataclass(frozen=True, slots=True)
+class _RollAnswer:
+    sender: str
+    to: str
+    differ: Annotated[tuple[UUID, ...], Field(max_length=LISTED_AT_MOST)]
+
+
+def roll_json(roll: Roll) -> dict[str, Any]:
+    """A roll as a JSON value."""
+    return {
+        "version": VERSION,
+        "from": roll.sender,
+        "to": roll.to,
+        "expires": _written(roll.expires),
+        "agreements": [
+            {"negotiation": str(each.negotiation), "revision": each.agreed, "changes": each.changes}
+            for each in roll.agreements
+        ],
+    }
+
+
+def read_roll(text: str) -> Roll:
+    """Read a roll. Raises InvalidInput `message_malformed`, `version_unknown`."""
+    code = "message_malformed"
+    raw = _versioned(_load(text, path="message", code=code))
+    roll = _read(_Roll, {**raw, "sender": raw.get("from")}, path="message", code=code)
+    lines = tuple(Listed(each.negotiation, each.revision, each.changes) for each in roll.agreements)
+    return Roll(MemberId(roll.sender), MemberId(roll.to), roll.expires.timestamp(), lines)
+
+
+def write_roll_answer(answer: RollAnswer) -> str:
+    """The answer to a roll as JSON text."""
+    differ = [str(id) for id in answer.differ]
+    return json.dumps({"version": VERSION, "from": answer.sender, "to": answer.to, "differ": differ})
+
+
+def read_roll_answer(value: object) -> RollAnswer:
+    """Read the answer to a roll from its JSON value. Raises InvalidInput `message_malformed`, `version_unknown`."""
+    raw = _versioned(value)
+    answer = _read(_RollAnswer, {**raw, "sender": raw.get("from")}, path="message", code="message_malformed")
+    return RollAnswer(MemberId(answer.sender), MemberId(answer.to), answer.differ)
 
 
 # --- the agreement ----------------------------------------------------------------------------------------------------

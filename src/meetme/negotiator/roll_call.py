@@ -1,0 +1,137 @@
+"""All active agreements with a peer are compared in one message: the roll. What differs is asked about one by one.
+
+An agreement costs a line of a message, not a message, so that a thousand of them that are alike cost next to nothing.
+Rules of this file:
+
+1. The roll decides nothing. Where the two sides differ, the negotiation hears that it is time to compare, and asks as
+   it would for any other reason. So a roll that is lost, late or made up does no more than cause questions.
+2. Listed is what is settled: active, no change wanted or under way. Everything else that is active is asked about.
+3. The answer to a peer says nothing of negotiations that are not its own: those differ, as unknown ones do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from meetme.model.agreement import MemberId
+from meetme.model.envelope import check_envelope
+from meetme.model.errors import MeetMeError, NotFound
+from meetme.negotiator import events as ev
+from meetme.negotiator import store, wire
+from meetme.negotiator.endings import COMPARE_SECONDS
+from meetme.negotiator.performer import MESSAGE_SECONDS
+from meetme.negotiator.roll import Listed, Roll, RollAnswer, Standing, differs
+from meetme.runtime.clock import Clock
+from meetme.runtime.database import Database
+from meetme.runtime.peer_figures import PeerFigures, Way
+
+KIND = "roll"
+"""What figures call such a message."""
+
+
+class RollLine(Protocol):
+    """The way to the other negotiators."""
+
+    async def compare(self, peer: MemberId, roll: Roll) -> object | None:
+        """The answer's JSON value. Raises MeetMeError, NotFound `route_unknown` where the peer knows no rolls."""
+
+
+class RollCall:
+    """Calls the roll of every peer now and then, and answers theirs."""
+
+    def __init__(
+        self,
+        database: Database,
+        line: RollLine,
+        deliver: Callable[[str, ev.CompareDue], Awaitable[object]],
+        me: MemberId,
+        clock: Clock,
+        figures: PeerFigures | None = None,
+        *,
+        every: float | None = None,
+    ) -> None:
+        """`every`: seconds between two rolls, if not the usual."""
+        self._database = database
+        self._line = line
+        self._deliver = deliver
+        self._me = me
+        self._clock = clock
+        self._figures = figures or PeerFigures()
+        self._every = COMPARE_SECONDS if every is None else every
+        self._log = structlog.get_logger().bind(service="negotiator")
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled: at once, because a process that starts may have missed something, and then now and again."""
+        while True:
+            try:
+                await self.call()
+            except Exception:
+                self._log.exception("comparing with the peers failed unexpectedly")
+            await asyncio.sleep(self._every)
+
+    async def call(self) -> None:
+        """Compare every active agreement with its peer once."""
+        by_peer: defaultdict[MemberId, list[Standing]] = defaultdict(list)
+        for standing in await self._database.run(store.standings):
+            by_peer[standing.peer].append(standing)
+        await asyncio.gather(*(self._compare(peer, standings) for peer, standings in by_peer.items()))
+
+    async def _compare(self, peer: MemberId, standings: Sequence[Standing]) -> None:
+        due = [standing.negotiation for standing in standings if standing.listed is None]
+        listed = [standing.listed for standing in standings if standing.listed is not None]
+        try:
+            for first in range(0, len(listed), wire.LISTED_AT_MOST):
+                due += await self._differing(peer, listed[first : first + wire.LISTED_AT_MOST])
+        except NotFound as error:
+            if error.code != "route_unknown":
+                self._log.info("a peer cannot be compared with", peer=peer, problem=error.text)
+            else:
+                due = [standing.negotiation for standing in standings]
+        except MeetMeError as error:
+            self._log.info("a peer cannot be compared with", peer=peer, problem=error.text)
+        for negotiation in due:
+            await self._deliver(str(negotiation), ev.CompareDue(self._clock.now()))
+
+    async def _differing(self, peer: MemberId, listed: Sequence[Listed]) -> list[UUID]:
+        roll = Roll(self._me, peer, self._clock.now() + MESSAGE_SECONDS, tuple(listed))
+        answer = wire.read_roll_answer(await self._line.compare(peer, roll))
+        told = set(answer.differ)
+        return [each.negotiation for each in listed if each.negotiation in told]
+
+    # --- answering ----------------------------------------------------------------------------------------------------
+
+    async def answer(self, raw: str, sender: MemberId) -> str:
+        """What differs here from a roll of `sender`, whose certificate was checked, as JSON text.
+
+        Raises InvalidInput `message_malformed`, `version_unknown`, Forbidden `sender_mismatch`, `receiver_mismatch`,
+        Stale `message_expired`.
+        """
+        with self._figures.exchange(Way.RECEIVED, KIND):
+            roll = wire.read_roll(raw)
+            check_envelope(
+                sender=roll.sender,
+                certificate=sender,
+                to=roll.to,
+                me=self._me,
+                service="negotiator",
+                expires=roll.expires,
+                now=self._clock.now(),
+            )
+            here = {
+                standing.negotiation: standing
+                for standing in await self._database.run(lambda tx: store.standings(tx, sender))
+            }
+            differ = []
+            for theirs in roll.agreements:
+                ours = here.get(theirs.negotiation)
+                if ours is None or ours.listed is None or differs(ours.listed, theirs, ours.role):
+                    differ.append(theirs.negotiation)
+            return wire.write_roll_answer(RollAnswer(self._me, sender, tuple(differ)))

@@ -74,7 +74,7 @@ class PolicyOfChangesNotAsked(NegotiationMachine):
         return super().step(state, event)
 
 
-@mutant("machine", "change", seed=1167)
+@mutant("machine", "change", seed=2607)
 class LateChangeAccepted(NegotiationMachine):
     """The responder decides on a change although its time is over."""
 

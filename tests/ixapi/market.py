@@ -27,8 +27,8 @@ from meetme.ixapi.settings import (
     TrunkSetting,
 )
 from meetme.ixapi.switches import Opener, SwitchControl
-from meetme.model.errors import MeetMeError, NotFound, Stale
-from meetme.model.intent import Removal
+from meetme.model.errors import MeetMeError, NotFound, Stale, Unreachable
+from meetme.model.intent import AppliedSegment, LinkEvent, LinkState, Observation, Removal
 from meetme.model.segment import SegmentIntent
 from meetme.runtime.clock import Clock, SystemClock
 from meetme.runtime.database import Database
@@ -48,6 +48,10 @@ class FakeSwitch:
     seen: dict[str, int] = field(default_factory=dict)
     hold: asyncio.Event | None = None
     """Orders wait for it."""
+    away: asyncio.Event = field(default_factory=asyncio.Event)
+    """Ends the connections of those who watch."""
+    looks: int = 0
+    """How often it was observed."""
     stops_after: tuple[dict[str, FakeSwitch], int] | None = None
     """Once these switches have had so many orders, no more is carried out; the last one is not answered either."""
 
@@ -80,6 +84,19 @@ class FakeSwitch:
         if self.error is not None:
             raise self.error
         return None
+
+    async def observe(self) -> Observation:
+        await self.capabilities()
+        self.looks += 1
+        states = {name: LinkState.CONFIRMED if name in self.confirmed else LinkState.TENTATIVE for name in self.applied}
+        return Observation((), (), (), tuple(AppliedSegment(i, states[n], True) for n, i in self.applied.items()))
+
+    async def watch(self) -> AsyncIterator[LinkEvent]:
+        """Tells nothing; the connection ends when `away` says so."""
+        await self.capabilities()
+        await self.away.wait()
+        raise Unreachable("configurator_unreachable", "configurator: must be reachable (the connection ended)")
+        yield
 
     async def close(self) -> None:
         pass

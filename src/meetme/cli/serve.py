@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from meetme.configurator.settings import ConfiguratorSettings
+    from meetme.ixapi.settings import IxApiSettings
+    from meetme.runtime.database import Database
     from meetme.runtime.grpc import Tls
     from meetme.runtime.identity import Identity
     from meetme.runtime.settings import SettingsFile
@@ -286,20 +288,9 @@ async def _ixapi(
     import structlog
 
     from meetme.ixapi.service import IxApiService
-    from meetme.ixapi.settings import IxApiSettings
-    from meetme.model.errors import NotFound
     from meetme.runtime.clock import SystemClock
-    from meetme.runtime.database import Database
 
-    settings: IxApiSettings = _resolve(IxApiSettings, "ixapi", file, flags)
-    settings.check()
-    try:
-        identity = _identity(member)
-    except NotFound:
-        if member.key is not None or member.certificate is not None:
-            raise
-        identity = None  # on loopback nobody needs one
-    database = Database.open(settings.database or _database("ixapi"))
+    settings, identity, database = _exchange(file, member, flags)
     running.push_async_callback(database.close)
     service = IxApiService(
         settings,
@@ -312,6 +303,32 @@ async def _ixapi(
     running.push_async_callback(service.close)
     structlog.get_logger().info("ixapi listens", url=service.url, metrics=service.metrics_url)
     return service.alive
+
+
+def exchange_of(config: Path | None) -> tuple[IxApiSettings, Identity | None, Database]:
+    """What `meetme serve ixapi --config CONFIG` runs with, for a verb that works beside it."""
+    from meetme.runtime.settings import SettingsFile, resolve
+
+    file = SettingsFile.read(config, services=("member", *SERVICES)) if config else SettingsFile()
+    return _exchange(file, resolve(MemberSettings, "member", file=file, environ=os.environ, flags={}), {})
+
+
+def _exchange(
+    file: SettingsFile, member: MemberSettings, flags: dict[str, Any]
+) -> tuple[IxApiSettings, Identity | None, Database]:
+    from meetme.ixapi.settings import IxApiSettings
+    from meetme.model.errors import NotFound
+    from meetme.runtime.database import Database
+
+    settings: IxApiSettings = _resolve(IxApiSettings, "ixapi", file, flags)
+    settings.check()
+    try:
+        identity = _identity(member)
+    except NotFound:
+        if member.key is not None or member.certificate is not None:
+            raise
+        identity = None  # on loopback nobody needs one
+    return settings, identity, Database.open(settings.database or _database("ixapi"))
 
 
 def _tracer(running: AsyncExitStack, service: str, member: str | None) -> Tracer | None:

@@ -260,6 +260,28 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Differs:
+    """A switch that had followed does not have a piece any more, or has another one under its name."""
+
+    switch: str
+    name: str
+    generation: int
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A switch has a piece that was once the bundle's, and that it does not want there. `generation`: the piece's."""
+
+    switch: str
+    name: str
+    a: tuple[SegmentEnd, ...]
+    b: tuple[SegmentEnd, ...]
+    generation: int
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
 class Removed:
     """Nothing of a piece is left on a switch."""
 
@@ -299,6 +321,8 @@ Event = (
     | Applied
     | Confirmed
     | Lost
+    | Differs
+    | Leftover
     | Removed
     | Failed
     | ArchiveDue

@@ -63,6 +63,8 @@ class Course:
                         for s in bundle.services
                     ),
                 )
+            case ev.Leftover():
+                return self._clear(bundle, event)
             case _:
                 return self._followed(bundle, event)
         return self._settle(bundle, after, event.now)
@@ -168,7 +170,7 @@ class Course:
         return self._finished(before, replace(planned, held=held), effects, now)
 
     def _followed(self, bundle: Bundle, event: Event) -> tuple[Bundle, tuple[Effect, ...]]:
-        assert isinstance(event, ev.Applied | ev.Confirmed | ev.Lost | ev.Removed | ev.Failed)
+        assert isinstance(event, ev.Applied | ev.Confirmed | ev.Lost | ev.Differs | ev.Removed | ev.Failed)
         work = next((each for each in bundle.works if each.place == (event.switch, event.name)), None)
         if work is None or work.generation != event.generation:
             return bundle, ()  # the answer to an order that was replaced meanwhile
@@ -186,6 +188,13 @@ class Course:
             case ev.Lost():
                 moved = replace(work, phase=Phase.APPLY)
                 effects.append(Program(work.switch, work.name, Phase.APPLY, work.generation))
+            case ev.Differs():
+                if work.phase is not Phase.DONE:
+                    return bundle, ()  # it is being seen to
+                # A new generation: the switch may have seen later ones than these books, if they are a backup.
+                bundle = replace(bundle, generation=max(bundle.generation + 1, int(event.now * 1000)))
+                moved = replace(work, phase=Phase.APPLY, generation=bundle.generation)
+                effects.append(_program(moved))
             case ev.Removed():
                 moved = None
         works = tuple(m for each in bundle.works if (m := moved if each is work else each) is not None)
@@ -193,6 +202,25 @@ class Course:
         if not after_it.pending:
             after_it = replace(after_it, held=NOTHING)
         return self._finished(bundle, after_it, effects, event.now)
+
+    def _clear(self, bundle: Bundle, event: ev.Leftover) -> tuple[Bundle, tuple[Effect, ...]]:
+        """Take a piece away that nobody wants: unless it is wanted now, or ordered later than these books know."""
+        known = any(work.place == (event.switch, event.name) for work in bundle.works)
+        if known or event.generation > bundle.generation:
+            return bundle, ()
+        generation = max(bundle.generation + 1, int(event.now * 1000))
+        work = Work(
+            switch=event.switch,
+            name=event.name,
+            phase=Phase.REMOVE,
+            a=event.a,
+            b=event.b,
+            bandwidth=None,
+            generation=generation,
+            users=(),
+        )
+        bundle = replace(bundle, works=(*bundle.works, work), generation=generation)
+        return bundle, (_program(work),)
 
     def _finished(
         self, before: Bundle, after: Bundle, effects: list[Effect], now: float

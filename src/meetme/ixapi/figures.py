@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from meetme.ixapi import store
 from meetme.ixapi.machine import BundleMachine
 from meetme.ixapi.objects import State
+from meetme.ixapi.switches import SwitchDoor
 from meetme.model.errors import MeetMeError
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
@@ -24,13 +25,12 @@ class StandingFigures(Collector):
     """How many services stand in each state and what is owed, read from the store when somebody looks."""
 
     def __init__(
-        self, database: Database, ledger: Ledger, clock: Clock, reached: Callable[[], Mapping[str, float | None]]
+        self, database: Database, ledger: Ledger, clock: Clock, switches: Callable[[], Iterable[SwitchDoor]]
     ) -> None:
-        """`reached`: when each switch last answered."""
         self._database = database
         self._ledger = ledger
         self._clock = clock
-        self._reached = reached
+        self._switches = switches
 
     def describe(self) -> Iterator[Metric]:
         """The same without a sample: registering it must not ask the database."""
@@ -68,9 +68,15 @@ class StandingFigures(Collector):
             "When the configurator of a switch last answered, in seconds since the epoch.",
             labels=("switch",),
         )
-        for switch, at in self._reached().items():
-            reached.add_metric((switch,), at or 0.0)
-        yield reached
+        strays = GaugeMetricFamily(
+            "meetme_ixapi_stray_segments",
+            "Segments in force on a switch that belong to no service known here, and are left alone.",
+            labels=("switch",),
+        )
+        for switch in self._switches():
+            reached.add_metric((switch.name,), switch.reached_at or 0.0)
+            strays.add_metric((switch.name,), len(switch.strays))
+        yield from (reached, strays)
 
 
 class CourseFigures:
@@ -85,7 +91,17 @@ class CourseFigures:
         )
         for state in State:
             self._entered.labels(state.value)
+        self._reordered = Counter(
+            "meetme_ixapi_pieces_reordered",
+            "Segments that a switch had and lost, or had otherwise, so that they were ordered again, by switch.",
+            ("switch",),
+            registry=registry,
+        )
 
     def entered(self, state: State) -> None:
         """A service has come into a state."""
         self._entered.labels(state.value).inc()
+
+    def reordered(self, switch: str) -> None:
+        """A piece is ordered again because the switch does not have it as it was ordered."""
+        self._reordered.labels(switch).inc()

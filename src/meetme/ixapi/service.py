@@ -17,7 +17,6 @@ from sqlalchemy import text
 from starlette.exceptions import HTTPException
 
 from meetme import __version__
-from meetme.configurator.client import open_configurator
 from meetme.ixapi import problems, store, wire
 from meetme.ixapi.api import ROOT, Api
 from meetme.ixapi.auth import Doorman, Key
@@ -29,16 +28,17 @@ from meetme.ixapi.figures import CourseFigures, StandingFigures
 from meetme.ixapi.machine import BundleMachine
 from meetme.ixapi.ordering_rules import OrderingRules
 from meetme.ixapi.performer import Performer
-from meetme.ixapi.settings import IxApiSettings, SwitchSetting, secret_of
-from meetme.ixapi.switches import LOOK_SECONDS, Opener, SwitchControl, Switches
+from meetme.ixapi.reaching import openers_of
+from meetme.ixapi.settings import IxApiSettings, secret_of
+from meetme.ixapi.switches import LOOK_SECONDS, Opener, Switches
+from meetme.ixapi.watching import Watcher
 from meetme.model.errors import InvalidInput, MeetMeError, NotFound, Unreachable
 from meetme.runtime.clock import Clock, SharedClock
 from meetme.runtime.correlation import correlation
 from meetme.runtime.database import Database, migrate
 from meetme.runtime.figures import DatabaseFigures, LoopFigures
-from meetme.runtime.grpc import Tls, in_the_clear
 from meetme.runtime.http import Check, build_app, build_metrics_app
-from meetme.runtime.identity import Identity, member_in, read_certificates
+from meetme.runtime.identity import Identity
 from meetme.runtime.ledger import Ledger
 from meetme.runtime.listener import Listener, open_listener
 from meetme.runtime.loop import Loop
@@ -73,16 +73,16 @@ class IxApiService:
         self._database = database
         self._log = structlog.get_logger().bind(service="ixapi")
         if openers is None:
-            openers = {s.name: _opener(s.configurator, _tls(s, identity)) for s in settings.switch}
+            openers = openers_of(settings, identity)
         self._switches = Switches(openers, clock)
         self._ledger = Ledger()
         self.registry = Registry("ixapi")
         """What Prometheus is told."""
-        reached = lambda: {door.name: door.reached_at for door in self._switches}  # noqa: E731
-        self.registry.register(StandingFigures(database, self._ledger, clock, reached))
+        self.registry.register(StandingFigures(database, self._ledger, clock, lambda: self._switches))
         database.count(DatabaseFigures(self.registry))
         course = Course(plant, settings.archive_seconds)
-        machine = BundleMachine(course, CourseFigures(self.registry).entered)
+        figures = CourseFigures(self.registry)
+        machine = BundleMachine(course, figures.entered)
         owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._loop: Loop[Bundle, Event] = Loop(
             database,
@@ -93,6 +93,7 @@ class IxApiService:
             clock=clock,
             figures=LoopFigures(self.registry),
         )
+        self._watcher = Watcher(database, self._loop, clock, plant.mtu, figures.reordered)
         self._replicas = Replicas(
             database, self._ledger, owner=owner, clock=clock, changed=self._elsewhere, time_is=shared.set
         )
@@ -142,6 +143,7 @@ class IxApiService:
         self._tasks = [
             asyncio.create_task(self._loop.run(), name="ixapi loop"),
             asyncio.create_task(self._replicas.run(), name="ixapi replicas"),
+            *(asyncio.create_task(self._watcher.follow(d), name=f"watch {d.name}") for d in self._switches),
             *(asyncio.create_task(self._first_look(name, check), name=name) for name, check in self._checks.items()),
         ]
         try:
@@ -246,30 +248,3 @@ async def _said(check: Check) -> str:
     except MeetMeError as error:
         return error.text
     return "ok"
-
-
-def _tls(switch: SwitchSetting, identity: Identity | None) -> Tls | None:
-    """How to speak with a switch's configurator; None: in the clear, on this machine.
-
-    Raises InvalidInput `tls_required`, `certificate_malformed`, NotFound `certificate_missing`.
-    """
-    if in_the_clear(switch.configurator) and switch.certificate is None:
-        return None
-    if identity is None:
-        raise InvalidInput(
-            "tls_required",
-            f"switch.configurator: must be on this machine, where there is no identity ('{switch.configurator}')",
-            hint="meetme identity init makes one",
-            field="switch",
-        )
-    if switch.certificate is None:
-        return Tls(identity.key, identity.certificate, (identity.certificate,), name=identity.member)
-    pinned = read_certificates(switch.certificate, field="switch.certificate")
-    return Tls(identity.key, identity.certificate, pinned, name=member_in(pinned[0]))
-
-
-def _opener(target: str, tls: Tls | None) -> Opener:
-    async def connect() -> SwitchControl:
-        return cast(SwitchControl, await open_configurator(target, tls))
-
-    return connect

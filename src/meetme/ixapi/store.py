@@ -22,6 +22,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    inspect,
     or_,
     select,
     tuple_,
@@ -30,6 +31,7 @@ from sqlalchemy import (
 
 from meetme.ixapi import wire
 from meetme.ixapi.bundle import Bundle, Claims, Room
+from meetme.ixapi.claims import circuit_place
 from meetme.ixapi.objects import Config, Service, State
 from meetme.runtime.database import lock_until_commit
 
@@ -78,6 +80,7 @@ SECRET = Table(
     Column("value", Text, nullable=False),
 )
 SERVICE, CONFIG = "service", "config"
+CIRCUIT = circuit_place("")
 # Built once: building a statement takes longer than running it.
 _BODY = select(BUNDLE.c.body).where(BUNDLE.c.id == bindparam("bundle"))
 _OF_OBJECT = select(OBJECT.c.bundle).where(OBJECT.c.id == bindparam("object"), OBJECT.c.kind == bindparam("sort"))
@@ -100,6 +103,22 @@ def load(tx: Connection, id: str) -> Bundle | None:
     """One bundle, or None."""
     body = tx.scalar(_BODY, {"bundle": id})
     return None if body is None else wire.load_bundle(body)
+
+
+def standing(tx: Connection) -> list[Bundle]:
+    """The bundles that have, or may have, something on the switches."""
+    names = select(CLAIM.c.bundle).where(CLAIM.c.place.startswith(CIRCUIT, autoescape=True))
+    return [wire.load_bundle(body) for body in tx.scalars(select(BUNDLE.c.body).where(BUNDLE.c.id.in_(names)))]
+
+
+def exists(tx: Connection) -> bool:
+    """Whether these tables are there: a server has run with this database."""
+    return inspect(tx).has_table(BUNDLE.name)
+
+
+def ids(tx: Connection) -> list[UUID]:
+    """All bundles that there ever were."""
+    return [UUID(id) for id in tx.scalars(select(BUNDLE.c.id))]
 
 
 def bundle_of(tx: Connection, kind: str, id: str) -> UUID | None:

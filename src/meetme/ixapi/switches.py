@@ -9,7 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from meetme.model.errors import NotFound, Unreachable
-from meetme.model.intent import Removal
+from meetme.model.intent import AppliedSegment, LinkEvent, Observation, Removal
 from meetme.model.segment import SegmentIntent
 from meetme.runtime.clock import Clock
 
@@ -29,6 +29,12 @@ class SwitchControl(Protocol):
 
     async def remove(self, circuit: str, agreement: UUID, generation: int) -> Removal:
         """Take a segment back."""
+
+    async def observe(self) -> Observation:
+        """What it has."""
+
+    def watch(self) -> AsyncIterator[LinkEvent]:
+        """The state of every segment, then every change; ends with an error when the connection does."""
 
     async def capabilities(self) -> object:
         """What it can do: whether it answers."""
@@ -51,6 +57,8 @@ class SwitchDoor:
         self._opening = asyncio.Lock()
         self.reached_at: float | None = None
         """When it last answered, in seconds since the epoch; None: never yet."""
+        self.strays: tuple[AppliedSegment, ...] = ()
+        """Segments that it has and of which the books do not know (`watching`)."""
 
     async def look(self) -> None:
         """Whether it answers. Raises Unreachable."""
@@ -73,6 +81,20 @@ class SwitchDoor:
                 hint="is it stuck? its log says what it waits for",
             ) from None
         self.reached_at = self._clock.now()
+
+    async def segments(self) -> tuple[AppliedSegment, ...]:
+        """Every segment that it has. Raises Unreachable, DeviceFailed."""
+        async with self.control() as control:
+            return (await control.observe()).segments
+
+    async def watch(self) -> AsyncIterator[LinkEvent]:
+        """The state of every segment, then every change. Ends with an error when the connection does."""
+        async with self.control():
+            control = self._control
+        assert control is not None
+        async for event in control.watch():
+            self.reached_at = self._clock.now()
+            yield event
 
     async def close(self) -> None:
         """Let go of the connection."""

@@ -80,6 +80,9 @@ async def test_client_credentials_get_a_token_elsewhere() -> None:
     answers[0] = (400, {"error": "invalid_client"})
     with pytest.raises(Unauthenticated):
         await client.list("/connections")
+    answers[0] = (200, None)
+    with pytest.raises(Unreachable, match="must be answered with a token"):  # a proxy's page says nothing about them
+        await client.list("/connections")
     assert SECRET not in repr(credentials)
     with pytest.raises(InvalidInput, match="token_url: must be https"):
         IxApiClient("https://ix.example", ClientCredentials("me", SECRET, "http://login.example/token"))

@@ -218,7 +218,10 @@ class IxApiClient:
         content = str(httpx2.QueryParams(dict(body))) if form else json.dumps(body)
         headers = {"content-type": "application/json", **headers}
         what = f"POST {where}"
-        return self._good(await self._exchange("POST", url, None, content.encode(), headers, what=what), what).document
+        answer = self._good(await self._exchange("POST", url, None, content.encode(), headers, what=what), what)
+        if answer.document is None:
+            raise _malformed(what, "a token")  # the page of a proxy: nothing is wrong with the credentials
+        return answer.document
 
     async def _exchange(
         self,

@@ -214,3 +214,23 @@ def test_no_route_is_longer_than_composers_carry() -> None:
     assert all(len(offer.routes[0].hops) <= 32 for offer in find_offers(known, request("00", "39")).offers)
     with pytest.raises(NoPath):
         find_routes(atlas(quick), request("00", "39"))
+
+
+@pytest.mark.parametrize("redundancy", list(Redundancy)[1:])
+def test_no_route_of_a_pair_is_longer_than_composers_carry(redundancy: Redundancy) -> None:
+    names = [f"{number:02}" for number in range(40)]
+    quick: dict[tuple[str, str], dict[str, Any]] = {pair: {"latency_ms": 0.1} for pair in itertools.pairwise(names)}
+    slow = {("00", "39"): {"latency_ms": 90.0}, ("00", "20"): {"latency_ms": 70.0}}
+    wanted = request("00", "39", redundancy=redundancy)
+    known = atlas(quick | slow)
+    found = find_offers(known, wanted).offers
+    assert found
+    assert all(len(route.hops) <= 32 for offer in found for route in offer.routes)
+    assert sorted(len(route.hops) for route in find_routes(known, wanted, (1, 2))) == [2, 21]
+    known = atlas(quick | {("00", "39"): {"latency_ms": 90.0}})
+    offers = find_offers(known, wanted)
+    if redundancy is Redundancy.STRICT:
+        assert not offers.offers
+        assert offers.refused
+    else:
+        assert [len(route.hops) for offer in offers.offers for route in offer.routes] == [2]

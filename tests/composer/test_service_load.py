@@ -14,12 +14,13 @@ from meetme.composer.words import State
 
 from .federation import Ixp, chain, federation, order
 
+HEAVY = [pytest.mark.slow, pytest.mark.timeout(600)]
 THREE = ("ixp-1", "ixp-2", "ixp-3")
 
 
 @pytest.mark.parametrize(
     ("names", "orders", "room"),
-    [(THREE, 20, 12), pytest.param(THREE[1:], 100, 60, marks=[pytest.mark.slow, pytest.mark.timeout(400)])],
+    [(THREE, 20, 12), *(pytest.param(names, 100, 60, marks=HEAVY) for names in (THREE[1:], THREE))],
 )
 async def test_exactly_as_many_orders_are_met_as_there_is_room_for(
     tmp_path: Path, names: tuple[str, ...], orders: int, room: int

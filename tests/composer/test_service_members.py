@@ -174,6 +174,32 @@ async def test_a_leg_that_the_store_has_forgotten_is_taken_off_the_exchange_befo
     assert segment not in exchange.segments
 
 
+@pytest.mark.parametrize(("path", "attempt"), [(1, 3), (0, 0)])
+async def test_a_hold_that_comes_after_its_own_release_begins_nothing(one: Federation, path: int, attempt: int) -> None:
+    async def say(body: Any, attempt: int, **changes: Any) -> dict[str, Any]:
+        said = message(body, path, attempt, circuit=str(circuit), **changes)
+        answer = await one.as_member("ixp-1", "ixp-2", "POST", "/api/v1/handle_circuit", said)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    circuit, there = uuid4(), one["ixp-2"]
+    backward = CircuitRequest(REQUEST.b, REQUEST.a, 10)  # ixp-2 is the head of what is passed on to it
+    hold = HoldBody(REQUEST, MemberId("csp-b"), HOPS, HELD, 2, 1500, 30.0) if path else HoldBody(backward, "csp-b")
+    assert (await say(ReleaseBody(), attempt))["type"] == "released"
+    late = await say(hold, attempt)
+    assert (late["type"], late["body"]["problem"]["code"]) == ("refused", "circuit_unknown")
+    assert there.claims() == []
+    assert there.database.run_now(lambda tx: store.circuits(tx, live=True)) == []
+    assert (await say(ReleaseBody(), attempt))["type"] == "released"
+    if path:
+        newer = await say(hold, attempt + 1)
+        assert newer["type"] == "held", "a later attempt is none of what was given up"
+    there.database.run_now(lambda tx: store.forget_given_up(tx, time.time() + 1))
+    circuit = uuid4()
+    assert (await say(hold, attempt))["type"] == "held"
+
+
 async def test_a_repeated_message_gets_the_same_answer(one: Federation) -> None:
     body = message(HoldBody(REQUEST, MemberId("csp-b"), HOPS, HELD, 2, 1500, 30.0))
     first = await one.as_member("ixp-1", "ixp-2", "POST", "/api/v1/handle_circuit", body)

@@ -222,10 +222,79 @@ def test_commit_makes_the_head_build_and_activate() -> None:
     assert sent(outcome, MessageType.ACTIVATE) == [B]
 
 
-def test_what_comes_after_the_deadline_is_too_late_although_no_timer_has_fired() -> None:
-    outcome = committed(at=NOW + 31)
-    assert isinstance(answer(outcome), RefusedBody)
-    assert outcome.circuit.legs[0].state is State.RELEASING
+def test_what_comes_after_the_deadline_and_before_the_timer_counts_still() -> None:
+    assert committed(at=NOW + 31).circuit.legs[0].state is State.COMMITTED
+
+
+def test_who_wakes_too_late_has_perhaps_not_read_what_was_said_and_waits_once_more() -> None:
+    circuit = composed(begun()).circuit
+    punctual = step(circuit, ev.Deadline(NOW + 30.5, 1, 1)).circuit
+    assert punctual.legs[0].state is State.RELEASING
+    late = step(circuit, ev.Deadline(NOW + 36, 1, 1))
+    assert late.circuit.legs[0].state is State.HELD
+    assert [e.after for e in late.effects if isinstance(e, Wake)] == [6.0]
+    assert step(late.circuit, ev.Deadline(NOW + 42.5, 1, 1)).circuit.legs[0].state is State.RELEASING
+    assert step(circuit, ev.Deadline(NOW + 95, 1, 1)).circuit.legs[0].state is State.RELEASING, "not for ever"
+
+
+def test_an_answer_is_waited_for_longer_by_who_wakes_too_late() -> None:
+    circuit = composed(begun()).circuit
+    assert step(circuit, ev.Unanswered(NOW + 10.5, 1, 1)).circuit.legs[0].state is State.RELEASING
+    late = step(circuit, ev.Unanswered(NOW + 14, 1, 1))
+    assert late.circuit.legs[0].state is State.HELD
+    assert any(isinstance(e, Wake) and e.event is ev.Unanswered for e in late.effects)
+    assert step(circuit, ev.Unanswered(NOW + 29.9, 1, 1)).circuit.legs[0].state is State.RELEASING
+
+
+@pytest.mark.parametrize(
+    ("code", "attempt", "passing"),
+    [(None, 1, True), ("peer_timeout", 2, True), ("peer_timeout", 3, False), ("peer_unreachable", 1, False)],
+)
+def test_who_is_silent_may_be_busy_and_is_asked_again_who_is_not_there_is_not(
+    code: str | None, attempt: int, passing: bool
+) -> None:
+    circuit = step(None, hold(attempt=attempt)).circuit
+    cause = Problem(code, "no") if code else None
+    leg = step(circuit, ev.Unanswered(NOW + 10.5, 1, attempt, cause)).circuit.legs[0]
+    assert leg.element == Element(ElementKind.MEMBER, C, passing=passing)
+
+
+def test_a_hold_that_its_release_has_overtaken_begins_nothing() -> None:
+    for given_up, state in ((0, State.HELD), (2, State.HELD), (3, State.RELEASED), (4, State.RELEASED)):
+        outcome = step(None, hold(attempt=3, given_up=given_up))
+        assert outcome.circuit.legs[0].state is state
+        assert bool(claims(outcome.circuit)) is (state is State.HELD)
+        assert bool(sent(outcome, MessageType.HOLD)) is (state is State.HELD)
+
+
+def test_the_time_to_set_up_begins_with_the_turn() -> None:
+    circuit = begun()
+    assert circuit.searching
+    assert circuit.turn is None
+    late = NOW + 5000
+    none = Problem("no_path", "no")
+    outcome = composed(circuit, at=late)
+    assert outcome.circuit.turn == late
+    refused = step(
+        outcome.circuit,
+        ev.RefusedReceived(late + 1, 1, 1, B, NO, Element(ElementKind.LINK, B, ("to-c",), passing=True)),
+    )
+    assert refused.circuit.searching, "another route is looked for in the same turn"
+    waits = step(refused.circuit, ev.ComposeFailed(late + 2, none)).circuit
+    assert waits.state is State.HELD
+    assert not waits.searching, "who waits for others lets others have the turn"
+    again = step(waits, ev.SearchDue(late + 3)).circuit
+    assert again.searching
+    assert again.turn == late
+    assert step(again, ev.ComposeFailed(late + 200, none)).circuit.state is State.RELEASING
+
+
+def test_the_routes_of_an_offer_are_kept_until_they_are_tried() -> None:
+    route = Route(1, HOPS, 9000)
+    outcome = step(None, ev.Start(NOW, ID, A, A, REQUEST, REQUEST.a.member, (route,)))
+    assert outcome.circuit.offered == (route,)
+    assert outcome.effects == (Compose((1,)),)
+    assert composed(outcome.circuit, route).circuit.offered == ()
 
 
 def test_active_only_once_everything_is_in_production() -> None:

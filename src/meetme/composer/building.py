@@ -18,6 +18,12 @@ from meetme.model.errors import Fault, Problem
 
 BUILD_SECONDS = 120.0
 """How long the head waits until every exchange has its segment in production."""
+HOLD_SECONDS = 30.0
+"""How long anything is held at most without the next move."""
+LATE_SECONDS = 1.0
+"""Who wakes so much too late is short of time itself: what others have said may be there, and not have been read."""
+LONGEST_HOLD_SECONDS = 3 * HOLD_SECONDS
+"""Longer than that nothing is held for a composer that is late."""
 SOON_SECONDS = 2.0
 """How soon a composer asks what has become of it, while it waits for the head's word."""
 
@@ -38,12 +44,8 @@ def build(circuit: Circuit, leg: Leg, at: float, seconds: float = BUILD_SECONDS)
 
 def on_activate(circuit: Circuit, leg: Leg, event: ev.ActivateReceived) -> Move:
     """The previous composer says: build. It is answered when everything from here on is in production."""
-    problem = None
-    if leg.deadline is not None and event.at >= leg.deadline:
-        problem = Problem("hold_expired", "activate: must come before the hold is over", fault=Fault.REMOTE)
-    elif not _agrees(leg, event):
+    if not _agrees(leg, event):
         problem = Problem("label_differs", "trace: must have the labels that were held", fault=Fault.REMOTE)
-    if problem is not None:
         circuit = answered(circuit, leg, event.sender, (event.message,), RefusedBody(problem))
         return give_up(circuit, leg, problem)
     leg = replace(leg, waiting=(*leg.waiting, event.message), trace=event.trace)
@@ -129,10 +131,15 @@ def on_deadline(circuit: Circuit, leg: Leg, event: ev.Deadline) -> Move:
     if leg.deadline is None or event.at < leg.deadline:
         return circuit, ()
     if leg.state is S.HELD or leg.segment is Segment.ABSENT:
-        late = Problem("hold_expired", "hold: the next move did not come in time", "order it again", fault=Fault.REMOTE)
+        late = event.at - leg.deadline
+        if late > LATE_SECONDS and event.at - leg.began < LONGEST_HOLD_SECONDS:
+            more = min(late, HOLD_SECONDS)
+            leg = replace(leg, deadline=event.at + more)
+            return put(circuit, leg), (Wake(ev.Deadline, more, leg.path, leg.attempt),)
+        over = Problem("hold_expired", "hold: the next move did not come in time", "order it again", fault=Fault.REMOTE)
         # A store that was restored from a backup may not know that it was built.
         leg = replace(leg, segment=Segment.READY) if leg.state is S.COMMITTED else leg
-        return give_up(put(circuit, leg), leg, event.cause or late)
+        return give_up(put(circuit, leg), leg, event.cause or over)
     slow = circuit.me if leg.segment is Segment.BUILDING or leg.beyond is None else leg.beyond
     text = f"activate: {slow} does not have its segment in production in time"
     problem = event.cause or Problem("build_timeout", text, "ask that exchange", fault=Fault.DEVICE)

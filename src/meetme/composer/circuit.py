@@ -85,7 +85,7 @@ class Leg:
     """When, epoch seconds by the own clock."""
     state: State = State.HELD
     deadline: float | None = None
-    """Until when the next move has to come, by the own clock. The timer only wakes us: what comes later is too late."""
+    """Until when the next move has to come, by the own clock. What comes later, and before the timer, still counts."""
     trace: tuple[Reservation, ...] = ()
     """What the exchanges before this one have reserved, its own entry, and after `commit` everybody's."""
     joined: bool = False
@@ -197,6 +197,12 @@ class Circuit:
     """How often a broken path was searched anew in vain."""
     asked_by: MemberId | None = None
     """The composer that was asked and has passed the request on."""
+    offered: tuple[Route, ...] = ()
+    """The routes of the offer that was taken, until they are tried."""
+    composing: bool = False
+    """Routes are to be found: it waits for its turn, or it has it."""
+    turn: float | None = None
+    """When its turn came first, by the own clock: setting it up may take so long from then on."""
 
     # at a composer that was asked and is not the head
     passed: bool = False
@@ -213,6 +219,18 @@ class Circuit:
     def is_head(self) -> bool:
         """Whether this composer owns it."""
         return self.me == self.head
+
+    @property
+    def searching(self) -> bool:
+        """Whether it is among those whose number is limited (`turns`): routes are to be found, or are being reserved.
+
+        One that has to wait for what others hold for the moment is not, unless it holds something itself.
+        """
+        if not self.is_head or self.ending:
+            return False
+        live = [leg for leg in self.legs if leg.live]
+        part = not self.established and 0 < len(live) < self.wanted
+        return self.composing or part or any(leg.state is State.HELD for leg in live)
 
     def leg(self, path: int, attempt: int) -> Leg | None:
         """The leg of this path and attempt."""

@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 
 from meetme.composer import events as ev
 from meetme.composer import store, wire
-from meetme.composer.accounts import Accounts
 from meetme.composer.circuit import Circuit
 from meetme.composer.domain import Domain
 from meetme.composer.events import Event
@@ -55,7 +54,6 @@ class Desk:
         self._ledger = ledger
         self._machine = machine
         self._domain = domain
-        self._accounts = Accounts(domain)
         self._planner = planner
         self._clock = clock
         self._negotiates = negotiates
@@ -90,9 +88,7 @@ class Desk:
                 return done
             now = self._clock.now()
             once.remember(tx, id, now)
-            ways = tuple((route.hops, 0) for route in wanted.routes)
-            ledger = self._accounts.ledger(tx, id, *ways) if ways else None
-            start = ev.Start(now, id, me, wanted.head, wanted.request, by or me, wanted.routes, ledger)
+            start = ev.Start(now, id, me, wanted.head, wanted.request, by or me, wanted.routes)
             return self._ledger.deliver(tx, self._machine, str(id), start, now)
 
         return await self._loop.commit(transaction)

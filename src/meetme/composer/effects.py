@@ -12,6 +12,8 @@ from meetme.composer.circuit import Circuit, Leg, MemberId
 from meetme.composer.events import CompareDue, Deadline, SearchDue, Unanswered
 from meetme.composer.messages import MessageType
 
+COMPOSE = "compose"
+"""The key of the one search for routes that a circuit may owe."""
 Timer = type[Deadline] | type[Unanswered] | type[CompareDue] | type[SearchDue]
 
 
@@ -49,7 +51,7 @@ class Compose:
     @property
     def key(self) -> str:
         """One search at a time."""
-        return "compose"
+        return COMPOSE
 
 
 @dataclass(frozen=True, slots=True)

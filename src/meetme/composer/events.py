@@ -31,8 +31,6 @@ class Start:
     request: CircuitRequest
     ordered_by: MemberId
     routes: tuple[Route, ...] = ()
-    ledger: Ledger | None = None
-    """Where routes are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +89,8 @@ class HoldReceived:
     ledger: Ledger
     objection: Problem | None = None
     """What this side has against it, apart from capacity: a port that leads elsewhere, no mandate for its member."""
+    given_up: int = 0
+    """The highest attempt at this path whose `release` has overtaken its `hold`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from meetme.model.errors import Fault, Problem
 
 MOST_TRIES = 8
 """How many refusals one search survives."""
-SETUP_SECONDS = 60.0
-"""How long a new circuit may be on its way to being reserved."""
+SETUP_SECONDS = 120.0
+"""How long a new circuit may be on its way to being reserved, once its turn has come."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 3.0
 """How long it waits for what others hold for the moment: doubles, half of it by chance."""
 FIRST_HEAL_SECONDS, LONGEST_HEAL_SECONDS = 5.0, 300.0
@@ -36,9 +36,7 @@ def start(event: ev.Start) -> Move:
     circuit = Circuit(event.id, event.me, event.head, event.request, event.ordered_by, event.at)
     paths = tuple(range(1, event.request.paths + 1))
     circuit = replace(circuit, wanted=len(paths), searches=tuple(Search(path) for path in paths))
-    if event.routes and event.ledger is not None:
-        return composed(circuit, event.routes, event.ledger, event.at)
-    return circuit, (Compose(paths),)
+    return replace(circuit, offered=event.routes), (Compose(paths),)
 
 
 def missing(circuit: Circuit) -> tuple[int, ...]:
@@ -48,6 +46,7 @@ def missing(circuit: Circuit) -> tuple[int, ...]:
 
 def composed(circuit: Circuit, routes: tuple[Route, ...], ledger: Ledger, at: float) -> Move:
     """Routes were found for what is missing: reserve the own part of each, and pass it on."""
+    circuit = _in_turn(circuit, at)
     lacking = missing(circuit)
     found = {route.path for route in routes}
     if circuit.request.redundancy is Redundancy.BEST_EFFORT and lacking == (1, 2) and found == {1}:
@@ -81,13 +80,22 @@ def crank_back(circuit: Circuit, path: int, problem: Problem, element: Element |
     excluded = search.excluded if element is None or element in search.excluded else (*search.excluded, element)
     search = replace(search, tries=hard, excluded=excluded)
     circuit = _with(circuit, search)
-    too_long = not circuit.established and at - circuit.began > SETUP_SECONDS
+    too_long = _too_long(circuit, at)
     no_way_around = element is not None and element.kind is ElementKind.END
     if too_long or hard > MOST_TRIES or (no_way_around and not passing):
         return over(circuit, path, problem, at)
     if no_way_around:
         return _wait(circuit, path)
     return circuit, (Compose(missing(circuit)),)
+
+
+def _in_turn(circuit: Circuit, at: float) -> Circuit:
+    """Its turn has come: from now on it is on its way."""
+    return replace(circuit, offered=(), turn=at if circuit.turn is None else circuit.turn)
+
+
+def _too_long(circuit: Circuit, at: float) -> bool:
+    return not circuit.established and circuit.turn is not None and at - circuit.turn > SETUP_SECONDS
 
 
 def _wait(circuit: Circuit, path: int) -> Move:
@@ -101,10 +109,11 @@ def _wait(circuit: Circuit, path: int) -> Move:
 
 def on_compose_failed(circuit: Circuit, event: ev.ComposeFailed) -> Move:
     """There is no route with what is left: wait for what may come free, search both paths together, or give up."""
+    circuit = _in_turn(circuit, event.at)
     lacking = missing(circuit)
     if not lacking:
         return circuit, ()
-    too_long = not circuit.established and event.at - circuit.began > SETUP_SECONDS
+    too_long = _too_long(circuit, event.at)
     for path in lacking:
         if not too_long and any(element.passing for element in circuit.search(path).excluded):
             return _wait(circuit, path)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from meetme.composer import events as ev
+from meetme.composer.building import HOLD_SECONDS, LATE_SECONDS
 from meetme.composer.capacity import Ledger, Shortage, link, reserve, taken_elsewhere
 from meetme.composer.capacity import claims as claims_of
 from meetme.composer.circuit import (
@@ -22,13 +23,13 @@ from meetme.composer.circuit import (
 )
 from meetme.composer.effects import Cancel, Effect, Move, Wake
 from meetme.composer.messages import CommittedBody, HeldBody, HoldBody, MessageType, RefusedBody
-from meetme.composer.releasing import answered, give_up, put, say
+from meetme.composer.releasing import GONE, answered, give_up, put, say
 from meetme.model.errors import Fault, Problem
 
-HOLD_SECONDS = 30.0
-"""How long anything is held at most without the next move."""
 ANSWER_SECONDS = 10.0
 """How long the next composer has to answer `hold`."""
+BUSY_ATTEMPTS = 2
+"""As long as so few were made, whoever says nothing may be busy: it is asked again before it is refused."""
 MOST_HOPS = 32
 """No route is longer: a bound for what a peer can make us work on."""
 LEAST_MTU = 1280
@@ -74,6 +75,8 @@ def newcomer(id: UUID, me: MemberId, body: HoldBody, at: float) -> Circuit:
 
 def _objection(circuit: Circuit, event: ev.HoldReceived, seen: int) -> RefusedBody | None:
     body, here = event.body, Element(ElementKind.MEMBER, event.me)
+    if event.attempt <= event.given_up:
+        return RefusedBody(GONE)
     if event.attempt <= seen:
         return RefusedBody(_problem("attempt_stale", f"attempt: must be above {seen} ({event.attempt})"), seen=seen)
     if circuit.ending:
@@ -138,11 +141,16 @@ def _held(
     effects: tuple[Effect, ...] = (Wake(ev.Deadline, seconds, leg.path, leg.attempt),)
     if leg.beyond is not None:
         effects += (say(circuit, leg, MessageType.HOLD, leg.beyond),)
-        effects += (Wake(ev.Unanswered, min(ANSWER_SECONDS, seconds * 0.7), leg.path, leg.attempt),)
+        effects += (Wake(ev.Unanswered, _patience(seconds), leg.path, leg.attempt),)
     else:
         leg = replace(leg, state=S.COMMITTED, ready_beyond=True)
         effects += _run_back(circuit, leg)
     return put(circuit, leg), leg, effects
+
+
+def _patience(seconds: float) -> float:
+    """How long the next composer is waited for, where so much time is left in all."""
+    return min(ANSWER_SECONDS, seconds * 0.7)
 
 
 def _run_back(circuit: Circuit, leg: Leg) -> tuple[Effect, ...]:
@@ -183,12 +191,9 @@ def with_own(leg: Leg, own: Reservation) -> Leg:
 
 def on_commit(circuit: Circuit, leg: Leg, event: ev.CommitReceived) -> Move:
     """Everything beyond is reserved: so is this, and it is told to the previous composer."""
-    late = leg.deadline is not None and event.at >= leg.deadline
-    problem = _problem("hold_expired", "commit: must come before the hold is over") if late else None
     whole = [entry.exchange for entry in event.trace] == [hop.exchange for hop in leg.hops]
-    if not late and (not whole or event.sender != leg.beyond):
+    if not whole or event.sender != leg.beyond:
         problem = _problem("path_malformed", "trace: must have every exchange of the route in its order")
-    if problem is not None:
         circuit = answered(circuit, leg, event.sender, (event.message,), RefusedBody(problem))
         return give_up(circuit, leg, problem)
     beyond = event.trace[leg.position + 1 :]
@@ -218,8 +223,13 @@ def on_unanswered(circuit: Circuit, leg: Leg, event: ev.Unanswered) -> Move:
     """The next composer did not answer in time: the route is tried without it."""
     if leg.joined or leg.beyond is None:
         return circuit, ()
+    left = (leg.deadline or event.at) - event.at
+    if event.at - leg.began - ANSWER_SECONDS > LATE_SECONDS and _patience(left) > LATE_SECONDS:
+        return circuit, (Wake(ev.Unanswered, _patience(left), leg.path, leg.attempt),)
     cause = event.cause or _problem("peer_unreachable", f"{leg.beyond}: its composer does not answer")
-    return give_up(circuit, leg, cause, Element(ElementKind.MEMBER, leg.beyond))
+    silent = event.cause is None or event.cause.code == "peer_timeout"
+    element = Element(ElementKind.MEMBER, leg.beyond, passing=silent and leg.attempt <= BUSY_ATTEMPTS)
+    return give_up(circuit, leg, cause, element)
 
 
 def _problem(code: str, text: str) -> Problem:

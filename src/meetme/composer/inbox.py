@@ -4,8 +4,9 @@ Rules of this file:
 
 1. A message is written down, handled and answered in one transaction; the answer leaves after the commit.
 2. A known message gets the stored answer again, whatever has happened since.
-3. A message about a circuit that nobody knows here, which cannot begin one, is answered and writes nothing. Before it
-   is said that such a one is released, nothing of it is left at the exchange.
+3. A message about a circuit that nobody knows here, which cannot begin one, is answered and writes nothing, but for a
+   `release`: that is remembered, for its `hold` may be on its way still. Before it is said that such a one is
+   released, nothing of it is left at the exchange.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from meetme.composer.messages import (
     ReleaseBody,
 )
 from meetme.composer.planner import Planner
+from meetme.composer.releasing import GONE
 from meetme.composer.views import NEGOTIATE
 from meetme.composer.words import reference
 from meetme.ixapi.exchange import Exchange
@@ -191,6 +193,9 @@ class Inbox:
         self._check_party(message, c)
         event = self._event(tx, message, c, found)
         if not isinstance(event, Event):
+            if isinstance(message.body, ReleaseBody):
+                now = self._clock.now()
+                store.give_up(tx, message.circuit, message.path, message.sender, message.attempt, now)
             return self._direct(message, event)
         now = self._clock.now()
         store.MAILBOX.put(
@@ -219,12 +224,15 @@ class Inbox:
         leg = c.leg(m.path, m.attempt) if c is not None else None
         match m.body:
             case HoldBody() as body if m.path == 0:
-                return ev.PassedOn(at, m.circuit, me, m.sender, m.message, body, self._against_passing(body))
+                return ev.PassedOn(at, m.circuit, me, m.sender, m.message, body, self._against_passing(tx, m, body))
             case HoldBody() as body:
                 position = len(body.trace)
                 ledger = self._accounts.ledger(tx, m.circuit, (body.hops, position))
                 against = self._against(body, position)
-                return ev.HoldReceived(at, m.circuit, me, m.sender, m.message, m.path, m.attempt, body, ledger, against)
+                given_up = store.given_up(tx, m.circuit, m.path, m.sender) or 0
+                return ev.HoldReceived(
+                    at, m.circuit, me, m.sender, m.message, m.path, m.attempt, body, ledger, against, given_up
+                )
             case QueryBody(handed=handed, whole=whole) if handed is not None and leg is None and m.path:
                 position = len(handed.hops) and next((i for i, h in enumerate(handed.hops) if h.exchange == me), 0)
                 ledger = self._accounts.ledger(tx, m.circuit, (handed.hops, position))
@@ -255,8 +263,10 @@ class Inbox:
             problem = self._domain.end_problem(body.request.b, body.ordered_by, "b")
         return problem
 
-    def _against_passing(self, body: HoldBody) -> Problem | None:
+    def _against_passing(self, tx: Connection, m: wire.Message, body: HoldBody) -> Problem | None:
         """What this side has against being the head of a circuit that was ordered elsewhere."""
+        if store.given_up(tx, m.circuit, m.path, m.sender) is not None:
+            return GONE
         if body.request.then == NEGOTIATE and body.request.a.member not in self._negotiates:
             return no_negotiator()
         problem = self._domain.end_problem(body.request.a, body.ordered_by, "a")

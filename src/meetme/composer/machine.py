@@ -24,6 +24,7 @@ from meetme.composer.effects import Build, Cancel, Compose, Effect, Look, Remove
 from meetme.composer.events import Event
 from meetme.composer.messages import MessageType
 from meetme.composer.signalling import step
+from meetme.composer.turns import Turns
 from meetme.composer.views import Due, view
 from meetme.model.agreement import MemberId
 from meetme.runtime.database import afterwards
@@ -45,9 +46,10 @@ class CircuitMachine:
 
     name = "circuit"
 
-    def __init__(self, domain: Domain, entered: Entered = lambda _before, _after, _now: None) -> None:
+    def __init__(self, domain: Domain, turns: Turns, entered: Entered = lambda _before, _after, _now: None) -> None:
         """`entered` is told of every change: how it was (None: it begins), how it is, and when that was."""
         self._domain = domain
+        self._turns = turns
         self._entered = entered
         self.changed = False
         """Whether claims have changed since somebody has set it back: what is told of the exchange may be old."""
@@ -80,6 +82,8 @@ class CircuitMachine:
             _tell(tx, before, c)
             _audit(tx, before, c, event, now)
             afterwards(tx, lambda: self._report(before, c, event, now))
+            if before is not None and before.searching and not c.searching:
+                self._turns.leave(tx, self.name, c.id, now)
         for answer in after.answers:
             store.MAILBOX.answer(tx, answer.peer, answer.to, wire.write_message(envelope(c, answer, now)))
 

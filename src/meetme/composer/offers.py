@@ -208,10 +208,15 @@ class _Question:
 
     def _pair(self, metric: Metric, budget: Budget) -> Pair:
         strict = self._request.redundancy is Redundancy.STRICT
-        return disjoint_pair(
-            self._graph, self._a, self._b, metric, self._request.disjoint, strict=strict, bounds=self._bounds,
-            exclude=self._exclude, budget=budget,
-        )  # fmt: skip
+
+        def find(*more: Bound) -> Pair:
+            return disjoint_pair(
+                self._graph, self._a, self._b, metric, self._request.disjoint, strict=strict,
+                bounds=(*self._bounds, *more), exclude=self._exclude, budget=budget,
+            )  # fmt: skip
+
+        pair = find()
+        return pair if pair.value(HOPS) <= MOST_HOPS else find(_SHORT_ENOUGH)
 
     def best(self, budget: Budget, more: Exclusions | None = None) -> Path:
         """The best path by the objective. Raises NoPath."""

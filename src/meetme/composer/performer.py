@@ -35,6 +35,7 @@ from meetme.composer.messages import (
 )
 from meetme.composer.negotiations import Negotiations
 from meetme.composer.planner import Planner
+from meetme.composer.turns import Turns
 from meetme.composer.words import Hop
 from meetme.ixapi.exchange import Exchange
 from meetme.ixapi.orders import OrderEnd, SegmentOrder, SegmentState, SegmentView
@@ -73,8 +74,10 @@ class Performer:
         domain: Domain,
         planner: Planner,
         negotiations: Negotiations,
+        turns: Turns,
         clock: Clock,
     ) -> None:
+        self._turns = turns
         self._negotiations = negotiations
         self._database = database
         self._ledger = ledger
@@ -100,7 +103,7 @@ class Performer:
             case Send():
                 return await self._send(c, effect)
             case Compose():
-                return await self._compose(c, effect)
+                return await self._compose(c, effect, lease)
             case Build():
                 return await self._build(c, effect, lease.attempts)
             case Remove():
@@ -180,9 +183,11 @@ class Performer:
 
     # --- routes -------------------------------------------------------------------------------------------------------
 
-    async def _compose(self, c: Circuit, effect: Compose) -> Made:
+    async def _compose(self, c: Circuit, effect: Compose, lease: Lease) -> Made | None:
+        if not await self._database.run(lambda tx: self._turns.take(tx, lease, self._clock.now())):
+            return None  # it is owed until its turn comes
         try:
-            routes = await self._planner.routes(c, effect.paths)
+            routes = c.offered or await self._planner.routes(c, effect.paths)
         except Unreachable:
             raise
         except MeetMeError as error:

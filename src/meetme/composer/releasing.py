@@ -12,7 +12,7 @@ from uuid import UUID
 
 from meetme.composer import events as ev
 from meetme.composer.circuit import Answer, Circuit, Element, Leg, MemberId, Segment, State, reference
-from meetme.composer.effects import Build, Cancel, Effect, Look, Move, Remove, Send, Wake
+from meetme.composer.effects import COMPOSE, Build, Cancel, Effect, Look, Move, Remove, Send, Wake
 from meetme.composer.messages import Body, MessageType, RefusedBody, ReleasedBody
 from meetme.model.errors import Fault, Problem
 
@@ -161,7 +161,7 @@ def give_up_all(circuit: Circuit, problem: Problem | None) -> Move:
     """Take the circuit back as a whole. What is being given up already is told that there will be no other route."""
     known = circuit.ending
     circuit = replace(circuit, ending=True, problem=circuit.problem or problem)
-    effects: tuple[Effect, ...] = (Cancel("compose"), Cancel(Wake(ev.SearchDue, 0).key))
+    effects: tuple[Effect, ...] = (Cancel(COMPOSE), Cancel(Wake(ev.SearchDue, 0).key))
     for leg in circuit.legs:
         if leg.live:
             circuit, more = give_up(circuit, leg, problem)

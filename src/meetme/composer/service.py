@@ -27,6 +27,7 @@ from meetme.composer.performer import Performer
 from meetme.composer.planner import Planner
 from meetme.composer.settings import ComposerSettings
 from meetme.composer.spreader import Spreader
+from meetme.composer.turns import Turns
 from meetme.ixapi.exchange import Exchange
 from meetme.model.errors import Unreachable
 from meetme.model.members import Roster
@@ -50,6 +51,8 @@ from meetme.runtime.tracing import Tracer
 
 PURGE_SECONDS = 600.0
 """Between two times of forgetting old messages."""
+GIVEN_UP_SECONDS = 3600.0
+"""For how long a `hold` that comes after its `release` is known as such. No message is good for nearly as long."""
 
 
 class ComposerService:
@@ -87,7 +90,8 @@ class ComposerService:
         self.registry.register(standing(database, self._ledger, clock))
         self.registry.register(TrustFigures(trust))
         database.count(DatabaseFigures(self.registry))
-        self._machine = CircuitMachine(domain, CourseFigures(self.registry).entered)
+        turns = Turns(self._ledger, settings.setups)
+        self._machine = CircuitMachine(domain, turns, CourseFigures(self.registry).entered)
         self._client = PeerClient(trust)
         messages = PeerFigures(self.registry)
         self.spreader = Spreader(
@@ -105,7 +109,7 @@ class ComposerService:
         planner = Planner(self.spreader.atlas, clock)
         negotiations = Negotiations(settings.negotiator)
         performer = Performer(
-            database, self._ledger, Line(self._client, messages), exchange, domain, planner, negotiations, clock
+            database, self._ledger, Line(self._client, messages), exchange, domain, planner, negotiations, turns, clock
         )
         owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._loop: Loop[Circuit, Event] = Loop(
@@ -240,8 +244,13 @@ class ComposerService:
 
     async def _keep_tidy(self) -> None:
         while True:
-            await self._database.run(lambda tx: store.MAILBOX.purge(tx, self._clock.now()))
+            await self._database.run(self._tidy)
             await asyncio.sleep(PURGE_SECONDS)
+
+    def _tidy(self, tx: Connection) -> None:
+        now = self._clock.now()
+        store.MAILBOX.purge(tx, now)
+        store.forget_given_up(tx, now - GIVEN_UP_SECONDS)
 
     async def _database_answers(self) -> None:
         await self._database.run(lambda tx: tx.execute(text("SELECT 1")))

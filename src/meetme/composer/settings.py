@@ -113,6 +113,8 @@ class ComposerSettings:
     """Members whose ports may be joined without a further question. Any other port only where its member orders."""
     negotiator: tuple[NegotiatorAccess, ...] = ()
     """Of members at end a: whom `"then": "negotiate"` asks, one table each. Left out: no circuit may say it."""
+    setups: int = 4
+    """How many circuits that begin here are reserved at a time; the others wait for their turn."""
     lifetime: float = 600.0
     """Seconds that an advertisement is good; a new one is issued after a third of it, and when something changes."""
     interval: float = 30.0
@@ -152,6 +154,8 @@ class ComposerSettings:
                 "the exchange gives you an API key and a secret; write the secret into a file",
                 "exchange_key",
             )
+        if self.setups < 1:
+            yield Problem("setups_invalid", f"setups: must be at least 1 ({self.setups})", "", "setups")
         if not LEAST_LIFETIME <= self.lifetime <= MOST_LIFETIME:
             text = f"lifetime: must be between {LEAST_LIFETIME:g} and {MOST_LIFETIME:g} seconds ({self.lifetime:g})"
             yield Problem("lifetime_invalid", text, "how long others believe what nobody repeats", "lifetime")

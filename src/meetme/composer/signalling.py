@@ -21,7 +21,7 @@ from meetme.composer import aligning, answering, building, heading, holding, pas
 from meetme.composer import events as ev
 from meetme.composer.answering import neighbours, stranger_answer
 from meetme.composer.circuit import ENDED, Circuit, Leg, Segment, State
-from meetme.composer.effects import Cancel, Effect, Move, Outcome, Wake
+from meetme.composer.effects import COMPOSE, Cancel, Compose, Effect, Move, Outcome, Wake
 from meetme.composer.events import Event
 from meetme.model.errors import Problem
 
@@ -156,7 +156,7 @@ def step(now: Circuit | None, event: Event) -> Outcome:
         effects += more
     after, more = _enter(before, _tidy(after), event)
     last = {effect.key: effect for effect in (*effects, *more)}
-    return Outcome(after, tuple(last.values()))
+    return Outcome(_composing(after, event, last.get(COMPOSE)), tuple(last.values()))
 
 
 def _react(c: Circuit | None, event: Event) -> Move:
@@ -319,6 +319,12 @@ def _enter(before: Circuit | None, after: Circuit, event: Event) -> Move:
     if not isinstance(event, OF_LEG) and new not in TRANSITIONS[old, type(event)]:
         raise AssertionError(f"{type(event).__name__} may not lead a circuit from {old} to {new}")
     return after, effects
+
+
+def _composing(c: Circuit, event: Event, owed: Effect | None) -> Circuit:
+    found = isinstance(event, ev.Composed | ev.ComposeFailed)
+    composing = isinstance(owed, Compose) or (c.composing and owed is None and not found)
+    return replace(c, composing=composing) if composing is not c.composing else c
 
 
 def _state(c: Circuit) -> State:

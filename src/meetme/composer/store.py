@@ -34,6 +34,7 @@ from meetme.composer.circuit import Circuit
 from meetme.composer.locks import lock_claims
 from meetme.composer.views import TakenOffer
 from meetme.composer.words import ENDED, State
+from meetme.model.agreement import MemberId
 from meetme.model.errors import Conflict
 from meetme.runtime.keys import KeyStore
 from meetme.runtime.mailbox import Mailbox
@@ -62,6 +63,22 @@ CLAIM = Table(
     Column("label", Integer),
     Column("bandwidth", Integer, nullable=False),
     Column("firm", Boolean, nullable=False),
+)
+GIVEN_UP = Table(
+    "composer_given_up",
+    _META,
+    Column("circuit", Text, primary_key=True),
+    Column("path", Integer, primary_key=True),
+    Column("sender", Text, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+)
+TURN = Table(
+    "composer_turn",
+    _META,
+    Column("circuit", Text, primary_key=True),
+    Column("since", Double, nullable=False),
+    Column("has_it", Boolean, nullable=False),
 )
 OFFER = Table(
     "composer_offer",
@@ -189,6 +206,63 @@ def _row(id: UUID, each: Claim) -> dict[str, Any]:
 def _claim(row: Row[Any]) -> Claim:
     resource = Resource(Kind(row.kind), tuple(row.ports.split(_BETWEEN)))
     return Claim(resource, row.holder, row.label, row.bandwidth, row.firm)
+
+
+# --- what was given up before it began --------------------------------------------------------------------------------
+
+
+def give_up(tx: Connection, circuit: UUID, path: int, sender: MemberId, attempt: int, now: float) -> None:
+    """Remember that `sender` released a leg that is not known: its `hold` may still be on its way."""
+    known = given_up(tx, circuit, path, sender)
+    key = {"circuit": str(circuit), "path": path, "sender": sender}
+    if known is None:
+        tx.execute(insert(GIVEN_UP), {**key, "attempt": attempt, "at": now})
+    else:
+        found = update(GIVEN_UP).where(*(GIVEN_UP.c[name] == value for name, value in key.items()))
+        tx.execute(found.values(attempt=max(known, attempt), at=now))
+
+
+def given_up(tx: Connection, circuit: UUID, path: int, sender: MemberId) -> int | None:
+    """The highest attempt at a path that `sender` released before it was held, or None."""
+    key = (GIVEN_UP.c.circuit == str(circuit), GIVEN_UP.c.path == path, GIVEN_UP.c.sender == sender)
+    found: int | None = tx.scalar(select(GIVEN_UP.c.attempt).where(*key))
+    return found
+
+
+def forget_given_up(tx: Connection, before: float) -> None:
+    """Forget what was released so long ago that no message from then is good any more."""
+    tx.execute(delete(GIVEN_UP).where(GIVEN_UP.c.at < before))
+
+
+# --- turns ------------------------------------------------------------------------------------------------------------
+
+
+def queue(tx: Connection, circuit: str, now: float) -> None:
+    """Let a circuit wait for its turn, if it does not yet, and has none."""
+    if tx.scalar(select(TURN.c.circuit).where(TURN.c.circuit == circuit)) is None:
+        tx.execute(insert(TURN), {"circuit": circuit, "since": now, "has_it": False})
+
+
+def has_turn(tx: Connection, circuit: str) -> bool:
+    """Whether it is its turn."""
+    return bool(tx.scalar(select(TURN.c.has_it).where(TURN.c.circuit == circuit)))
+
+
+def leave_queue(tx: Connection, circuit: UUID) -> None:
+    """It has no turn and waits for none."""
+    tx.execute(delete(TURN).where(TURN.c.circuit == str(circuit)))
+
+
+def call_next(tx: Connection, most: int) -> list[str]:
+    """Give turns to those that have waited longest, until `most` have one: who got one."""
+    room = most - (tx.scalar(select(func.count()).select_from(TURN).where(TURN.c.has_it)) or 0)
+    if room <= 0:
+        return []
+    waiting = select(TURN.c.circuit).where(~TURN.c.has_it).order_by(TURN.c.since, TURN.c.circuit).limit(room)
+    found = list(tx.scalars(waiting))
+    if found:
+        tx.execute(update(TURN).where(TURN.c.circuit.in_(found)).values(has_it=True))
+    return found
 
 
 # --- offers -----------------------------------------------------------------------------------------------------------

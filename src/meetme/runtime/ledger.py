@@ -137,6 +137,10 @@ _POSTPONE = text(
 _RELEASE = text(
     "UPDATE runtime_effect SET due = :now, owner = NULL, token = token + 1 WHERE id = :id AND token = :token"
 )
+_HASTEN = text(
+    "UPDATE runtime_effect SET due = :now WHERE machine = :machine AND instance = :instance AND key = :key"
+    " AND owner IS NULL"
+)
 _RENEW = text("UPDATE runtime_effect SET due = :until WHERE id = :id AND token = :token")
 _OWED = text(
     "SELECT key, kind, body, due, owner, attempts, note FROM runtime_effect"
@@ -209,6 +213,12 @@ class Ledger:
         """In vain: owed again `after` seconds from now. False: lease lost, nothing done."""
         values = {"id": lease.id, "token": lease.token, "due": now + after, "note": note}
         return tx.execute(_POSTPONE, values).rowcount == 1
+
+    def hasten(self, tx: Connection, machine_name: str, instance: str, key: str, now: float) -> None:
+        """What was put off is due at once. Does nothing where somebody is at it, or it is not owed."""
+        tx.execute(_HASTEN, {"machine": machine_name, "instance": instance, "key": key, "now": now})
+        if tx.dialect.name == "postgresql":
+            tx.execute(_NOTIFY, {"instance": instance})
 
     def renew(self, tx: Connection, lease: Lease, now: float, seconds: float) -> bool:
         """Still at it: the lease runs out `seconds` from now. False: it is lost already."""

@@ -23,6 +23,14 @@ def after_an_event(world: World, composer: Composer, before: Circuit | None, aft
         for path in (1, 2):
             if sum(leg.live for leg in after.legs if leg.path == path) > 1:
                 world.fail(f"{composer.name}: two live legs of path {path} of #{world.number(after.id)}")
+    reserving = [c for c in composer.disk.circuits.values() if c.is_head and c.searching and not c.composing]
+    if len(reserving) > composer.rules.setups:
+        world.fail(f"{composer.name}: {len(reserving)} circuits are being set up at a time")
+    known = {leg.key for leg in before.legs} if before else set()
+    for leg in after.legs:
+        overtaken = composer.disk.given_up.get((after.id, leg.path), 0)
+        if leg.live and leg.key not in known and leg.before is not None and leg.attempt <= overtaken:
+            world.fail(f"{composer.name}: leg {leg.key} of #{world.number(after.id)} begins after its release")
     was = before.state if before else None
     taken_back = after.id in world.release_asked or _segments_may_go(world)
     if after.state is State.ACTIVE and was is not State.ACTIVE and not taken_back:

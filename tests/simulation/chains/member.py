@@ -13,7 +13,7 @@ from uuid import UUID
 from meetme.composer import events as ev
 from meetme.composer.capacity import Claim, Ledger, conflict
 from meetme.composer.circuit import Circuit, MemberId
-from meetme.composer.effects import Build, Cancel, Compose, Effect, Look, Outcome, Remove, Send, Wake
+from meetme.composer.effects import COMPOSE, Build, Cancel, Compose, Effect, Look, Outcome, Remove, Send, Wake
 from meetme.composer.events import Event
 from meetme.composer.messages import Body, MessageType
 from tests.simulation.chains.exchange import Built, Exchange, Refusing
@@ -61,12 +61,16 @@ class Disk:
         self.claims: dict[UUID, frozenset[Claim]] = {}
         self.owed: dict[tuple[UUID, str], Owed] = {}
         self.letters: dict[tuple[MemberId, UUID], Body | None] = {}
+        self.turns: dict[UUID, bool] = {}
+        """Who is being set up, and in their order who waits for it."""
+        self.given_up: dict[tuple[UUID, int], int] = {}
+        """Attempts at paths that were released before they were held."""
 
     def backup(self) -> Disk:
         """A copy as it is now."""
         other = Disk()
         other.circuits, other.claims = dict(self.circuits), dict(self.claims)
-        other.letters = dict(self.letters)
+        other.letters, other.turns, other.given_up = dict(self.letters), dict(self.turns), dict(self.given_up)
         other.owed = {key: replace(owed, leased=None) for key, owed in self.owed.items()}
         return other
 
@@ -119,8 +123,24 @@ class Composer:
             self.disk.letters[answer.peer, answer.to] = answer.body
             for waiter in self._waiting.pop((answer.peer, answer.to), []):
                 waiter(answer.body)
+        if before is not None and before.searching and not after.searching:
+            self.rules.leave(self, id)
         world.happened(self, before, event, after)
         return outcome
+
+    # --- turns --------------------------------------------------------------------------------------------------------
+
+    def call_next(self) -> None:
+        """Give turns to those that wait, as long as there are some."""
+        for id in list(self.disk.turns):
+            if sum(self.disk.turns.values()) >= self.rules.setups:
+                return
+            if not self.disk.turns[id]:
+                self.disk.turns[id] = True
+                owed = self.disk.owed.get((id, COMPOSE))
+                if owed is not None and owed.leased is None:
+                    owed.due = self._world.now
+                    self._plan((id, COMPOSE), owed.token, 0.0)
 
     def _claim(self, id: UUID, claims: frozenset[Claim]) -> None:
         limits = self._world.federation.limits[self.name]
@@ -191,6 +211,8 @@ class Composer:
             return
         if self.crash("before an effect"):
             return
+        if isinstance(owed.effect, Compose) and not self.rules.has_turn(self, key[0]):
+            return  # whose turn ends calls it
         owed.leased = life
         settle = self._settler(key, token, life)
         id, effect = key[0], owed.effect

@@ -207,6 +207,30 @@ class ReleaseIsNoEnd(Rules):
         )
 
 
+@mutant("scarce", 8)
+class ReleaseNotRemembered(Rules):
+    """What was released before it was held is held all the same."""
+
+    def given_up(self, here: Composer, id: UUID, path: int) -> int:
+        return 0
+
+
+@mutant("reuse")
+class TurnNotGivenBack(Rules):
+    """Who was set up keeps the others waiting."""
+
+    def leave(self, here: Composer, id: UUID) -> None:
+        pass
+
+
+@mutant("scarce")
+class EverybodyAtOnce(Rules):
+    """Nobody waits for a turn."""
+
+    def has_turn(self, here: Composer, id: UUID) -> bool:
+        return True
+
+
 # --- what is claimed --------------------------------------------------------------------------------------------------
 
 

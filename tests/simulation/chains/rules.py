@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from meetme.composer import bodies, capacity, signalling
+from meetme.composer import bodies, capacity, releasing, signalling
 from meetme.composer import events as ev
 from meetme.composer.capacity import Claim
 from meetme.composer.circuit import Circuit, MemberId, reference
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 class Rules:
     """What a composer decides by."""
 
+    setups = 2
+    """How many circuits are set up at a time."""
     no_route = Problem("no_route", "path: there must be one")
 
     def step(self, now: Circuit | None, event: Event) -> Outcome:
@@ -46,6 +48,21 @@ class Rules:
     def claims(self, circuit: Circuit) -> frozenset[Claim]:
         """What a circuit keeps from the others."""
         return capacity.claims(circuit)
+
+    def has_turn(self, here: Composer, id: UUID) -> bool:
+        """Whether it may be set up now. Else it waits, and is called."""
+        here.disk.turns.setdefault(id, False)
+        here.call_next()
+        return here.disk.turns[id]
+
+    def leave(self, here: Composer, id: UUID) -> None:
+        """It is not being set up any more: it is another one's turn."""
+        here.disk.turns.pop(id, None)
+        here.call_next()
+
+    def given_up(self, here: Composer, id: UUID, path: int) -> int:
+        """What was released before it was held."""
+        return here.disk.given_up.get((id, path), 0)
 
     def body(
         self, circuit: Circuit, kind: MessageType, to: MemberId, path: int, attempt: int, at: float
@@ -61,9 +78,13 @@ class Rules:
         known = circuit is not None and (letter.path == 0 or circuit.leg(*about) is not None)
         match letter.body:
             case HoldBody() as body if letter.path == 0:
-                return ev.PassedOn(at, id, here.name, who, letter.message, body)
+                gone = releasing.GONE if (id, 0) in here.disk.given_up else None
+                return ev.PassedOn(at, id, here.name, who, letter.message, body, gone)
             case HoldBody() as body:
-                return ev.HoldReceived(at, id, here.name, who, letter.message, *about, body, here.ledger(id))
+                late = self.given_up(here, id, letter.path)
+                return ev.HoldReceived(
+                    at, id, here.name, who, letter.message, *about, body, here.ledger(id), None, late
+                )
             case QueryBody(handed=handed, whole=whole) if handed is not None and not known:
                 found = here.exchange.ready(reference(id, *about))
                 return ev.Restored(
@@ -71,6 +92,8 @@ class Rules:
                 )
             case ReleaseBody() if not known:
                 here.exchange.remove(reference(id, *about))  # a restored backup may know nothing of it
+                path = (id, letter.path)
+                here.disk.given_up[path] = max(here.disk.given_up.get(path, 0), letter.attempt)
                 return ReleasedBody() if circuit is None else ev.ReleaseReceived(at, who, letter.message, *about)
         if circuit is None:
             return signalling.stranger_answer(letter.type)

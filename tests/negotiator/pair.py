@@ -39,6 +39,8 @@ from meetme.runtime.identity import create_identity
 from meetme.runtime.tokens import Scope, Tokens
 
 TOKEN = "a token for tests"
+COMPOSERS_TOKEN = "of-a-composer"
+"""As a file has it: one word."""
 CAN = Capabilities("fake", True, True, False, True, True, True, True, True)
 
 
@@ -244,7 +246,7 @@ async def pair(
                     own,
                     identity=identities[letter],
                     roster=known,
-                    tokens=Tokens.of({TOKEN: Scope.WRITE}),
+                    tokens=Tokens.of({TOKEN: Scope.WRITE, COMPOSERS_TOKEN: Scope.WRITE}),
                     database=database,
                     clock=clock or SystemClock(),
                     openers=None if real else {"r1": opener},

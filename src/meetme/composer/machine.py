@@ -103,13 +103,15 @@ class CircuitMachine:
 
 
 def _then(before: Circuit | None, after: Circuit) -> tuple[Owed | Cancelled, ...]:
-    """What is owed when a circuit that says so is active for the first time, and not any more once it is taken back."""
-    if not after.is_head or after.request.then is None:
+    """What is owed at either end when a circuit that says so is active for the first time, and when it is taken back."""
+    at_end = after.is_head or any(leg.beyond is None for leg in after.legs)
+    if after.request.then is None or not at_end:
         return ()
+    was, ended = before is not None and before.established, before is not None and before.ending
     if after.ending:
-        return (Cancelled(NEGOTIATION),)
-    begins = after.established and not (before is not None and before.established)
-    return (Owed(NEGOTIATION, "negotiate", "{}"),) if begins else ()
+        # Whatever was started is ended, and what was registered for it goes with it.
+        return (Owed(NEGOTIATION, "negotiate", "{}"),) if after.established and not ended else ()
+    return (Owed(NEGOTIATION, "negotiate", "{}"),) if after.established and not was else ()
 
 
 def standing(c: Circuit) -> Circuit:
@@ -214,7 +216,7 @@ def still_due(debts: Iterable[Debt], now: float) -> tuple[Due, ...]:
 
 def _named(debt: Debt) -> str:
     if debt.kind == NEGOTIATION:
-        return "start the negotiation"
+        return "see to the negotiation"
     match read_effect(debt.kind, debt.body):
         case Send(type=kind, to=to):
             return f"send {kind} to {to}"

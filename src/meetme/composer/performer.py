@@ -50,6 +50,8 @@ MESSAGE_SECONDS = 30.0
 """How long a message says that it is good. A repetition says so anew."""
 PENDING_SECONDS = 2.0
 """How long to wait at most before the exchange is asked again whether it is done."""
+LOOK_SECONDS = 30.0
+"""How long to wait at most before it is looked again how a negotiation does."""
 STILL_AT_IT = ("peer_busy", "exchange_pending")
 """Notes while the other side has been told and is not done yet: they are not why anything fails."""
 Made = Event | Callable[[Connection], Event]
@@ -94,7 +96,9 @@ class Performer:
         if c is None:
             return None
         if lease.kind == NEGOTIATION:
-            await self._negotiations.start(c)
+            waits = await self._negotiations.bring(c)
+            if waits is not None:
+                raise Retry(min(LOOK_SECONDS, 0.1 * 2.0 ** min(lease.attempts, 10)), waits)
             return None
         effect = read_effect(lease.kind, lease.body)
         match effect:

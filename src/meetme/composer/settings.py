@@ -77,6 +77,14 @@ class NegotiatorAccess:
     """Of its local API."""
     token: Path
     """A file with the token for it."""
+    lands: tuple[str, ...] = ()
+    """`PORT=ROUTER/PORT`: where a circuit that ends at this port of the exchange lands at the member. It is registered
+    there as the circuit's attachment. Left out: the member does that itself."""
+
+    def landing(self, port: str) -> tuple[str, str] | None:
+        """Router and port of the member behind a port of the exchange; None: the member says so itself."""
+        there = dict(each.partition("=")[::2] for each in self.lands).get(port)
+        return None if there is None else (there.partition("/")[0], there.partition("/")[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +175,12 @@ class ComposerSettings:
         names = [port.id for port in self.port]
         for name in sorted({n for n in names if names.count(n) > 1}):
             yield Problem("port_twice", f'port: must be there once ("{name}")', "", "port")
+        for index, access in enumerate(self.negotiator):
+            for each in access.lands:
+                own, _, there = each.partition("=")
+                if own not in names or not all(there.partition("/")):
+                    text = f'negotiator[{index}].lands: must be PORT=ROUTER/PORT with a port of the exchange ("{each}")'
+                    yield Problem("lands_invalid", text, f"ports: {', '.join(names)}", "negotiator")
         for index, transit in enumerate(self.transit):
             for end in (transit.a, transit.b):
                 if end != "*" and end not in names:

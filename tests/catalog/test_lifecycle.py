@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from meetme.catalog import events as ev
 from meetme.catalog.lifecycle import TRANSITIONS
-from meetme.catalog.order import Wanted
-from meetme.catalog.words import ENDED, UNDER_WAY, Connectivity, Party, State, What
+from meetme.catalog.words import ENDED, UNDER_WAY, Connectivity, Party, State, Wanted, What
 from tests.catalog.two import NO, Two
 
 S = State
@@ -162,7 +161,7 @@ def test_a_circuit_that_ends_takes_the_order_along(wanted: Wanted) -> None:
     assert two.nothing_left
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([L3, L2, NONE, replace(L3, approval=True)]))
 def test_whatever_happens_it_is_active_at_both_or_nothing_is_left(seed: int, wanted: Wanted) -> None:
     """Messages and results are lost, processes die, people change their minds, things fail or refuse to go."""

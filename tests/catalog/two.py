@@ -20,9 +20,9 @@ from meetme.catalog.messages import (
     StateBody,
     TerminatedBody,
 )
-from meetme.catalog.order import End, Order, Reach, Wanted
+from meetme.catalog.order import End, Order, Reach
 from meetme.catalog.undoing import terminate_body
-from meetme.catalog.words import ENDED, Party, State, What
+from meetme.catalog.words import ENDED, Party, State, Wanted, What
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem
 

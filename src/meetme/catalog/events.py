@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from meetme.catalog.order import End, Reach, Wanted
-from meetme.catalog.words import State, What
+from meetme.catalog.order import End, Reach
+from meetme.catalog.words import State, Wanted, What
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem
 

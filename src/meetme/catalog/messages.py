@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-from meetme.catalog.words import State
+from meetme.catalog.words import State, Wanted
 from meetme.model.errors import Problem
-
-if TYPE_CHECKING:
-    from meetme.catalog.order import Wanted
 
 
 class MessageType(StrEnum):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 from meetme.catalog.messages import Body, MessageType
-from meetme.catalog.words import Connectivity, Party, Presence, State, What
+from meetme.catalog.words import Party, Presence, State, Wanted, What
 from meetme.model.addresses import Address
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem
@@ -73,24 +73,6 @@ class Reach:
     rtt_ms: float | None = None
     words: str = ""
     """Of a service that needs no connection: what the offer says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What was ordered, as the signed offer and the buyer's choice have it. Both sides keep the same."""
-
-    offer: str
-    """The offer's name at its seller."""
-    version: int
-    """Of the seller's listing that the buyer saw."""
-    connectivity: Connectivity
-    circuit_offer: UUID | None = None
-    """The way over the federation that the buyer chose; None: the best."""
-    redundancy: str = "none"
-    approval: bool = False
-    """The offer says that a person at the seller decides."""
-    words: str = ""
-    """How a service that needs no connection is reached."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
 
 class Connectivity(StrEnum):
@@ -86,3 +88,21 @@ class What(StrEnum):
     """Where the circuit lands: told to the own negotiator, from the own composer's word about the own end."""
     CIRCUIT = "circuit"
     """By the composer of the own exchange, for the buyer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was ordered, as the signed offer and the buyer's choice have it. Both sides keep the same."""
+
+    offer: str
+    """The offer's name at its seller."""
+    version: int
+    """Of the seller's listing that the buyer saw."""
+    connectivity: Connectivity
+    circuit_offer: UUID | None = None
+    """The way over the federation that the buyer chose; None: the best."""
+    redundancy: str = "none"
+    approval: bool = False
+    """The offer says that a person at the seller decides."""
+    words: str = ""
+    """How a service that needs no connection is reached."""

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meetme.composer.disjoint import disjoint_pair
+from meetme.composer.flow import SHARE, overlapping, shared_count
 from meetme.composer.graph import Disjoint, Exclusions, Graph, NoPath, Pair, Path, Refusal, Shared
+from meetme.composer.heights import everywhere
 from meetme.composer.metrics import BANDWIDTH, HOPS, LATENCY, PRICE, Bound, Metric
 from meetme.composer.paths import shortest
-from meetme.composer.query import Budget
+from meetme.composer.query import Budget, Query
 from tests.composer import exact
 from tests.composer.brute import all_paths, things
 from tests.composer.random_graphs import KINDS, assemble, federation, trap
@@ -225,6 +227,62 @@ def test_the_widest_pair_of_best_effort_shares_least_first_and_shared_links_have
         pairs = disjoint_pair(graph, A, B, BANDWIDTH, strict=False)
         carried = min([pairs.value(BANDWIDTH), *(width[shared.name] / 2 for shared in pairs.shared)])
         assert (-len(pairs.shared), carried) == best
+
+
+@pytest.mark.parametrize("kind", list(Disjoint))
+@pytest.mark.parametrize("seeds", [80, pytest.param(3000, marks=pytest.mark.slow)])
+def test_the_widest_pair_of_best_effort_is_the_widest_of_all_pairs(kind: Disjoint, seeds: int) -> None:
+    """Few links of odd widths, so that most pairs have to share one, with a need and without."""
+    for seed in range(seeds):
+        chance = Random(seed)
+        size = chance.randint(3, 6)
+        graph = federation(seed, size, chance.randint(size - 1, size + 2), KINDS[seed % 4])
+        width = {edge.link: chance.choice((100, 101, 150, 300, 301, 333, 1000, 1001)) for edge in graph.edges}
+        inside = {edge.link: chance.choice((100, 333, 1000, 100_000)) for edge in graph.edges}
+        edges = [replace(e, bandwidth=(inside if e.exchange else width)[e.link]) for e in graph.edges]
+        graph = Graph(graph.points, tuple(edges), graph.countries)
+        need = chance.choice((1, 50, 100, 120, 151))
+        pairs = []
+        for one, other in combinations_with_replacement(all_paths(graph, A, B), 2):
+            both = things(graph, one, kind) & things(graph, other, kind)
+            halves = (width[which] / 2 for what, which in both if what == "link")
+            carried = min(one.bandwidth, other.bandwidth, *halves)
+            if carried >= need:
+                pairs.append((-len(both), carried))
+        try:
+            pair = disjoint_pair(graph, A, B, BANDWIDTH, kind, strict=False, bounds=[Bound(BANDWIDTH, need)])
+        except NoPath:
+            assert not pairs
+            continue
+        halves = (width[shared.name] / 2 for shared in pair.shared if shared.kind == "link")
+        carried = min(pair.primary.bandwidth, pair.secondary.bandwidth, *halves)
+        assert (-len(pair.shared), carried) == max(pairs)
+        assert pair.optimal
+
+
+@pytest.mark.parametrize("nodes", [False, True])
+def test_a_flow_that_may_share_is_a_bound_and_mostly_the_best_pair_itself(nodes: bool) -> None:
+    """The quick answer, without the exact search that stands behind it."""
+    kind, proven, asked = Disjoint.NODE if nodes else Disjoint.LINK, 0, 0
+    for seed in range(60):
+        graph = federation(seed, 6, Random(seed).randint(5, 7), KINDS[seed % 4])
+        paths = all_paths(graph, A, B)
+        query = Query(graph, A, B, LATENCY)
+        heights = everywhere(query)
+        two = overlapping(query, heights, nodes=nodes)
+        if not paths:
+            assert two is None
+            continue
+        asked += 1
+        if two is None or not two.proven:
+            continue
+        proven += 1
+        fewest, total = best_pair(graph, paths, kind, LATENCY)
+        both = [graph.path(query.edges(arcs)) for arcs in (two.first, two.second)]
+        assert shared_count(query, two.first, two.second, nodes=nodes) == fewest
+        assert sum(path.latency_ms for path in both) == pytest.approx(total)
+        assert two.weight // SHARE == fewest
+    assert proven > 0.8 * asked, (proven, asked)
 
 
 def test_a_bound_that_no_pair_respects_is_refused_with_one_that_a_pair_does() -> None:

@@ -234,3 +234,21 @@ def test_no_route_of_a_pair_is_longer_than_composers_carry(redundancy: Redundanc
         assert offers.refused
     else:
         assert [len(route.hops) for offer in offers.offers for route in offer.routes] == [2]
+
+
+def test_the_widest_pair_that_has_to_share_a_link_is_found_and_told_with_half_of_it() -> None:
+    """a and b are joined twice, b and c once: that link carries both paths."""
+    known = atlas(
+        {
+            ("a", "b"): {"bandwidth": 333},
+            ("a", "d"): {"bandwidth": 500},
+            ("b", "d"): {"bandwidth": 500},
+            ("b", "c"): {"bandwidth": 301, "latency_ms": 1.0},
+        }
+    )
+    wanted = request(redundancy=Redundancy.BEST_EFFORT, objective=Objective.THROUGHPUT)
+    first = find_offers(known, wanted).offers[0]
+    assert first.bandwidth == 150
+    assert [each.kind for each in first.shared] == ["link"]
+    assert len(find_routes(known, wanted, (1, 2))) == 2
+    assert not find_offers(known, replace(wanted, bandwidth=151)).offers

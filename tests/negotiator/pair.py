@@ -173,9 +173,7 @@ class Side:
     async def restart(self, *, crash: bool = True) -> None:
         """End the service (by default as `kill -9` would: nothing is finished, nobody is told), start it anew."""
         if crash:
-            for listener in self.service._listeners:
-                await listener.close(grace=0.0)
-            self.service._listeners.clear()
+            await self.service.hang_up(grace=0.0)
             await self.service.kill()
         await self.service.close()
         self.service = self.make()

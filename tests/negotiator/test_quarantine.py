@@ -34,9 +34,7 @@ async def parted(a: Side, b: Side, circuit: str | None) -> NegotiationView:
     started = await a.client.start(StartRequest("csp-b", circuit=circuit))
     for side in (a, b):
         assert (await side.until(started.id, State.ACTIVE)).state is State.ACTIVE
-    for listener in b.service._listeners:
-        await listener.close(grace=0.0)
-    b.service._listeners.clear()
+    await b.service.hang_up(grace=0.0)
     await b.service.kill()
     return await a.client.terminate(started.id)
 

@@ -25,9 +25,7 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 
 async def stop(side: Side) -> None:
     """As `kill -9` would; `restart` starts it again."""
-    for listener in side.service._listeners:
-        await listener.close(grace=0.0)
-    side.service._listeners.clear()
+    await side.service.hang_up(grace=0.0)
     await side.service.kill()
 
 

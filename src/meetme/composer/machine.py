@@ -103,7 +103,7 @@ class CircuitMachine:
 
 
 def _then(before: Circuit | None, after: Circuit) -> tuple[Owed | Cancelled, ...]:
-    """What is owed at either end when a circuit that says so is active for the first time, and when it is taken back."""
+    """What is owed at either end when a circuit that says so is active for the first time, and when it goes."""
     at_end = after.is_head or any(leg.beyond is None for leg in after.legs)
     if after.request.then is None or not at_end:
         return ()

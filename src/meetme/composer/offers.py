@@ -200,11 +200,7 @@ class _Question:
 
     def pair(self, budget: Budget) -> Pair:
         """The best pair by the objective. Raises NoPath."""
-        metric = OBJECTIVES[self._request.objective]
-        with suppress(NoPath):
-            return self._pair(metric, budget)
-        # Two paths that share a link share its width: the widest pair of them may be none of the levels that there are.
-        return self._pair(LATENCY, budget)
+        return self._pair(OBJECTIVES[self._request.objective], budget)
 
     def _pair(self, metric: Metric, budget: Budget) -> Pair:
         strict = self._request.redundancy is Redundancy.STRICT
@@ -260,6 +256,11 @@ class _Question:
         )
         return Route(number, hops, path.mtu)
 
+    def _halves(self, shared: Collection[Shared]) -> Iterator[int]:
+        """What is free for each of two paths of the links that they share."""
+        names = {each.name for each in shared if each.kind == "link"}
+        return (edge.bandwidth // 2 for edge in self._graph.edges if edge.link in names)
+
     def _offer(self, paths: tuple[Path, ...], *, shared: tuple[Shared, ...] = (), optimal: bool) -> Offer:
         broken = 1.0
         for path in paths:
@@ -268,7 +269,7 @@ class _Question:
             routes=tuple(self.route(number, path) for number, path in enumerate(paths, 1)),
             latency_ms=round(max(path.latency_ms for path in paths), 6),
             first_latency_ms=round(min(path.latency_ms for path in paths), 6),
-            bandwidth=min(path.bandwidth for path in paths),
+            bandwidth=min([*(path.bandwidth for path in paths), *(self._halves(shared) if len(paths) > 1 else ())]),
             hops=max(path.hops for path in paths),
             price=round(sum(path.price for path in paths) * self._request.bandwidth, 6),
             mtu=min(path.mtu for path in paths),

@@ -34,15 +34,15 @@ from meetme.model.members import Roster
 from meetme.runtime.clock import Clock, SharedClock
 from meetme.runtime.database import Database, migrate
 from meetme.runtime.figures import DatabaseFigures, LoopFigures
-from meetme.runtime.http import Access, Check, build_app, build_metrics_app, build_peer_app
+from meetme.runtime.http import Access, Check, build_app, build_peer_app
 from meetme.runtime.identity import Identity
 from meetme.runtime.ledger import Ledger
-from meetme.runtime.listener import Listener, open_listener
 from meetme.runtime.local_tls import LocalClients
 from meetme.runtime.loop import Loop
 from meetme.runtime.peer_client import PeerClient
 from meetme.runtime.peer_figures import PeerFigures, TrustFigures
 from meetme.runtime.replicas import Replicas
+from meetme.runtime.service import Service, Where
 from meetme.runtime.sse import Bell
 from meetme.runtime.telemetry import Registry
 from meetme.runtime.tls import Trust
@@ -55,7 +55,7 @@ GIVEN_UP_SECONDS = 3600.0
 """For how long a `hold` that comes after its `release` is known as such. No message is good for nearly as long."""
 
 
-class ComposerService:
+class ComposerService(Service):
     """One exchange's composer. `database` and `exchange` stay their owner's to close."""
 
     def __init__(
@@ -75,6 +75,7 @@ class ComposerService:
 
         Raises InvalidInput.
         """
+        super().__init__(vital=2)
         settings.check(identity.member)
         clock = shared = SharedClock(clock)
         self._settings = settings
@@ -156,18 +157,8 @@ class ComposerService:
         )
         peers_api.add_routes(self._peers, inbox, circuits)
         spread_api.add_peer_routes(self._peers, self.spreader)
-        self._listeners: list[Listener] = []
-        self._tasks: list[asyncio.Task[None]] = []
-        self.local_url = ""
-        """Where the local API is, once started."""
-        self.peers_url: str | None = None
-        """Where other members reach it, once started; None: they do not."""
-        self.metrics_url: str | None = None
-        """Where figures are served without a token, once started; None: nowhere."""
 
-    async def start(
-        self, *, local: str | socket.socket | None = None, peers: str | socket.socket | None = None
-    ) -> None:
+    async def start(self, *, local: Where | None = None, peers: Where | None = None) -> None:
         """Take up what an earlier process left, then listen. `local`, `peers`: instead of the settings' addresses.
 
         An exchange that cannot be reached does not keep it from starting: what it owes there stays owed.
@@ -190,37 +181,20 @@ class ComposerService:
             await self.close()
             raise
 
-    async def _listen(self, local: str | socket.socket, peers: str | socket.socket | None) -> None:
+    async def _listen(self, local: Where, peers: Where | None) -> None:
         beyond = self._clients.server_context(self._trust.identity)
-        self._listeners.append(await open_listener(self._local, local, beyond_loopback=beyond))
-        self.local_url = self._listeners[-1].url
-        if peers is not None:
-            tls = self._trust.server_context()
-            self._listeners.append(await open_listener(self._peers, peers, flag="--listen-peers", tls=tls))
-            self.peers_url = self._listeners[-1].url
-        if self._settings.listen_metrics is not None:
-            metrics = build_metrics_app(self.registry)
-            flag = "--listen-metrics"
-            self._listeners.append(await open_listener(metrics, self._settings.listen_metrics, flag=flag))
-            self.metrics_url = self._listeners[-1].url
-
-    def alive(self) -> bool:
-        """Whether what has to run all the time does. Not whether what it needs can be reached."""
-        return bool(self._tasks) and not any(task.done() for task in self._tasks[:2])
+        await self._listen_local(self._local, local, beyond=beyond)
+        await self._listen_peers(self._peers, peers, tls=self._trust.server_context())
+        await self._listen_metrics(self.registry, self._settings.listen_metrics)
 
     async def close(self) -> None:
         """Answer no more, give back what is under way. Circuits stay as they are."""
-        await asyncio.gather(*(listener.close() for listener in self._listeners))
-        self._listeners.clear()
-        await self.kill()
+        await super().close()
         await self._client.close()
 
     async def kill(self) -> None:
         """End the own tasks; nobody is told."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await super().kill()
         await self._replicas.leave()
 
     # --- what keeps it right ------------------------------------------------------------------------------------------

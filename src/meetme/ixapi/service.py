@@ -37,19 +37,19 @@ from meetme.runtime.clock import Clock, SharedClock
 from meetme.runtime.correlation import correlation
 from meetme.runtime.database import Database, migrate
 from meetme.runtime.figures import DatabaseFigures, LoopFigures
-from meetme.runtime.http import Check, build_app, build_metrics_app
+from meetme.runtime.http import Check, build_app
 from meetme.runtime.identity import Identity
 from meetme.runtime.ledger import Ledger
-from meetme.runtime.listener import Listener, open_listener
 from meetme.runtime.loop import Loop
 from meetme.runtime.problems import MEDIA_TYPE, error_of_validation, problem_document
 from meetme.runtime.replicas import Replicas
+from meetme.runtime.service import Service, Where
 from meetme.runtime.telemetry import Registry
 from meetme.runtime.tls import optional_server_context
 from meetme.runtime.tracing import Tracer
 
 
-class IxApiService:
+class IxApiService(Service):
     """One exchange's IX-API server. `database` stays its owner's to close."""
 
     def __init__(
@@ -65,6 +65,7 @@ class IxApiService:
         """`identity`: for configurators that are not on this machine, and to listen beyond loopback (TLS).
         `openers`: how to reach each switch by name, if not by the settings' targets. Raises InvalidInput.
         """
+        super().__init__()
         settings.check()
         clock = shared = SharedClock(clock)
         plant = settings.plant()
@@ -126,14 +127,13 @@ class IxApiService:
         )
         Api(desk, directory, doorman, database, self._health).add_routes(self._app)
         _speak_ixapi(self._app)
-        self._listeners: list[Listener] = []
-        self._tasks: list[asyncio.Task[None]] = []
-        self.url = ""
-        """Where it is, once started."""
-        self.metrics_url: str | None = None
-        """Where figures are served alone, once started; None: nowhere."""
 
-    async def start(self, *, listen: str | socket.socket | None = None) -> None:
+    @property
+    def url(self) -> str:
+        """Where it is, once started."""
+        return self.local_url
+
+    async def start(self, *, listen: Where | None = None) -> None:
         """Take up what an earlier process left, then listen; `listen`: instead of the settings' address."""
         await asyncio.to_thread(migrate, self._database, "meetme.runtime")
         await asyncio.to_thread(migrate, self._database, "meetme.ixapi")
@@ -148,35 +148,20 @@ class IxApiService:
         ]
         try:
             beyond = optional_server_context(self._identity, ()) if self._identity is not None else None
-            opened = await open_listener(self._app, listen or self._settings.listen, beyond_loopback=beyond)
-            self._listeners.append(opened)
-            self.url = self._listeners[-1].url
-            if self._settings.listen_metrics is not None:
-                metrics = build_metrics_app(self.registry)
-                flag = "--listen-metrics"
-                self._listeners.append(await open_listener(metrics, self._settings.listen_metrics, flag=flag))
-                self.metrics_url = self._listeners[-1].url
+            await self._listen_local(self._app, listen or self._settings.listen, beyond=beyond)
+            await self._listen_metrics(self.registry, self._settings.listen_metrics)
         except BaseException:
             await self.close()
             raise
 
-    def alive(self) -> bool:
-        """Whether what has to run all the time does. Not whether what it needs can be reached."""
-        return bool(self._tasks) and not self._tasks[0].done()
-
     async def close(self) -> None:
         """Answer no more, give back what is under way. Services stay in force."""
-        await asyncio.gather(*(listener.close() for listener in self._listeners))
-        self._listeners.clear()
-        await self.kill()
+        await super().close()
         await self._switches.close()
 
     async def kill(self) -> None:
         """End the own tasks; nobody is told."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await super().kill()
         await self._replicas.leave()
 
     # --- what keeps it right ------------------------------------------------------------------------------------------

@@ -42,15 +42,15 @@ from meetme.runtime.clock import Clock, SharedClock
 from meetme.runtime.database import Database, migrate
 from meetme.runtime.figures import DatabaseFigures, LoopFigures
 from meetme.runtime.grpc import Tls
-from meetme.runtime.http import Check, build_app, build_metrics_app, build_peer_app
+from meetme.runtime.http import Check, build_app, build_peer_app
 from meetme.runtime.identity import Identity
 from meetme.runtime.ledger import Ledger
-from meetme.runtime.listener import Listener, open_listener
 from meetme.runtime.local_tls import LocalClients
 from meetme.runtime.loop import Loop
 from meetme.runtime.peer_client import PeerClient
 from meetme.runtime.peer_figures import PeerFigures, TrustFigures
 from meetme.runtime.replicas import Replicas
+from meetme.runtime.service import Service, Where
 from meetme.runtime.sse import Bell
 from meetme.runtime.telemetry import Registry
 from meetme.runtime.tls import Trust
@@ -63,7 +63,7 @@ PURGE_SECONDS = 600.0
 """Between two times of forgetting old messages."""
 
 
-class NegotiatorService:
+class NegotiatorService(Service):
     """One member's negotiator. `database` stays its owner's to close."""
 
     def __init__(
@@ -85,6 +85,7 @@ class NegotiatorService:
         `host`: how this host asks addresses where a router's configurator cannot probe. `clients`: whose certificates
         open the local API.
         """
+        super().__init__()
         settings.check(identity.member)
         clock = shared = SharedClock(clock)
         self._settings = settings
@@ -169,18 +170,8 @@ class NegotiatorService:
         self._rolls = RollCall(database, line, self._loop.deliver, self._side.me, clock, messages)
         peers_api.add_routes(self._peers, self._inbox, self._rolls)
         self._trust = trust
-        self._listeners: list[Listener] = []
-        self._tasks: list[asyncio.Task[None]] = []
-        self.local_url = ""
-        """Where the local API is, once started."""
-        self.peers_url: str | None = None
-        """Where peers reach it, once started; None: they do not."""
-        self.metrics_url: str | None = None
-        """Where figures are served without a token, once started; None: nowhere."""
 
-    async def start(
-        self, *, local: str | socket.socket | None = None, peers: str | socket.socket | None = None
-    ) -> None:
+    async def start(self, *, local: Where | None = None, peers: Where | None = None) -> None:
         """Take up what an earlier process left, then listen. `local`, `peers`: instead of the settings' addresses.
 
         A configurator that cannot be reached does not keep it from starting: what it owes there stays owed.
@@ -208,38 +199,21 @@ class NegotiatorService:
             await self.close()
             raise
 
-    async def _listen(self, local: str | socket.socket, peers: str | socket.socket | None) -> None:
+    async def _listen(self, local: Where, peers: Where | None) -> None:
         beyond = self._clients.server_context(self._trust.identity)
-        self._listeners.append(await open_listener(self._local, local, beyond_loopback=beyond))
-        self.local_url = self._listeners[-1].url
-        if peers is not None:
-            tls = self._trust.server_context()
-            self._listeners.append(await open_listener(self._peers, peers, flag="--listen-peers", tls=tls))
-            self.peers_url = self._listeners[-1].url
-        if self._settings.listen_metrics is not None:
-            metrics = build_metrics_app(self.registry)
-            flag = "--listen-metrics"
-            self._listeners.append(await open_listener(metrics, self._settings.listen_metrics, flag=flag))
-            self.metrics_url = self._listeners[-1].url
-
-    def alive(self) -> bool:
-        """Whether what has to run all the time does. Not whether what it needs can be reached."""
-        return bool(self._tasks) and not self._tasks[0].done()
+        await self._listen_local(self._local, local, beyond=beyond)
+        await self._listen_peers(self._peers, peers, tls=self._trust.server_context())
+        await self._listen_metrics(self.registry, self._settings.listen_metrics)
 
     async def close(self) -> None:
         """Answer no more, give back what is under way. Agreements stay in force."""
-        await asyncio.gather(*(listener.close() for listener in self._listeners))
-        self._listeners.clear()
-        await self.kill()
+        await super().close()
         await self._client.close()
         await self._routers.close()
 
     async def kill(self) -> None:
         """End the own tasks; nobody is told."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await super().kill()
         await self._replicas.leave()
 
     # --- what keeps it right ------------------------------------------------------------------------------------------

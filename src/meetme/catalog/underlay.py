@@ -1,0 +1,75 @@
+"""What an order needs from the rest of its member: circuits from the exchanges, agreements from the own negotiator.
+
+`Underlay` is the one seam between orders and everything beneath them; `fake.FakeUnderlay` stands in for it in tests.
+Everything is found by the order that it belongs to, so that nothing is made twice and nothing is lost: whoever does not
+know whether it was made looks for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from meetme.catalog.order import End, Order, Reach
+from meetme.model.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitStanding:
+    """How a circuit stands, in the words of the composer that was asked."""
+
+    id: str
+    words: str
+    """Its state there."""
+    committed: bool = False
+    """All of it is reserved."""
+    built: bool = False
+    """Every exchange carries it."""
+    ended: Problem | None = None
+    """It has ended, or was never made: why."""
+
+
+@dataclass(frozen=True, slots=True)
+class NegotiationStanding:
+    """How a negotiation stands, in the words of the own negotiator."""
+
+    id: str
+    words: str
+    active: bool = False
+    reach: Reach | None = None
+    """How the other side's network is reached, once it is active."""
+    ended: Problem | None = None
+
+
+class Underlay(Protocol):
+    """Every method may be called again with the same order, and then does no more than it takes.
+
+    Raises Unreachable where it is not known what became of it; any other MeetMeError is a refusal for good.
+    """
+
+    async def make_circuit(self, order: Order) -> CircuitStanding:
+        """Have it built, once for each order."""
+
+    async def circuit(self, order: Order) -> CircuitStanding | None:
+        """How it stands. None: the exchange knows of none for this order."""
+
+    async def remove_circuit(self, order: Order) -> bool:
+        """Have it taken back. False: that is under way."""
+
+    async def attach(self, order: Order) -> End:
+        """Find the own end at the own exchange; tell the own negotiator, where layer 3 is wanted, where it lands."""
+
+    async def detach(self, order: Order) -> None:
+        """Have the own negotiator forget where it lands."""
+
+    async def make_negotiation(self, order: Order) -> NegotiationStanding:
+        """Start it, once for each order."""
+
+    async def negotiation(self, order: Order) -> NegotiationStanding | None:
+        """How it stands, whoever started it. None: there is none over the order's circuit."""
+
+    async def end_negotiation(self, order: Order) -> bool:
+        """Have it taken back. False: that is under way."""
+
+    async def verify(self, order: Order) -> Reach:
+        """See that packets reach the service. Raises Refused where they do not."""

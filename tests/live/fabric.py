@@ -76,7 +76,8 @@ def remove(machine: Machine, circuit: str) -> tuple[str, ...]:
 def snapshot(machine: Machine) -> str:
     """All that a circuit may change of a switch, without counters and numbers."""
     return machine.sh(
-        "ip -d -o link | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/link-netnsid [0-9]+//; s/qlen [0-9]+//' | sort;"
+        "ip -d -o link | sed -E 's/^[0-9]+: //; s/@if[0-9]+//; s/link-netnsid [0-9]+//; s/qlen [0-9]+//'"
+        " | sed -E 's/(_timer) +[0-9.]+/\\1/g' | sort;"
         " ip -o addr | grep -v 'fe80' | sed -E 's/^[0-9]+: //; s/valid_lft.*//' | sort; ip route show table all | sort;"
         " ip -6 route show table main | sort;"
         " tc qdisc show | sed -E 's/refcnt [0-9]+//' | sort; bridge fdb show | grep -v ^33:33 | sort;"

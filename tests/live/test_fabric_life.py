@@ -107,6 +107,55 @@ def test_what_somebody_does_by_hand_is_undone_at_once(ix: Exchange) -> None:
     assert "master" not in s1.sh("ip -o link show eth2")
 
 
+SPOILT = [
+    "tc qdisc replace dev {0} root handle 5dc: tbf rate 1mbit burst 16kb limit 64kb",
+    "tc qdisc change dev {0} root handle 5dc: tbf rate 1gbit burst 2kb limit 3kb peakrate 2gbit mtu 1514",
+    "tc qdisc replace dev {0} root handle 9: pfifo limit 2",
+    "tc qdisc add dev {0} parent 5dc:1 handle 7: pfifo limit 1",
+    "tc qdisc del dev {0} root",
+]
+
+
+async def _reshaped(port: str) -> list[float]:
+    """Seconds from each deed at the queues until `tc` shows again what it showed."""
+    database = Database.open("sqlite:////run/keeper.db")
+    keeper = Keeper(FabricDriver(), database, SystemClock())
+    await keeper.start()
+    await keeper.apply(INTENT)
+    took: list[float] = []
+    ordered = await _says(f"tc qdisc show dev {port}")
+    assert "tbf 5dc: root" in ordered
+    for deed in SPOILT:
+        await asyncio.sleep(0.4)
+        begin = time.monotonic()
+        await _says(deed.format(port))
+        async with asyncio.timeout(10):
+            while await _says(f"tc qdisc show dev {port}") != ordered:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        took.append(time.monotonic() - begin)
+    await keeper.stop()
+    await database.close()
+    return took
+
+
+async def _says(command: str) -> str:
+    done = await asyncio.create_subprocess_shell(
+        command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, complaint = await done.communicate()
+    assert done.returncode == 0, (command, complaint.decode())
+    return out.decode()
+
+
+@pytest.mark.parametrize("port", ["eth1", pytest.param("mmx-4711", marks=pytest.mark.slow)])
+def test_a_queue_that_somebody_changes_by_hand_is_as_ordered_again(ix: Exchange, port: str) -> None:
+    """Judged by `tc` alone: rate, bursts, another queue in its place, one beneath it, none at all."""
+    took = ix.switches["s1"].call(lambda: asyncio.run(_reshaped(port)))
+    print("seconds:", " ".join(f"{seconds:.2f}" for seconds in took))
+    assert len(took) == len(SPOILT)
+    assert sorted(took)[len(took) // 2] < 2.0
+
+
 def killed(machine: Machine, work: Callable[[Machine], object], after: float) -> None:
     """Do `work` in a process that dies, with all it has started, `after` seconds into it."""
     child = os.fork()

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from meetme.drivers.fabric.config import GROUPS, GROUPS_OF_MEMBER, PORT, PROBE_MAC
+from meetme.drivers.fabric.config import GROUPS, GROUPS_OF_MEMBER, PORT, PROBE_MAC, Shape
 from meetme.drivers.kernel import tables
 from meetme.drivers.kernel.netlink import (
     ECHO,
@@ -26,6 +27,8 @@ from meetme.model.addresses import Address
 
 GET_QDISC = 38
 _ROOT = 0xFFFFFFFF
+_TICK = 64
+"""Nanoseconds (the kernel's PSCHED_SHIFT), in which a token bucket's burst is told."""
 _BRIDGE_FAMILY = 7
 _COST, _LEARNING, _FLOOD, _MULTICAST, _BROADCAST, _GROUPS, _ISOLATED = 3, 8, 9, 27, 30, 31, 33
 _MADE_BY_KERNEL = {"noqueue", "mq", "pfifo_fast", "fq_codel", "pfifo", "fq"}
@@ -136,8 +139,8 @@ def destinations(netlink: Netlink, tunnel: int) -> frozenset[tuple[bytes, Addres
     )
 
 
-def shape(netlink: Netlink, index: int) -> tuple[int, int] | None:
-    """Bits a second and MTU of our token bucket on an interface; None where there is none of ours."""
+def shape(netlink: Netlink, index: int, name: str) -> Shape | None:
+    """Our token bucket on an interface; None where there is none of ours."""
     found = _root(netlink, index)
     if found is None:
         return None
@@ -146,17 +149,30 @@ def shape(netlink: Netlink, index: int) -> tuple[int, int] | None:
     options = attributes(said.get(2, b""))
     if text(said.get(1)) != "tbf" or 1 not in options:
         return None
-    rate = number(options[1][8:12])
+    rate, peak, limit, buffer = _bucket(options)
+    if not peak:
+        return None
+    made = Shape(name, rate * 8, handle >> 16)
+    ticks = made.burst * 10**9 // max(rate, 1) // _TICK
+    plain = peak * 8 == made.peak and limit == made.limit and abs(buffer - ticks) <= 2 + ticks // 100
+    return made if plain and _queue(netlink, index, handle | 1) is None else replace(made, plain=False)
+
+
+def _bucket(options: Mapping[int, bytes]) -> tuple[int, int, int, int]:
+    """Rate and peak rate (octets a second), limit (octets) and buffer (ticks) of a tbf (struct tc_tbf_qopt)."""
+    facts = options[1]
+    rate, peak = number(facts[8:12]), number(facts[20:24])
     if 4 in options:
         rate = int(struct.unpack("=Q", options[4])[0])
-    peak = number(options[1][20:24])
-    return (rate * 8, handle >> 16) if peak else None
+    if 5 in options:
+        peak = int(struct.unpack("=Q", options[5])[0])
+    return rate, peak, number(facts[24:28]), number(facts[28:32])
 
 
 def foreign_queue(netlink: Netlink, link: tables.Link) -> str | None:
     """The kind of a queue that somebody has set up on an interface; None: it has what the kernel gave it, or we."""
-    found, ours = _root(netlink, link.index), shape(netlink, link.index)
-    if found is None or (ours is not None and ours[1] == link.mtu):
+    found, ours = _root(netlink, link.index), shape(netlink, link.index, link.name)
+    if found is None or (ours is not None and ours.mtu == link.mtu):
         return None
     kind = text(found.attributes(20).get(1))
     handle = struct.unpack_from("=I", found.body, 8)[0]
@@ -164,8 +180,13 @@ def foreign_queue(netlink: Netlink, link: tables.Link) -> str | None:
 
 
 def _root(netlink: Netlink, index: int) -> Message | None:
+    return _queue(netlink, index, _ROOT)
+
+
+def _queue(netlink: Netlink, index: int, parent: int) -> Message | None:
+    """The queue below `parent`; None: there is none but what the kernel has put there."""
     try:
-        return netlink.get(GET_QDISC, struct.pack("=BxxxiIII", 0, index, 0, _ROOT, 0), ECHO)
+        return netlink.get(GET_QDISC, struct.pack("=BxxxiIII", 0, index, 0, parent, 0), ECHO)
     except OSError:  # a kernel without traffic control has no queues either
         return None
 

@@ -106,6 +106,23 @@ class Shape:
     name: str
     bits: int
     mtu: int
+    plain: bool = True
+    """Its bursts are as we make them, and nothing of somebody else's is beneath it."""
+
+    @property
+    def burst(self) -> int:
+        """Octets that may leave at once: 10 ms, within bounds."""
+        return min(max(self.bits // 800, 131_072), 33_554_432)
+
+    @property
+    def limit(self) -> int:
+        """Octets that may wait: 20 ms on top of the burst, within bounds."""
+        return self.burst + min(max(self.bits // 400, 16 * (self.mtu + ETHERNET)), 67_108_864)
+
+    @property
+    def peak(self) -> int:
+        """Bits a second within a burst. Its bucket holds one frame: what is longer, or a batch, does not fit."""
+        return max(2 * self.bits, 1_000_000_000_000)
 
 
 @dataclass(frozen=True, slots=True)

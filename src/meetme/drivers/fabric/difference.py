@@ -74,13 +74,25 @@ class NotePort:
         return f"ip -d addr show dev {self.name}  # noted, to give it back just so"
 
 
-Step = Run | Set | NotePort
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Nothing is left to take away but the note: whoever wrote it did not come any further."""
+
+    circuit: str
+
+    @property
+    def command(self) -> str:
+        """As a person would read it."""
+        return f"# nothing of '{self.circuit}' is left on the switch: its note goes"
+
+
+Step = Run | Set | NotePort | Forget
 
 
 def steps(circuit: str, have: SegmentConfig | None, want: SegmentConfig | None) -> tuple[Step, ...]:
     """What leads from `have` to `want`; empty where they are equal."""
     if want is None:
-        return tuple(_remove(have)) if have is not None else ()
+        return (tuple(_remove(have)) or (Forget(circuit),)) if have is not None else ()
     here = have if have is not None else SegmentConfig(circuit, frozenset())
     if here.parts - {Apart()} == want.parts - {Apart()} and (Apart() in here.parts or Apart() not in want.parts):
         return ()
@@ -124,7 +136,9 @@ def _take_away(have: SegmentConfig, want: SegmentConfig, extra: Iterable[Part]) 
             yield from _let_go(member.name, before.get(member.name))
     shaped = {s.name for s in _of(want.parts, Shape)} | gone
     for shape in _of(extra, Shape):
-        if shape.name not in shaped and shape.name not in before:
+        unshaped = shape.name not in shaped and shape.name not in before
+        spoilt = shape.name in shaped - gone and not shape.plain  # to change it would leave what is beneath it
+        if unshaped or spoilt:
             yield Run("tc", f"qdisc del dev {shape.name} root")
     for name, port in have.before:
         if name not in staying and name not in {m.name for m in _of(extra, Member)}:
@@ -201,15 +215,9 @@ def _flood(name: str, yes: bool) -> Step:
 
 
 def shape_line(shape: Shape) -> str:
-    """A token bucket. Its second, peak bucket holds one frame: what is longer, alone or in a batch, does not fit.
-
-    The handle is the MTU, which the kernel does not tell otherwise.
-    """
-    burst = min(max(shape.bits // 800, 131_072), 33_554_432)
-    limit = burst + min(max(shape.bits // 400, 16 * (shape.mtu + ETHERNET)), 67_108_864)
-    peak = max(2 * shape.bits, 1_000_000_000_000)
-    bucket = f"rate {shape.bits}bit burst {burst}b limit {limit}b peakrate {peak}bit mtu {shape.mtu + ETHERNET}b"
-    return f"qdisc replace dev {shape.name} root handle {shape.mtu:x}: tbf {bucket}"
+    """A token bucket. The handle is the MTU, which the kernel does not tell otherwise."""
+    bucket = f"rate {shape.bits}bit burst {shape.burst}b limit {shape.limit}b peakrate {shape.peak}bit"
+    return f"qdisc replace dev {shape.name} root handle {shape.mtu:x}: tbf {bucket} mtu {shape.mtu + ETHERNET}b"
 
 
 def _remove(have: SegmentConfig) -> Iterator[Step]:

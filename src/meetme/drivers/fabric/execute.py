@@ -51,7 +51,7 @@ class Execution:
             set_all([(step.key, step.value)])
 
     def _settle(self) -> None:
-        """Remember what is left to remember."""
+        """Remember what is left to remember. It is all that there is to do about `Forget`."""
         if not self._wished:
             self._notes.drop(self._circuit)
             return

@@ -18,7 +18,6 @@ from meetme.drivers.fabric.config import (
     Part,
     PortBefore,
     SegmentConfig,
-    Shape,
     Tunnel,
     Vlan,
     bridge_name,
@@ -106,9 +105,9 @@ def _parts(netlink: Netlink, each: Interface, bridge: Interface | None) -> Itera
     preference = each.preference
     floods = None if preference else each.floods is True
     yield Member(each.name, bridge.name, link.mtu, preference, floods, link.up, each.plain_member and quiet)
-    shaped = attributes.shape(netlink, link.index)
+    shaped = attributes.shape(netlink, link.index, each.name)
     if shaped is not None:
-        yield Shape(each.name, *shaped)
+        yield shaped
 
 
 def _carrying(found: Iterable[Interface], bridge: Interface) -> str | None:

@@ -75,7 +75,7 @@ def page() -> str:
 def _composer(nothing: Any) -> tuple[FastAPI, FastAPI]:
     circuits = CircuitsApi(nothing, nothing, nothing, nothing, nothing)
     local = build_app(title="MeetMe composer", version="1", registry=CollectorRegistry())
-    composer_api.add_routes(local, Tokens({}), circuits)
+    composer_api.add_routes(local, Tokens({}), circuits, nothing)
     spread_api.add_local_routes(local, Access(Tokens({})), nothing, nothing)
     peers = build_peer_app(title="MeetMe composer, for other members", version="1", trust=nothing)
     composer_peers_api.add_routes(peers, nothing, circuits)

@@ -102,6 +102,16 @@ async def test_it_is_taken_back_and_can_be_had_again(behind: Behind) -> None:
     await behind.exchange.remove("c1")
 
 
+async def test_what_was_ordered_is_listed_until_it_is_gone(behind: Behind) -> None:
+    assert await behind.exchange.references() == ()
+    for reference, vlan in (("c1", 101), ("c2", 102)):
+        await behind.exchange.build(order(reference, b=vlan))
+    assert sorted(await behind.exchange.references()) == ["c1", "c2"]
+    await behind.exchange.remove("c1")
+    assert await behind.exchange.references() == ("c2",)
+    await behind.exchange.remove("c2")
+
+
 async def test_two_at_once_are_one(behind: Behind) -> None:
     built = await asyncio.gather(*(behind.exchange.build(order("c1", b=100)) for _ in range(3)))
     assert len({each.service for each in built}) == 1

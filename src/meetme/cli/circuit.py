@@ -8,6 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from meetme.cli import circuit_tables
+from meetme.cli.circuit_strays import strays
 from meetme.cli.member import API_OPTIONS, LocalApi, api_options_of
 from meetme.cli.output import asynchronous, format_option
 
@@ -71,6 +72,9 @@ def circuit() -> None:
     They ask the composer of an exchange. An end is written MEMBER/PORT, or MEMBER/PORT:VLAN for a VLAN of one's own
     choice; ports are those that meetme topology lists (EXCHANGE/PORT where two exchanges have one of that name).
     """
+
+
+circuit.add_command(strays)
 
 
 def wish_options(command: Callable[..., Any]) -> Callable[..., Any]:

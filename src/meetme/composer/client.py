@@ -9,6 +9,7 @@ from uuid import UUID
 import httpx2
 
 from meetme.composer import topology_views, wire
+from meetme.composer.stray_views import Stray
 from meetme.composer.topology_views import TopologyView
 from meetme.composer.views import CircuitOrder, CircuitView, OffersView
 from meetme.composer.words import ENDED
@@ -43,6 +44,15 @@ class ComposerClient(ApiClient):
     async def release(self, id: UUID | str) -> CircuitView:
         """End its quarantine."""
         return wire.read_view(await self._call("POST", f"/circuits/{part(id)}/release"))
+
+    async def strays(self) -> list[Stray]:
+        """Segments at its exchange that no circuit knows."""
+        found = await self._call("GET", "/strays")
+        return [Stray(raw["reference"], UUID(raw["circuit"]), raw["state"]) for raw in found]
+
+    async def remove_stray(self, reference: str) -> bool:
+        """Have one of them taken away; whether it is gone already."""
+        return bool((await self._call("DELETE", f"/strays?reference={part(reference)}"))["gone"])
 
     async def topology(self) -> TopologyView:
         """The federation as the composer knows it."""

@@ -27,6 +27,7 @@ from meetme.composer.performer import Performer
 from meetme.composer.planner import Planner
 from meetme.composer.settings import ComposerSettings
 from meetme.composer.spreader import Spreader
+from meetme.composer.strays import Strays
 from meetme.composer.turns import Turns
 from meetme.ixapi.exchange import Exchange
 from meetme.model.errors import Unreachable
@@ -135,6 +136,7 @@ class ComposerService(Service):
             "loop": self._loop_runs,
             "exchange": exchange.connections,
         }
+        self.strays = Strays(database, exchange, self.registry)
         self._clients = clients or LocalClients()
         self._local = build_app(
             title="MeetMe composer",
@@ -146,7 +148,7 @@ class ComposerService(Service):
             tokens=tokens,
             clients=clients,
         )
-        local_api.add_routes(self._local, tokens, circuits)
+        local_api.add_routes(self._local, tokens, circuits, self.strays)
         spread_api.add_local_routes(self._local, Access(tokens), self.spreader, clock)
         self._peers = build_peer_app(
             title="MeetMe composer, for other members",
@@ -174,6 +176,7 @@ class ComposerService(Service):
             asyncio.create_task(self.spreader.run(), name="composer spreader"),
             asyncio.create_task(self._keep_tidy(), name="composer purge"),
             asyncio.create_task(self._replicas.run(), name="composer replicas"),
+            asyncio.create_task(self.strays.run(), name="composer strays"),
         ]
         try:
             await self._listen(local or self._settings.listen, peers or self._settings.listen_peers)

@@ -40,6 +40,9 @@ class Exchange(Protocol):
         the exchange refuses to cancel it, Unreachable.
         """
 
+    async def references(self) -> tuple[str, ...]:
+        """The references of all segments of ours that are there, or leaving. Raises Unreachable."""
+
     async def connections(self) -> tuple[ExchangeConnection, ...]:
         """The connections that can be ordered at. Raises Unreachable."""
 

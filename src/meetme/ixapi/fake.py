@@ -94,6 +94,10 @@ class FakeExchange:
         with self._call("remove", reference):
             self._segments.pop(reference, None)
 
+    async def references(self) -> tuple[str, ...]:
+        """Those of all that there is. Asked now and then by whoever runs: no fault is meant for it."""
+        return tuple(self._segments)
+
     async def connections(self) -> tuple[ExchangeConnection, ...]:
         """Those it was made with."""
         with self._call("connections", ""):

@@ -137,6 +137,10 @@ class IxApiExchange:
         async with self._turn(reference, unwanted=True):
             await self._remove(self._attempt(reference, self._patience.remove))
 
+    async def references(self) -> tuple[str, ...]:
+        """The references of all segments that this account has ordered."""
+        return await self._requests.references()
+
     async def connections(self) -> tuple[ExchangeConnection, ...]:
         """The connections that can be ordered at."""
         return await self._requests.connections()

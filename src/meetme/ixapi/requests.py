@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypeVar
@@ -94,6 +94,15 @@ class OrderRequests:
             tuple(s for s in found.values() if s.standing is not Standing.GONE),
             tuple(c for c in configs.values() if c.standing is not Standing.GONE),
         )
+
+    async def references(self) -> tuple[str, ...]:
+        """Those of all services that our account manages and that are not gone."""
+        own = await self.own_account()
+        raws = await self._client.list(SERVICES, {"managing_account": own, "type": P2P})
+        # Exchanges ignore filters that they do not know.
+        mine = [raw for raw in raws if isinstance(raw, Mapping) and raw.get("managing_account") == own]
+        shown = read_all(read_service, mine)
+        return tuple(dict.fromkeys(s.reference for s in shown if s.reference and s.standing is not Standing.GONE))
 
     async def connections(self) -> tuple[ExchangeConnection, ...]:
         """Every connection that we may see."""

@@ -1,0 +1,129 @@
+"""Segments at the own exchange that no circuit knows: the composer's database was lost, or is an older backup.
+
+They are told by their reference, which names the circuit (`words.reference`); what else the account has ordered is not
+ours to judge. They may carry traffic, so they are named and left alone: a person has one taken away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from uuid import UUID
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+from sqlalchemy import Connection
+
+from meetme.composer import store
+from meetme.composer.stray_views import Stray
+from meetme.composer.words import ENDED
+from meetme.ixapi.exchange import Exchange
+from meetme.model.errors import MeetMeError, NotFound, Pending
+from meetme.runtime.database import Database
+
+LOOK_SECONDS = 600.0
+"""Between two looks."""
+RETRY_SECONDS = 30.0
+"""After one at an exchange that could not be reached."""
+UNKNOWN = "unknown"
+MOST_NAMED = 10
+"""How many of many strays a log line names."""
+
+
+class Strays:
+    """Looks for them at the start and now and then."""
+
+    def __init__(
+        self,
+        database: Database,
+        exchange: Exchange,
+        registry: CollectorRegistry,
+        *,
+        look_seconds: float = LOOK_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        self._database = database
+        self._exchange = exchange
+        self._look_seconds = look_seconds
+        self._retry_seconds = retry_seconds
+        self._log = structlog.get_logger().bind(service="composer")
+        self._named: frozenset[str] = frozenset()
+        self._gauge = Gauge(
+            "meetme_circuit_stray_segments",
+            "Segments at the own exchange of which no circuit is known here, and which are left alone.",
+            registry=registry,
+        )
+
+    async def run(self) -> None:
+        """Look, until cancelled."""
+        while True:
+            try:
+                await self.find()
+            except MeetMeError as error:
+                self._log.info("what stands at the exchange cannot be listed", problem=error.text)
+                await asyncio.sleep(self._retry_seconds)
+            except Exception:
+                self._log.exception("listing what stands at the exchange failed unexpectedly")
+                await asyncio.sleep(self._look_seconds)
+            else:
+                await asyncio.sleep(self._look_seconds)
+
+    async def find(self) -> tuple[Stray, ...]:
+        """All of them, as of now. Raises Unreachable, and what else the exchange says."""
+        # A circuit is on record before its first segment is ordered, and ends after the last one is gone.
+        live = await self._database.run(lambda tx: {c.id for c in store.circuits(tx, live=True)})
+        ours = {each: id for each in await self._exchange.references() if (id := circuit_of(each)) is not None}
+        after = await self._database.run(_states(frozenset(ours.values())))
+        strays = tuple(Stray(each, id, after[id]) for each, id in ours.items() if id in after and id not in live)
+        self._noted(strays)
+        return strays
+
+    async def remove(self, reference: str) -> bool:
+        """Have one taken away; whether it is gone already. Raises NotFound `stray_unknown`, Refused, Unreachable."""
+        if reference not in {each.reference for each in await self.find()}:
+            raise NotFound(
+                "stray_unknown",
+                f"reference: must be that of a stray ('{reference}')",
+                hint="a circuit that is known is taken back with meetme circuit delete",
+                field="reference",
+            )
+        self._log.warning("a stray segment is taken away by a person", reference=reference)
+        try:
+            await self._exchange.remove(reference)
+        except Pending:
+            return False
+        await self.find()
+        return True
+
+    def _noted(self, strays: tuple[Stray, ...]) -> None:
+        names = frozenset(each.reference for each in strays)
+        self._gauge.set(len(names))
+        if new := names - self._named:
+            self._log.warning(
+                "segments at the exchange are of no circuit that is known here",
+                number=len(new),
+                references=sorted(new)[:MOST_NAMED],
+                hint="is it the right database, or was it lost? They are left alone: meetme circuit strays",
+            )
+        self._named = names
+
+
+def circuit_of(reference: str) -> UUID | None:
+    """The circuit that a composer has ordered something for under this reference; None: it is of another kind."""
+    head, hash, leg = reference.partition("#")
+    path, at, attempt = leg.partition("@")
+    try:
+        id = UUID(head)
+    except ValueError:
+        return None
+    return id if hash and at and path.isdigit() and attempt.isdigit() and str(id) == head else None
+
+
+def _states(ids: frozenset[UUID]) -> Callable[[Connection], dict[UUID, str]]:
+    """Those of circuits that are not live."""
+
+    def read(tx: Connection) -> dict[UUID, str]:
+        found = {id: store.state_of(tx, id) for id in ids}
+        return {id: state or UNKNOWN for id, state in found.items() if state is None or state in ENDED}
+
+    return read

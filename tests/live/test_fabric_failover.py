@@ -161,6 +161,8 @@ class Stream:
     came: bool = False
     """What was waited for happened on the way."""
     sent: int = 0
+    first_at: float = 0.0
+    """When the first frame that came in was sent."""
     lost: int = 0
     twice: int = 0
 
@@ -177,11 +179,12 @@ def stream(
     For `within` seconds, or half a second longer than it takes until `until`, which is asked every 0.1 s.
     """
     b.heard()
-    stop, sent = threading.Event(), 0
+    stop, sent, sent_at = threading.Event(), 0, list[float]()
 
     def send() -> None:
         nonlocal sent
         while not stop.wait(0.005):
+            sent_at.append(time.monotonic())
             a.send(b"number" + sent.to_bytes(8, "big") + bytes(50))
             sent += 1
 
@@ -208,6 +211,7 @@ def stream(
         sending.join()
     seen += [int.from_bytes(frame[20:28], "big") for frame in b.heard(0.2) if frame[14:20] == b"number"]
     found.silence = max(found.silence, time.monotonic() - last) if not seen else found.silence
+    found.first_at = sent_at[min(seen)] if seen else time.monotonic()
     found.sent, found.lost, found.twice = sent, sent - len(set(seen)), len(seen) - len(set(seen))
     return found
 
@@ -297,3 +301,31 @@ def test_frames_pass_while_no_configurator_runs_and_the_next_one_takes_over(prot
         time.sleep(0.05)
     assert p.carrying("s1") == SECOND
     assert crosses(p.b, p.a)
+
+
+def test_what_fails_while_no_configurator_runs_is_mended_as_soon_as_one_does(protected: Protected) -> None:
+    """The probes are the configurator's: without one nobody moves. The next one does, right after its start."""
+    p = protected
+    for keeper in p.keepers.values():
+        keeper.kill()
+        os.waitpid(keeper.pid, 0)
+    p.ix.switches["t1"].sh("ip link set u2 down")
+    assert not crosses(p.a, p.b, within=1.0), "nobody has moved"
+    ends = {
+        "s1": (tunnel("10.9.1.1", "10.9.1.2", FIRST), tunnel("10.9.3.1", "10.9.3.2", SECOND)),
+        "s2": (tunnel("10.9.2.2", "10.9.2.1", FIRST + 10), tunnel("10.9.4.2", "10.9.4.1", SECOND + 10)),
+    }
+    started = [0.0]
+
+    def restart() -> None:
+        for name, side in ends.items():
+            started[0] = time.monotonic()
+            p.keepers[name] = serve(p.ix.switches[name], segment("x", access("eth1"), side))
+
+    passed = stream(p.a, p.b, restart, within=8, until=lambda: started[0] > 0)
+    print(f"frames pass {passed.first_at - started[0]:.2f} s after the second configurator was started")
+    assert passed.lost > 0, "nothing passed before"
+    assert passed.first_at - started[0] < 2.0
+    assert crosses(p.a, p.b)
+    assert crosses(p.b, p.a)
+    assert (p.carrying("s1"), p.carrying("s2")) == (SECOND, SECOND + 10)

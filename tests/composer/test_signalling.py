@@ -15,6 +15,7 @@ from meetme.composer.circuit import (
     Element,
     ElementKind,
     Hop,
+    MemberId,
     Redundancy,
     Reservation,
     Route,
@@ -366,6 +367,23 @@ def test_a_release_is_answered_when_nothing_is_left_here_and_behind() -> None:
     assert done.circuit.state is State.RELEASING, "the head has not said yet that it is done"
     assert claims(done.circuit) == frozenset()
     assert step(done.circuit, ev.ReleasedReceived(NOW, 1, 1, A)).circuit.state is State.RELEASED
+
+
+@pytest.mark.parametrize(("who", "other", "at_once"), [(A, C, False), (C, A, True)])
+def test_a_links_owner_is_answered_only_when_no_order_can_come_any_more(
+    who: MemberId, other: MemberId, at_once: bool
+) -> None:
+    circuit = step(None, hold()).circuit
+    circuit = step(circuit, ev.CommitReceived(NOW, C, UUID(int=1), 1, 1, whole_trace(), ledger(HOPS[1]))).circuit
+    circuit = step(circuit, ev.ActivateReceived(NOW, A, UUID(int=2), 1, 1, whole_trace(), 60.0)).circuit
+    circuit = step(circuit, ev.ReleaseReceived(NOW, who, UUID(int=3), 1, 1)).circuit
+    circuit = step(circuit, ev.ReleasedReceived(NOW, 1, 1, other)).circuit
+    assert circuit.legs[0].segment is Segment.CANCELLING
+    swept = step(circuit, ev.Removed(NOW, 1, 1))
+    assert bool(swept.circuit.answers) is at_once
+    assert any(claim.label == 2 for claim in claims(swept.circuit)), "the label is kept here"
+    if not at_once:
+        assert answer(step(swept.circuit, ev.Removed(NOW + 10, 1, 1))) == ReleasedBody()
 
 
 def test_a_person_need_not_wait_for_ever() -> None:

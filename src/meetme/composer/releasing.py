@@ -1,8 +1,9 @@
 """How a leg is given up, and what is owed until nothing of it is left.
 
 Whoever gives a leg up has its own segment removed and tells both neighbours, for as long as it takes. A neighbour
-answers once nothing is left at its exchange and behind it: so the head knows of the whole route, and whoever owns a
-link gives its label to nobody else before both exchanges have let go of it.
+answers once nothing is left at its exchange and behind it, and a link's owner only once nothing can come any more: so
+the head knows of the whole route, and whoever owns a link gives its label to nobody else before both exchanges have let
+go of it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from meetme.composer import events as ev
-from meetme.composer.circuit import Answer, Circuit, Element, Leg, MemberId, Segment, State, reference
+from meetme.composer.circuit import Answer, Circuit, Element, Leg, MemberId, Segment, State, owner, reference
 from meetme.composer.effects import COMPOSE, Build, Cancel, Effect, Look, Move, Remove, Send, Wake
 from meetme.composer.messages import Body, MessageType, RefusedBody, ReleasedBody
 from meetme.model.errors import Fault, Problem
@@ -89,10 +90,10 @@ def settle(circuit: Circuit, leg: Leg, effects: tuple[Effect, ...] = ()) -> Move
     """After anything that may have been the last thing owed: answer who waits, and end what can end."""
     if leg.state is not S.RELEASING or leg.segment not in (Segment.ABSENT, Segment.SWEEPING):
         return circuit, effects
-    if leg.beyond_done and leg.before_asks:
+    if leg.beyond_done and leg.before_asks and _may_answer(circuit, leg, leg.before):
         circuit = answered(circuit, leg, leg.before, leg.before_asks, ReleasedBody())
         leg = replace(leg, before_asks=())
-    if leg.before_done and leg.beyond_asks:
+    if leg.before_done and leg.beyond_asks and _may_answer(circuit, leg, leg.beyond):
         circuit = answered(circuit, leg, leg.beyond, leg.beyond_asks, ReleasedBody())
         leg = replace(leg, beyond_asks=())
     if leg.segment is Segment.ABSENT and (leg.let_go or (leg.before_done and leg.beyond_done)):
@@ -103,6 +104,11 @@ def settle(circuit: Circuit, leg: Leg, effects: tuple[Effect, ...] = ()) -> Move
         sides = (side for side in (leg.before, leg.beyond) if side is not None)
         effects += tuple(Cancel(say(circuit, leg, MessageType.RELEASE, side).key) for side in sides)
     return put(circuit, leg), effects
+
+
+def _may_answer(circuit: Circuit, leg: Leg, peer: MemberId | None) -> bool:
+    """While an order may still be on its way the link's owner waits: it would give out a label that is kept here."""
+    return leg.segment is Segment.ABSENT or (peer is not None and owner(circuit.me, peer) == circuit.me)
 
 
 def side_done(circuit: Circuit, leg: Leg, peer: MemberId) -> Move:

@@ -6,7 +6,7 @@ import click
 
 from meetme.cli.output import format_option
 
-ROOMS = ("meetme.runtime", "meetme.negotiator", "meetme.configurator")
+ROOMS = ("meetme.runtime", "meetme.negotiator", "meetme.configurator", "meetme.ixapi", "meetme.composer")
 
 
 @click.group()
@@ -20,7 +20,7 @@ def database() -> None:
 )
 @click.option("--from", "source", required=True, metavar="URL", help="What to copy: sqlite:///PATH or postgresql://...")
 @click.option("--to", "target", required=True, metavar="URL", help="An empty database, or a file that is made.")
-@click.option("--running", is_flag=True, help="Also while a negotiator works on it: a backup as of this moment.")
+@click.option("--running", is_flag=True, help="Also while a service works on it: a backup as of this moment.")
 @click.option("--dry-run", is_flag=True, help="Say what would be copied, and whether it could be.")
 @format_option
 def copy(source: str, target: str, running: bool, dry_run: bool, form: str) -> int:

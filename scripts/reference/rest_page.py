@@ -13,7 +13,8 @@ import meetme.composer.local_api as composer_api
 import meetme.composer.peers_api as composer_peers_api
 from meetme.composer import spread_api
 from meetme.composer.circuits_api import CircuitsApi
-from meetme.negotiator import local_api, operations_api, peers_api
+from meetme.negotiator import local_api, peers_api
+from meetme.runtime import operations_api
 from meetme.runtime.http import Access, build_app, build_peer_app
 from meetme.runtime.tokens import Tokens
 
@@ -59,7 +60,7 @@ def page() -> str:
     nothing = cast(Any, None)  # a route uses what it is given only once it is called
     local = build_app(title="MeetMe negotiator", version="1", registry=CollectorRegistry())
     local_api.add_routes(local, Tokens({}), *[nothing] * 7)
-    operations_api.add_routes(local, Tokens({}), nothing, nothing)
+    operations_api.add_routes(local, Tokens({}), nothing, nothing, nothing)
     peers = build_peer_app(title="MeetMe negotiator, for peers", version="1", trust=nothing)
     peers_api.add_routes(peers, nothing, nothing)
     composer, others = _composer(nothing)
@@ -76,6 +77,7 @@ def _composer(nothing: Any) -> tuple[FastAPI, FastAPI]:
     circuits = CircuitsApi(nothing, nothing, nothing, nothing, nothing)
     local = build_app(title="MeetMe composer", version="1", registry=CollectorRegistry())
     composer_api.add_routes(local, Tokens({}), circuits, nothing)
+    operations_api.add_routes(local, Tokens({}), nothing, nothing, nothing)
     spread_api.add_local_routes(local, Access(Tokens({})), nothing, nothing)
     peers = build_peer_app(title="MeetMe composer, for other members", version="1", trust=nothing)
     composer_peers_api.add_routes(peers, nothing, circuits)

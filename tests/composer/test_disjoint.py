@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from meetme.composer.disjoint import disjoint_pair
 from meetme.composer.flow import SHARE, overlapping, shared_count
+from meetme.composer.flow import disjoint as flow_pair
 from meetme.composer.graph import Disjoint, Exclusions, Graph, NoPath, Pair, Path, Refusal, Shared
 from meetme.composer.heights import everywhere
 from meetme.composer.metrics import BANDWIDTH, HOPS, LATENCY, PRICE, Bound, Metric
 from meetme.composer.paths import shortest
-from meetme.composer.query import Budget, Query
+from meetme.composer.query import Budget, Meter, Query
 from tests.composer import exact
 from tests.composer.brute import all_paths, things
 from tests.composer.random_graphs import KINDS, assemble, federation, trap
@@ -258,6 +259,28 @@ def test_the_widest_pair_of_best_effort_is_the_widest_of_all_pairs(kind: Disjoin
         carried = min(pair.primary.bandwidth, pair.secondary.bandwidth, *halves)
         assert (-len(pair.shared), carried) == max(pairs)
         assert pair.optimal
+
+
+@pytest.mark.parametrize("nodes", [False, True])
+def test_the_flow_alone_finds_the_best_pair(nodes: bool) -> None:
+    """Without the exact search behind it, which would mend what it gets wrong."""
+    kind = Disjoint.NODE if nodes else Disjoint.LINK
+    for seed in range(120):
+        graph = federation(seed, 6, Random(seed).randint(7, 11), KINDS[seed % 4], whole_ms=seed % 3 == 0)
+        fewest, total = best_pair(graph, all_paths(graph, A, B), kind, LATENCY)
+        query = Query(graph, A, B, LATENCY)
+        two = flow_pair(query, everywhere(query), Meter(Budget()), nodes=nodes)
+        if fewest:
+            assert two is None
+            continue
+        assert two is not None
+        assert two.proven
+        both = [graph.path(query.edges(arcs)) for arcs in (two.first, two.second)]
+        assert sum(path.latency_ms for path in both) == pytest.approx(total)
+        assert not things(graph, both[0], kind) & things(graph, both[1], kind)
+        for path in both:
+            members = [crossing.exchange for crossing in graph.crossings(path)]
+            assert len(set(members)) == len(members)
 
 
 @pytest.mark.parametrize("nodes", [False, True])

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meetme.cli.member import LocalApi, api_options
+from meetme.cli.member import LocalApi, api_options, service_option
 from meetme.cli.output import asynchronous, format_option
 
 if TYPE_CHECKING:
-    from meetme.negotiator.logbook import AuditEntry
+    from meetme.runtime.logbook import AuditEntry
 
 
 @click.group()
@@ -22,16 +22,24 @@ def audit() -> None:
 
 @audit.command("list", epilog="Example: meetme audit list --negotiation 281c210f-7161-417a-81b9-0a2f19a6417a")
 @click.option("--negotiation", help="Only what is about this one.")
+@click.option("--circuit", help="Only what is about this one.")
 @click.option("--last", type=click.IntRange(1), help="Only so many of the newest entries.")
+@service_option
 @api_options
 @format_option
 @asynchronous
-async def list_(negotiation: str | None, last: int | None, api: LocalApi, form: str) -> int:
+async def list_(
+    negotiation: str | None, circuit: str | None, last: int | None, service: str, api: LocalApi, form: str
+) -> int:
     """Every entry, the oldest first."""
     from meetme.cli.output import print_json, print_table
 
-    read = [(entry, json.loads(entry.entry)) for entry in await _entries(api)]
-    shown = [(entry, facts) for entry, facts in read if negotiation in (None, facts.get("negotiation"))]
+    read = [(entry, json.loads(entry.entry)) for entry in await _entries(api, service)]
+    shown = [
+        (entry, facts)
+        for entry, facts in read
+        if negotiation in (None, facts.get("negotiation")) and circuit in (None, facts.get("circuit"))
+    ]
     shown = shown[-last:] if last else shown
     if form == "json":
         print_json([{"sequence": entry.sequence, **facts, "hash": entry.hash} for entry, facts in shown])
@@ -43,19 +51,20 @@ async def list_(negotiation: str | None, last: int | None, api: LocalApi, form: 
 
 @audit.command(epilog="Example: meetme audit verify --known 5f1c...")
 @click.option("--known", metavar="HASH", help="A hash that was told earlier: what it covers must still be there.")
+@service_option
 @api_options
 @format_option
 @asynchronous
-async def verify(known: str | None, api: LocalApi, form: str) -> int:
+async def verify(known: str | None, service: str, api: LocalApi, form: str) -> int:
     """See whether any entry was changed, removed or put in since it was written; exit status 1 if one was.
 
     An end that was cut off shows only to who knows a hash from before: keep the one that this tells, somewhere else.
     """
     from meetme.cli.output import print_json, show_problem
     from meetme.model.errors import Problem
-    from meetme.negotiator.logbook import first_broken
+    from meetme.runtime.logbook import first_broken
 
-    entries = await _entries(api)
+    entries = await _entries(api, service)
     broken = first_broken(entries)
     gone = known is not None and known not in {entry.hash for entry in entries}
     head = entries[-1].hash if entries else ""
@@ -74,8 +83,8 @@ async def verify(known: str | None, api: LocalApi, form: str) -> int:
     return 1 if broken is not None or gone else 0
 
 
-async def _entries(api: LocalApi) -> list[AuditEntry]:
-    async with api.client() as client:
+async def _entries(api: LocalApi, service: str) -> list[AuditEntry]:
+    async with api.of(service) as client:
         return [entry async for page in client.audit() for entry in page]
 
 

@@ -9,7 +9,7 @@ from click.shell_completion import CompletionItem
 
 from meetme.cli import circuit_tables
 from meetme.cli.circuit_strays import strays
-from meetme.cli.member import API_OPTIONS, LocalApi, api_options_of
+from meetme.cli.member import API_OPTIONS, COMPOSER_URL, LocalApi, api_options_of
 from meetme.cli.output import asynchronous, format_option
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from meetme.composer.client import ComposerClient
     from meetme.composer.views import CircuitOrder, CircuitView, EndBody
 
-DEFAULT_URL = "http://127.0.0.1:8473"
 LEAST_BEGINNING = 4
 """Characters of an id that are enough, if no other one begins with them."""
 COMPLETION_SECONDS = 1.0
@@ -31,7 +30,7 @@ STATE_WORDS = {
     "releasing": "given up, every exchange takes its part back",
     "released": "released",
 }
-composer_options = api_options_of(DEFAULT_URL, "The composer's local API.")
+composer_options = api_options_of(COMPOSER_URL, "The composer's local API.")
 
 
 class CircuitName(click.ParamType[str]):
@@ -48,7 +47,7 @@ class CircuitName(click.ParamType[str]):
 
         async def ask() -> list[CircuitView]:
             given = {name: ctx.params[name] for name in API_OPTIONS if ctx.params.get(name)}
-            async with LocalApi(**{"url": DEFAULT_URL, **given}).reach(ComposerClient) as client:
+            async with LocalApi(**{"url": COMPOSER_URL, **given}).reach(ComposerClient) as client:
                 return await asyncio.wait_for(client.circuits(), COMPLETION_SECONDS)
 
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meetme.cli.member import LocalApi, api_options
+from meetme.cli.member import LocalApi, api_options, service_option
 from meetme.cli.output import asynchronous, format_option
 
 if TYPE_CHECKING:
@@ -37,17 +37,19 @@ class Finding:
 @click.option(
     "--only",
     type=click.Choice(["host", "member"]),
-    help="Look at nothing else.  [default: the host; the member too, if its negotiator answers]",
+    help="Look at nothing else.  [default: the host; the member too, if its service answers]",
 )
 @click.option("--inside", is_flag=True, hidden=True)
+@service_option
 @api_options
 @format_option
 @asynchronous
-async def doctor(driver: str, only: str | None, inside: bool, api: LocalApi, form: str) -> int:
+async def doctor(driver: str, only: str | None, inside: bool, service: str, api: LocalApi, form: str) -> int:
     """What this machine can do, probed in throw-away namespaces, and how the running member does.
 
     Of the member: database and disk, certificates, every peer (way, key, clock), every router (reachable, links as
-    ordered), what is owed for long or stuck. Each finding has a hint. Exit status 0 when nothing that is needed fails:
+    ordered), what is owed for long or stuck. Of an exchange (--service composer): its exchange, its neighbours and its
+    circuits. Each finding has a hint. Exit status 0 when nothing that is needed fails:
     a border router can run here or a lab can be built, and the member works; 1 otherwise.
     """
     from dataclasses import asdict
@@ -62,7 +64,7 @@ async def doctor(driver: str, only: str | None, inside: bool, api: LocalApi, for
         findings += [_python(), *_programs(), _namespaces()]
         findings += await _device(driver) if os.geteuid() == 0 else _device_in_user_namespace(driver)
     if only != "host":
-        findings += await _member(api, asked=only == "member")
+        findings += await _member(api, service, asked=only == "member")
     good = all(f.ok for f in findings if f.needed)
     if form == "json":
         print_json({"ok": good, "findings": [asdict(f) for f in findings]})
@@ -75,12 +77,12 @@ async def doctor(driver: str, only: str | None, inside: bool, api: LocalApi, for
     return 0 if good else 1
 
 
-async def _member(api: LocalApi, *, asked: bool) -> list[Finding]:
+async def _member(api: LocalApi, service: str, *, asked: bool) -> list[Finding]:
     """How the running member does. Raises what the negotiator raises, if one was asked for."""
     from meetme.model.errors import MeetMeError, Unreachable
 
     try:
-        async with api.client() as client:
+        async with api.of(service) as client:
             diagnosis = await client.diagnosis()
     except Unreachable:
         if asked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -21,6 +21,7 @@ R = TypeVar("R")
 C = TypeVar("C", bound="ApiClient")
 
 DEFAULT_URL = "http://127.0.0.1:8471"
+COMPOSER_URL = "http://127.0.0.1:8473"
 
 
 def member_directory() -> Path:
@@ -61,6 +62,15 @@ class LocalApi:
         from meetme.negotiator.client import NegotiatorClient
 
         return self.reach(NegotiatorClient)
+
+    def of(self, service: str) -> ApiClient:
+        """Who asks that service, at its own default where no URL was given."""
+        if service == "negotiator":
+            return self.client()
+        from meetme.composer.client import ComposerClient
+
+        there = self if self.url != DEFAULT_URL else replace(self, url=COMPOSER_URL)
+        return there.reach(ComposerClient)
 
     def reach(self, client: type[C]) -> C:
         """The same for the client of any service."""
@@ -119,6 +129,17 @@ class LocalApi:
 
 API_OPTIONS = tuple(declared.name for declared in fields(LocalApi))
 """What the options are called that say it."""
+
+
+def service_option(command: Callable[P, R]) -> Callable[P, R]:
+    """`--service`: which of a member's services is asked."""
+    return click.option(
+        "--service",
+        type=click.Choice(["negotiator", "composer"]),
+        default="negotiator",
+        show_default=True,
+        help=f"Whom to ask; without --url, the composer at {COMPOSER_URL}.",
+    )(command)
 
 
 def api_options(command: Callable[P, R]) -> Callable[P, R]:

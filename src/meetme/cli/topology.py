@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meetme.cli.member import LocalApi, api_options_of
+from meetme.cli.member import COMPOSER_URL, LocalApi, api_options_of
 from meetme.cli.output import asynchronous, format_option
 
 if TYPE_CHECKING:
     from meetme.composer.topology_views import ExchangeView, TopologyView
 
-DEFAULT_URL = "http://127.0.0.1:8473"
-
 
 @click.command(epilog="Example: meetme topology --svg federation.svg")
 @click.option("--graph", is_flag=True, help="Draw it, instead of tables.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Write a drawing into this file.")
-@api_options_of(DEFAULT_URL, "The composer's local API.")
+@api_options_of(COMPOSER_URL, "The composer's local API.")
 @format_option
 @asynchronous
 async def topology(graph: bool, svg: Path | None, api: LocalApi, form: str) -> int:

@@ -15,11 +15,13 @@ from meetme.composer import local_api, peers_api, spread_api, spread_wire, store
 from meetme.composer.circuit import Circuit
 from meetme.composer.circuits_api import CircuitsApi
 from meetme.composer.desk import Desk
+from meetme.composer.diagnosis import SUBJECT, Doctor
 from meetme.composer.domain import Domain
 from meetme.composer.events import Event
 from meetme.composer.figures import CourseFigures, standing
 from meetme.composer.inbox import Inbox
 from meetme.composer.line import Line
+from meetme.composer.logbook import BOOK
 from meetme.composer.machine import CircuitMachine
 from meetme.composer.negotiations import Negotiations
 from meetme.composer.own import Own
@@ -32,8 +34,10 @@ from meetme.composer.turns import Turns
 from meetme.ixapi.exchange import Exchange
 from meetme.model.errors import Unreachable
 from meetme.model.members import Roster
+from meetme.runtime import operations_api
 from meetme.runtime.clock import Clock, SharedClock
 from meetme.runtime.database import Database, migrate
+from meetme.runtime.diagnosis import Checkup
 from meetme.runtime.figures import DatabaseFigures, LoopFigures
 from meetme.runtime.http import Access, Check, build_app, build_peer_app
 from meetme.runtime.identity import Identity
@@ -149,6 +153,9 @@ class ComposerService(Service):
             clients=clients,
         )
         local_api.add_routes(self._local, tokens, circuits, self.strays)
+        common = Checkup(SUBJECT, database, self._ledger, trust, self._client, clock, runs=self.alive)
+        doctor = Doctor(common, exchange, self.spreader.atlas, settings.neighbours, clock)
+        operations_api.add_routes(self._local, tokens, doctor.look, BOOK, database)
         spread_api.add_local_routes(self._local, Access(tokens), self.spreader, clock)
         self._peers = build_peer_app(
             title="MeetMe composer, for other members",

@@ -11,8 +11,6 @@ import httpx2
 
 from meetme.model.errors import Unreachable
 from meetme.negotiator import wire
-from meetme.negotiator.diagnosis import Diagnosis, Finding
-from meetme.negotiator.logbook import AuditEntry
 from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.states import ENDED
 from meetme.negotiator.views import ChangeRequest, NegotiationView, Plan, SignedAgreement, StartRequest
@@ -82,18 +80,6 @@ class NegotiatorClient(ApiClient):
     async def delete_attachment(self, circuit: str) -> None:
         """Forget where a circuit lands."""
         await self._call("DELETE", f"/attachments/{part(circuit)}")
-
-    async def diagnosis(self) -> Diagnosis:
-        """What is wrong with the member, or will be soon."""
-        raw = await self._call("GET", "/diagnosis")
-        return Diagnosis(raw["ok"], tuple(Finding(**each) for each in raw["findings"]))
-
-    async def audit(self) -> AsyncGenerator[list[AuditEntry], None]:
-        """The whole audit log, the oldest first, page by page."""
-        after = 0
-        while page := [AuditEntry(**raw) for raw in await self._call("GET", f"/audit?after={after}")]:
-            yield page
-            after = page[-1].sequence
 
     def events(self, id: UUID | str, after: int = 0) -> AsyncGenerator[ApiEvent, None]:
         """What happens to it (`state`, whose data is the whole view, `step` or `health`), behind event `after`, until

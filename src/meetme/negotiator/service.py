@@ -15,7 +15,7 @@ from meetme import __version__
 from meetme.configurator.client import RouterControl, open_configurator
 from meetme.model.errors import MeetMeError, Unreachable
 from meetme.model.members import Roster
-from meetme.negotiator import host_probe, local_api, operations_api, peers_api, store, wire
+from meetme.negotiator import host_probe, local_api, logbook, peers_api, store, wire
 from meetme.negotiator.change_desk import ChangeDesk
 from meetme.negotiator.desk import Desk
 from meetme.negotiator.diagnosis import Doctor
@@ -38,6 +38,7 @@ from meetme.negotiator.strays import Strays
 from meetme.negotiator.traces import entered as _entered
 from meetme.negotiator.traces import traced
 from meetme.negotiator.watching import Watcher
+from meetme.runtime import operations_api
 from meetme.runtime.clock import Clock, SharedClock
 from meetme.runtime.database import Database, migrate
 from meetme.runtime.figures import DatabaseFigures, LoopFigures
@@ -159,7 +160,7 @@ class NegotiatorService(Service):
             self._local, tokens, self._desk, changes, database, self._loop, self._routers, self._bell, clock, present
         )
         doctor = Doctor(database, self._ledger, self._routers, trust, self._client, clock, runs=self.alive)
-        operations_api.add_routes(self._local, tokens, doctor, database)
+        operations_api.add_routes(self._local, tokens, doctor.look, logbook.BOOK, database)
         self._peers = build_peer_app(
             title="MeetMe negotiator, for peers",
             version=__version__,

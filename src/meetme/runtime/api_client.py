@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 from uuid import UUID
 
@@ -16,6 +16,10 @@ import httpx2
 
 from meetme.model.errors import Fault, Unreachable
 from meetme.runtime.problems import error_of_problem
+
+if TYPE_CHECKING:
+    from meetme.runtime.diagnosis import Diagnosis
+    from meetme.runtime.logbook import AuditEntry
 
 API = "/api/v1"
 ANSWER_SECONDS = 30.0
@@ -63,6 +67,26 @@ class ApiClient:
     async def close(self) -> None:
         """Close the connection."""
         await self._http.aclose()
+
+    # --- what every service tells of itself ---------------------------------------------------------------------------
+
+    async def diagnosis(self) -> Diagnosis:
+        """What is wrong with the service, or will be soon."""
+        from meetme.runtime.diagnosis import Diagnosis, Finding
+
+        raw = await self._call("GET", "/diagnosis")
+        return Diagnosis(raw["ok"], tuple(Finding(**each) for each in raw["findings"]))
+
+    async def audit(self) -> AsyncGenerator[list[AuditEntry], None]:
+        """The whole audit log, the oldest first, page by page."""
+        from meetme.runtime.logbook import AuditEntry
+
+        after = 0
+        while page := [AuditEntry(**raw) for raw in await self._call("GET", f"/audit?after={after}")]:
+            yield page
+            after = page[-1].sequence
+
+    # --- how it is asked ----------------------------------------------------------------------------------------------
 
     async def _call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         response = await self._response(method, path, body, headers)

@@ -1,26 +1,27 @@
-"""The part of the local API that is for whoever runs the member: its diagnosis, and its audit log."""
+"""The part of a local API that is for whoever runs the service: its diagnosis, and its audit log."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import FastAPI, Query
 
-from meetme.negotiator import logbook
-from meetme.negotiator.diagnosis import Diagnosis, Doctor
-from meetme.negotiator.logbook import AuditEntry
 from meetme.runtime.database import Database
+from meetme.runtime.diagnosis import Diagnosis
 from meetme.runtime.http import Access
+from meetme.runtime.logbook import AuditEntry, Logbook
 from meetme.runtime.tokens import Tokens
 
 MOST_ENTRIES = 1000
 LAST_ENTRY = 2**63 - 1
 """No database counts further."""
 After = Annotated[int, Query(ge=0, le=LAST_ENTRY, description="behind which entry to begin")]
+Look = Callable[[], Awaitable[Diagnosis]]
 Limit = Annotated[int, Query(ge=1, le=MOST_ENTRIES, description="how many at most")]
 
 
-def add_routes(app: FastAPI, tokens: Tokens, doctor: Doctor, database: Database) -> None:
+def add_routes(app: FastAPI, tokens: Tokens, look: Look, book: Logbook, database: Database) -> None:
     """Let `app` offer them."""
     read = [Access(tokens).read]
 
@@ -28,10 +29,10 @@ def add_routes(app: FastAPI, tokens: Tokens, doctor: Doctor, database: Database)
         "/api/v1/diagnosis",
         dependencies=read,
         tags=["operations"],
-        summary="What is wrong with this member, or will be soon, and what to do about it",
+        summary="What is wrong with this service, or will be soon, and what to do about it",
     )
     async def diagnosis() -> Diagnosis:
-        return await doctor.look()
+        return await look()
 
     @app.get(
         "/api/v1/audit",
@@ -40,4 +41,4 @@ def add_routes(app: FastAPI, tokens: Tokens, doctor: Doctor, database: Database)
         summary="The audit log, the oldest first; each hash covers all entries before it",
     )
     async def audit(after: After = 0, limit: Limit = MOST_ENTRIES) -> list[AuditEntry]:
-        return await database.run(lambda tx: logbook.audit_entries(tx, after, limit))
+        return await database.run(lambda tx: book.audit_entries(tx, after, limit))

@@ -13,8 +13,9 @@ import pytest
 from .units import FOLDER, PROGRAM, capabilities, settings
 
 ANALYZE = shutil.which("systemd-analyze")
-UNITS = ("meetme-negotiator.service", "meetme-configurator.service")
-MOST_EXPOSED = {"meetme-negotiator.service": 15, "meetme-configurator.service": 42}
+WITHOUT_PRIVILEGES = ("meetme-negotiator.service", "meetme-composer.service", "meetme-ixapi.service")
+UNITS = (*WITHOUT_PRIVILEGES, "meetme-configurator.service")
+MOST_EXPOSED = {**dict.fromkeys(WITHOUT_PRIVILEGES, 15), "meetme-configurator.service": 42}
 """Tenths, as `systemd-analyze security` counts: 0 is nothing at all, 100 everything."""
 NEW_MOUNT_NAMESPACE = {
     "DynamicUser", "PrivateMounts", "PrivateTmp", "PrivateDevices", "PrivateIPC", "IPCNamespacePath", "ProtectSystem",
@@ -60,8 +61,9 @@ def test_it_is_no_more_exposed_than_it_has_to_be(unit: str, installed: Path) -> 
     assert tighter.returncode != 0, "the threshold is looked at"
 
 
-def test_the_negotiator_has_no_privilege() -> None:
-    unit = settings("meetme-negotiator.service")
+@pytest.mark.parametrize("name", WITHOUT_PRIVILEGES)
+def test_all_but_the_configurator_have_no_privilege(name: str) -> None:
+    unit = settings(name)
     assert unit["CapabilityBoundingSet"] == unit["AmbientCapabilities"] == [""]
     assert unit["DynamicUser"] == ["yes"]
     assert "AF_NETLINK" not in unit["RestrictAddressFamilies"][0]

@@ -74,13 +74,13 @@ def trio() -> Iterator[Trio]:
         sides = {name: lan(w, name, "10.0.0.1/24") for name in ("a", "b", "c")}
         exchange = w.machine("exchange")
         for name in sides:
-            w.cable(sides[name][0], "x", exchange, name, mtu=1504)
+            w.cable(sides[name][0], "x", exchange, f"p{name}", mtu=1504)
         exchange.sh(
             "ip link add to-b type bridge; ip link add to-c type bridge; ip link set to-b up; ip link set to-c up;"
-            "ip link add link a name a.100 type vlan id 100; ip link add link a name a.200 type vlan id 200;"
-            "ip link add link b name b.7 type vlan id 7;"
-            "for p in a.100 b.7; do ip link set $p master to-b up; done;"
-            "for p in a.200 c; do ip link set $p master to-c up; done"
+            "ip link add link pa name pa.100 type vlan id 100; ip link add link pa name pa.200 type vlan id 200;"
+            "ip link add link pb name pb.7 type vlan id 7;"
+            "for p in pa.100 pb.7; do ip link set $p master to-b up; done;"
+            "for p in pa.200 pc; do ip link set $p master to-c up; done"
         )
         yield Trio(*sides["a"], *sides["b"], *sides["c"])
 

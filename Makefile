@@ -26,7 +26,7 @@ test: $(VENV)/.dev ## Fast, golden, contract, simulation and live tests (under 1
 test-all: $(VENV)/.dev check ## Everything, the long runs too
 	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-test-kernel: $(VENV)/.dev ## 802.1Q, netem and the systemd units, in a virtual machine with Debian's kernel (7 minutes)
+test-kernel: $(VENV)/.dev ## 802.1Q, in a virtual machine with Debian's kernel; ARGS: other tests (3 minutes)
 	@VENV=$(VENV) scripts/test-kernel.sh $(ARGS)
 
 check: $(VENV)/.dev ## Formatting, lint, types, import rules, generated code

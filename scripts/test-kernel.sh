@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs tests in a Debian of its own: in a virtual machine with Debian's kernel, which has 802.1Q, VRF, netem and whatever
-# else this machine's kernel may lack, and with systemd as its first process, which starts the services from their real
+# else this machine's kernel may lack, and with systemd as its first process, which can start the services from their
 # units. The disk is made once and kept beside the environment; what the tests write to it is thrown away. Arguments go
-# to pytest; without any, all is run that needs such a kernel or such a manager.
+# to pytest; without any, the tests of 802.1Q at switches are run.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin:/sbin"

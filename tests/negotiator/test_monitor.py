@@ -167,6 +167,20 @@ async def test_none_is_left_out() -> None:
         assert set(eye.looks) == {n.id for n in made}
 
 
+async def test_only_a_few_at_one_router_are_looked_at_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a router has lost everything, all of it is in doubt: looking must leave it time to heal."""
+    monkeypatch.setattr("meetme.negotiator.monitor.HURRIED", 4)
+    eye = Eye(default=None)  # what was never seen is in doubt for ever
+    async with watching(eye, 40, every=0.2):
+
+        def often() -> list[UUID]:
+            usual = sorted(len(looks) for looks in eye.looks.values())[len(eye.looks) // 2]
+            return [id for id, looks in eye.looks.items() if usual >= 4 and len(looks) >= 2 * usual]
+
+        await until(lambda: len(eye.looks) == 40 and often())
+        assert len(often()) <= 4
+
+
 async def test_a_router_full_of_silence_is_asked_a_bounded_number_of_times_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

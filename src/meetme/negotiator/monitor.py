@@ -10,6 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 from uuid import UUID
 
@@ -28,6 +29,8 @@ WITHIN_SECONDS = 1.0
 """An answer that takes longer counts as lost."""
 DOUBT_SHARE = 5
 """What speaks against the state that is known is looked at this many times as often."""
+HURRIED = 32
+"""So many at one router at a time: when it has lost everything, looking must not hold up what puts it right."""
 TAKE_UP_SECONDS = 2.0
 """Between two looks at which agreements there are: other replicas begin and end some too."""
 AFRESH = 12
@@ -87,6 +90,8 @@ class HealthMonitor:
         self._take_up_seconds = take_up_seconds
         self._watched: dict[UUID, _Watched] = {}
         self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
+        self._doubted: defaultdict[str, dict[UUID, None]] = defaultdict(dict)
+        """By router: what is in doubt, the longest first."""
         self._log = structlog.get_logger().bind(service="negotiator")
 
     def present(self, n: Negotiation) -> Health | None:
@@ -140,7 +145,10 @@ class HealthMonitor:
 
     def _let_go(self, id: UUID) -> None:
         watched = self._watched.pop(id, None)
-        if watched is not None and watched.task is not None:
+        if watched is None:
+            return
+        self._doubted[watched.n.attachment.router].pop(id, None)
+        if watched.task is not None:
             watched.task.cancel()
 
     async def _watch(self, watched: _Watched) -> None:
@@ -157,8 +165,17 @@ class HealthMonitor:
                 self._log.warning("an agreement cannot be watched", negotiation=str(watched.n.id), problem=error.text)
             except Exception:
                 self._log.exception("an agreement cannot be watched", negotiation=str(watched.n.id))
-            wait = self._every / DOUBT_SHARE if watched.course.in_doubt else self._every
+            wait = self._every / DOUBT_SHARE if self._hurries(watched) else self._every
             await asyncio.sleep(max(wait / 2, wait - (self._clock.monotonic() - began)))
+
+    def _hurries(self, watched: _Watched) -> bool:
+        """Whether it is looked at more often: it is in doubt, and not too many have been for longer."""
+        doubted = self._doubted[watched.n.attachment.router]
+        if not watched.course.in_doubt:
+            doubted.pop(watched.n.id, None)
+            return False
+        doubted[watched.n.id] = None
+        return watched.n.id in islice(doubted, HURRIED)
 
     async def _look(self, watched: _Watched) -> None:
         n = watched.n

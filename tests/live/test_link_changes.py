@@ -168,9 +168,9 @@ def test_a_cut_control_plane_leaves_the_traffic_alone_and_what_differs_heals(mem
     pinging = members.host.start(
         "exec", members.name, "vm1", "--", "ping", "-q", "-i", "0.2", "-w", "40", joined.address
     )
-    members.await_(lambda: "send query" in members.said("router1", "meetme status"), 60)
+    members.await_(lambda: "compare" in members.said("router1", "meetme status"), 60)
     shown = members.said("router1", f"meetme show {joined.id}")
-    assert "send query" in shown
+    assert "compare" in shown
     assert "peer_timeout" in shown, "and why it does not get through"
     said, _ = pinging.communicate(timeout=90)
     assert " 0% packet loss" in said, said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -141,8 +142,39 @@ async def test_who_cannot_be_reached_is_compared_with_later(sides: tuple[Side, S
     settled, unsettled = both(1), both(2)
     a.holds(settled[0], replace(unsettled[0], peer_wants=True))
     a.way.trouble = Unreachable("peer_unreachable", "peer: must be reachable")
+    assert a.rolls.owed(settled[0]) is None
     await a.rolls.call()
-    assert a.heard == [unsettled[0].id]
+    await a.rolls.call()
+    assert a.heard == [unsettled[0].id] * 2
+    missed = a.rolls.owed(settled[0])
+    assert missed is not None
+    assert (missed.what, missed.attempts) == ("compare", 2)
+    assert missed.note == "peer_unreachable: peer: must be reachable"
+    assert a.rolls.owed(replace(settled[0], state=State.TERMINATING)) is None, "that is told another way"
+    assert a.rolls.owed(replace(settled[0], peer=MemberId("csp-c"))) is None
+    a.way.trouble = None
+    await a.rolls.call()
+    assert a.rolls.owed(settled[0]) is None
+
+
+async def test_who_did_not_answer_is_called_more_often(sides: tuple[Side, Side]) -> None:
+    a, _ = sides
+    a.holds(both(1)[0])
+    a.rolls = RollCall(a.database, a.way, a._deliver, a.me, At(), every=3600.0)
+    a.rolls._again = 0.01
+    a.way.trouble = Unreachable("peer_unreachable", "peer: must be reachable")
+    task = asyncio.create_task(a.rolls.run())
+    async with asyncio.timeout(10):
+        while len(a.way.sent) < 3:  # noqa: ASYNC110 - it is in memory
+            await asyncio.sleep(0.01)
+        a.way.trouble = None
+        while not a.heard:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    sent = len(a.way.sent)
+    await asyncio.sleep(0.2)
+    assert len(a.way.sent) == sent, "who has answered has time again"
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_who_knows_no_rolls_is_asked_one_by_one(sides: tuple[Side, Side]) -> None:

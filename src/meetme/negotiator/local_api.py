@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Annotated, Any
 from uuid import UUID
@@ -25,7 +25,17 @@ from meetme.negotiator.machine import NegotiationMachine, still_due
 from meetme.negotiator.negotiation import Attachment, Health, Negotiation
 from meetme.negotiator.routers import Routers
 from meetme.negotiator.states import ENDED
-from meetme.negotiator.views import LEAST_MTU, MOST_MTU, ChangeRequest, NegotiationView, Plan, StartRequest, Terms, view
+from meetme.negotiator.views import (
+    LEAST_MTU,
+    MOST_MTU,
+    ChangeRequest,
+    Due,
+    NegotiationView,
+    Plan,
+    StartRequest,
+    Terms,
+    view,
+)
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 from meetme.runtime.http import Access
@@ -54,10 +64,19 @@ def add_routes(
     bell: Bell,
     clock: Clock,
     present: Callable[[Negotiation], Health | None] = lambda n: n.health,
+    compared: Callable[[Negotiation], Due | None] = lambda _n: None,
 ) -> None:
-    """Let `app` offer the local API. `present`: how the data plane of a negotiation does right now."""
+    """Let `app` offer the local API. `present`: how the data plane of a negotiation does right now.
+
+    `compared`: what is owed where its peer does not answer.
+    """
     access = Access(tokens)
     read, write = [access.read], [access.write]
+
+    def shown(n: Negotiation, debts: Iterable[Debt], now: float) -> NegotiationView:
+        missed = compared(n)
+        owed = still_due(debts, now)
+        return view(n, owed if missed is None else (*owed, missed), health=present(n))
 
     @app.post(
         "/api/v1/start_negotiation",
@@ -87,7 +106,7 @@ def add_routes(
         for id, debt in failing:
             vain.setdefault(id, []).append(debt)
         now = clock.now()
-        return [view(n, still_due(vain.get(str(n.id), ()), now), health=present(n)) for n in listed]
+        return [shown(n, vain.get(str(n.id), ()), now) for n in listed]
 
     @app.get(NEGOTIATIONS + "/{id}", dependencies=read, tags=["negotiations"], summary="One negotiation")
     async def get_negotiation(id: Id, response: Response) -> NegotiationView:
@@ -96,7 +115,7 @@ def add_routes(
 
         n, last, debts = await database.run(read)
         response.headers[LAST_EVENT] = str(last)
-        return view(n, still_due(debts, clock.now()), health=present(n))
+        return shown(n, debts, clock.now())
 
     @app.patch(
         NEGOTIATIONS + "/{id}",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -25,12 +25,17 @@ from meetme.model.errors import MeetMeError, NotFound
 from meetme.negotiator import events as ev
 from meetme.negotiator import store, wire
 from meetme.negotiator.endings import COMPARE_SECONDS
+from meetme.negotiator.negotiation import Negotiation
 from meetme.negotiator.performer import MESSAGE_SECONDS
 from meetme.negotiator.roll import Listed, Roll, RollAnswer, Standing, differs
+from meetme.negotiator.states import State
+from meetme.negotiator.views import Due
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 from meetme.runtime.peer_figures import PeerFigures, Way
 
+AGAIN_SECONDS = 5.0
+"""Between two attempts at a peer that was not reached: once it is, both compare at once."""
 KIND = "roll"
 """What figures call such a message."""
 
@@ -64,25 +69,48 @@ class RollCall:
         self._clock = clock
         self._figures = figures or PeerFigures()
         self._every = COMPARE_SECONDS if every is None else every
+        self._again = min(AGAIN_SECONDS, self._every)
+        self._in_vain: dict[MemberId, tuple[int, str]] = {}
+        """How often in a row a peer was called without an answer, and why the last time."""
         self._log = structlog.get_logger().bind(service="negotiator")
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until cancelled: at once, because a process that starts may have missed something, and then now and again."""
+        """Until cancelled: at once, because a process that starts may have missed something, and then now and again.
+
+        A peer that does not answer is called more often.
+        """
+        everybody = 0.0
         while True:
+            now = self._clock.monotonic()
+            whole = now >= everybody
+            if whole:
+                everybody = now + self._every
             try:
-                await self.call()
+                await self.call(None if whole else frozenset(self._in_vain))
             except Exception:
                 self._log.exception("comparing with the peers failed unexpectedly")
-            await asyncio.sleep(self._every)
+            rest = everybody - self._clock.monotonic()
+            await asyncio.sleep(max(0.01, min(rest, self._again) if self._in_vain else rest))
 
-    async def call(self) -> None:
-        """Compare every active agreement with its peer once."""
+    async def call(self, peers: Collection[MemberId] | None = None) -> None:
+        """Compare every active agreement with its peer once, or only those with `peers`."""
         by_peer: defaultdict[MemberId, list[Standing]] = defaultdict(list)
         for standing in await self._database.run(store.standings):
-            by_peer[standing.peer].append(standing)
+            if peers is None or standing.peer in peers:
+                by_peer[standing.peer].append(standing)
+        for peer in self._in_vain.keys() - by_peer.keys():
+            if peers is None or peer in peers:
+                del self._in_vain[peer]  # there is nothing left to compare
         await asyncio.gather(*(self._compare(peer, standings) for peer, standings in by_peer.items()))
+
+    def owed(self, n: Negotiation) -> Due | None:
+        """What a person wants to know of it: that the peer of an active agreement could not be compared with."""
+        found = self._in_vain.get(n.peer)
+        if found is None or n.state is not State.ACTIVE:
+            return None
+        return Due("compare", *found, self._again)
 
     async def _compare(self, peer: MemberId, standings: Sequence[Standing]) -> None:
         due = [standing.negotiation for standing in standings if standing.listed is None]
@@ -92,13 +120,21 @@ class RollCall:
                 due += await self._differing(peer, listed[first : first + wire.LISTED_AT_MOST])
         except NotFound as error:
             if error.code != "route_unknown":
-                self._log.info("a peer cannot be compared with", peer=peer, problem=error.text)
+                self._missed(peer, error)
             else:
+                self._in_vain.pop(peer, None)
                 due = [standing.negotiation for standing in standings]
         except MeetMeError as error:
-            self._log.info("a peer cannot be compared with", peer=peer, problem=error.text)
+            self._missed(peer, error)
+        else:
+            self._in_vain.pop(peer, None)
         for negotiation in due:
             await self._deliver(str(negotiation), ev.CompareDue(self._clock.now()))
+
+    def _missed(self, peer: MemberId, error: MeetMeError) -> None:
+        attempts, _ = self._in_vain.get(peer, (0, ""))
+        self._in_vain[peer] = attempts + 1, f"{error.code}: {error.text}"
+        self._log.info("a peer cannot be compared with", peer=peer, problem=error.text)
 
     async def _differing(self, peer: MemberId, listed: Sequence[Listed]) -> list[UUID]:
         roll = Roll(self._me, peer, self._clock.now() + MESSAGE_SECONDS, tuple(listed))

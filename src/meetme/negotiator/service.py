@@ -156,9 +156,9 @@ class NegotiatorService(Service):
         )
         self._clients = clients or LocalClients()
         present = self._monitor.present if self._monitor else _stored
-        local_api.add_routes(
-            self._local, tokens, self._desk, changes, database, self._loop, self._routers, self._bell, clock, present
-        )
+        self._rolls = RollCall(database, line, self._loop.deliver, self._side.me, clock, messages)
+        asked = (database, self._loop, self._routers, self._bell, clock)
+        local_api.add_routes(self._local, tokens, self._desk, changes, *asked, present, self._rolls.owed)
         doctor = Doctor(database, self._ledger, self._routers, trust, self._client, clock, runs=self.alive)
         operations_api.add_routes(self._local, tokens, doctor.look, logbook.BOOK, database)
         self._peers = build_peer_app(
@@ -168,7 +168,6 @@ class NegotiatorService(Service):
             registry=self.registry,
             tracer=tracer,
         )
-        self._rolls = RollCall(database, line, self._loop.deliver, self._side.me, clock, messages)
         peers_api.add_routes(self._peers, self._inbox, self._rolls)
         self._trust = trust
 

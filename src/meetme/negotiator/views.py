@@ -136,7 +136,7 @@ class Due:
     """Something that a negotiation still has to do: when it hangs, this says on what."""
 
     what: str
-    """`send TYPE`, `router VERB` or `probe`."""
+    """`send TYPE`, `router VERB`, `probe`, or `compare`: the peer of an active agreement does not answer."""
     attempts: int
     """How often it was tried in vain."""
     note: str

@@ -71,7 +71,7 @@ class Desk:
             now = self._clock.now()
             entry = self._offered(tx, choice)
             once.remember(tx, id, now)
-            event = ev.Placed(now, id, self._me, entry.provider, _wanted(entry, choice))
+            event = ev.Placed(now, id, self._me, entry.provider, _wanted(entry, choice), entry.offer)
             return self._ledger.deliver(tx, self._machine, str(id), event, now)
 
         return await self._loop.commit(transaction)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from meetme.catalog.offers import Offer
 from meetme.catalog.order import End, Reach
 from meetme.catalog.words import State, Wanted, What
 from meetme.model.agreement import MemberId
@@ -20,6 +21,8 @@ class Placed:
     me: MemberId
     seller: MemberId
     wanted: Wanted
+    offered: Offer | None = None
+    """As the catalogue had it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class RequestReceived:
     refusal: Problem | None = None
     seconds: float = 86_400.0
     """How long a person at the seller has to decide."""
+    offered: Offer | None = None
+    """The own offer; None: there is none of that name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,7 @@ class Inbox:
                     judged.wanted,
                     judged.refusal,
                     self._approval_seconds,
+                    judged.offered,
                 )
                 if order is None:
                     begun = step(None, event).order

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 from meetme.catalog.messages import Body, MessageType
+from meetme.catalog.offers import Offer
 from meetme.catalog.words import Party, Presence, State, Wanted, What
 from meetme.model.addresses import Address
 from meetme.model.agreement import MemberId
@@ -94,6 +95,8 @@ class Order:
     wanted: Wanted
     began: float
     """Epoch seconds, by the own clock."""
+    offered: Offer | None = None
+    """The offer as this side knew it when the order began: what it says counts for this order."""
     state: State = State.PLACED
     revision: int = 0
     """Grows with each change of the state."""

@@ -44,7 +44,7 @@ _LATE = {
 
 def place(event: ev.Placed) -> Move:
     """Buyer: ask the seller."""
-    n = Order(event.id, Party.BUYER, event.me, event.seller, event.wanted, event.at)
+    n = Order(event.id, Party.BUYER, event.me, event.seller, event.wanted, event.at, event.offered)
     n, timer = _wait(n, REQUEST_SECONDS, event.at)
     return n, (Send(MessageType.REQUEST, n.message(MessageType.REQUEST)), timer)
 
@@ -53,7 +53,7 @@ def on_request(n: Order | None, event: ev.RequestReceived) -> Move:
     """Seller: decide by policy, or leave it to a person."""
     if n is not None:
         return replace(n, answers=(Answer(event.message, PendingBody(ASK_AGAIN_SECONDS)),)), ()
-    n = Order(event.id, Party.SELLER, event.me, event.buyer, event.wanted, event.at, state=S.APPROVING)
+    n = Order(event.id, Party.SELLER, event.me, event.buyer, event.wanted, event.at, event.offered, S.APPROVING)
     if event.refusal is not None:
         answer = Answer(event.message, DeclinedBody(replace(event.refusal, fault=Fault.REMOTE)))
         declined = replace(n, state=S.DECLINED, problem=event.refusal, decided_by="policy", partner_knows=True)

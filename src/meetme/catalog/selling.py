@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from meetme.catalog.offers import Listing
+from meetme.catalog.offers import Listing, Offer
 from meetme.catalog.words import Connectivity, Wanted
 from meetme.model.errors import Fault, Problem
 
@@ -15,6 +15,7 @@ class Judgement:
 
     wanted: Wanted
     refusal: Problem | None = None
+    offered: Offer | None = None
 
 
 def judge(wanted: Wanted, own: Listing | None) -> Judgement:
@@ -48,4 +49,4 @@ def judge(wanted: Wanted, own: Listing | None) -> Judgement:
                 Fault.REMOTE,
             ),
         )
-    return Judgement(ours)
+    return Judgement(ours, offered=offer)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from meetme.model.agreement import MemberId
+
 
 class Connectivity(StrEnum):
     """What has to be built so that the buyer reaches the service (thesis section 6.3)."""
@@ -101,6 +103,8 @@ class Wanted:
     connectivity: Connectivity
     circuit_offer: UUID | None = None
     """The way over the federation that the buyer chose; None: the best."""
+    exchange: MemberId | None = None
+    """The exchange that has made that offer. None: whichever of the buyer's has the best way."""
     redundancy: str = "none"
     approval: bool = False
     """The offer says that a person at the seller decides."""

@@ -34,6 +34,7 @@ TAGS: list[str | Enum] = ["circuits"]
 Id = Annotated[UUID, Path(description="the circuit")]
 After = Annotated[int, Depends(last_event_id)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", description="repeats of a request have the same one")]
+OrderedWith = Annotated[str | None, Query(description="the Idempotency-Key of the request that began it")]
 Offers = Annotated[bool, Query(description="only say what there is; nothing is held")]
 
 
@@ -74,8 +75,11 @@ class CircuitsApi:
             c = await self.desk.create(order, key, caller)
             return JSONResponse(self._json(c, caller), 202, {"location": f"{CIRCUITS}/{c.id}"})
 
-        @app.get(CIRCUITS, dependencies=read, tags=TAGS, summary="All circuits, the newest first")
-        async def list_circuits(caller: MemberId | None = who) -> list[CircuitView]:
+        @app.get(CIRCUITS, dependencies=read, tags=TAGS, summary="All circuits, the newest first, or that of one key")
+        async def list_circuits(ordered_with: OrderedWith = None, caller: MemberId | None = who) -> list[CircuitView]:
+            if ordered_with is not None:
+                begun = await self.desk.begun_with(ordered_with, caller)
+                return [] if begun is None else [self._view(begun, caller)]
             return await self._all(caller)
 
         @app.get(CIRCUITS + "/{id}", dependencies=read, tags=TAGS, summary="One circuit")

@@ -74,9 +74,21 @@ class Desk:
 
     async def create(self, order: CircuitOrder, key: str | None, by: MemberId | None) -> Circuit:
         """Begin a circuit, or find the one that `key` began. Raises MeetMeError before anything is written."""
-        # One member's keys are none of another's.
-        name = None if key is None else f"{by or self._domain.me}:{key}"
+        name = None if key is None else self._key(key, by)
         return await self._keys.once(name, wire.order_json(order), lambda once: self._create(order, once, by))
+
+    async def begun_with(self, key: str, by: MemberId | None) -> Circuit | None:
+        """The circuit that a request of `by` with this key has begun; None: there is none."""
+
+        def work(tx: Connection) -> Circuit | None:
+            done = store.KEYS.done_with(tx, self._key(key, by))
+            return None if done is None else store.load(tx, done.about)
+
+        return await self._loop.commit(work)
+
+    def _key(self, key: str, by: MemberId | None) -> str:
+        """One member's keys are none of another's."""
+        return f"{by or self._domain.me}:{key}"
 
     async def _create(self, order: CircuitOrder, once: Once[Circuit], by: MemberId | None) -> Circuit:
         wanted = await self._taken(order.offer, by) if order.offer is not None else self._checked(order, by)

@@ -21,6 +21,8 @@ from meetme.runtime.tls import Trust, refuses_us
 ANSWER_LIMIT = 256 * 1024
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
+NOT_MODIFIED = 304
+LONGEST_ETAG = 200
 KEEP_ALIVE_SECONDS = 60.0
 """Shorter than the listener's, so that a connection is never used just as the other side gives it up."""
 
@@ -31,6 +33,14 @@ class Answer:
 
     status: int
     document: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A document that is not the one that was known: its text, and what the peer calls it."""
+
+    text: str
+    etag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,21 @@ class PeerClient:
         """
         return await self._send("POST", member, service, path, json.dumps(document).encode())
 
+    async def request(
+        self,
+        method: str,
+        member: str,
+        service: str,
+        path: str,
+        document: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+    ) -> Answer:
+        """Any request, with `key` as its Idempotency-Key. Raises what `post` raises."""
+        body = None if document is None else json.dumps(document).encode()
+        more = {"idempotency-key": key} if key is not None else {}
+        return _read(member, *await self._exchange(method, member, service, path, body, more))
+
     async def post_text(self, member: str, service: str, path: str, text: str) -> Answer:
         """The same with JSON that is written already."""
         return await self._send("POST", member, service, path, text.encode())
@@ -74,6 +99,21 @@ class PeerClient:
     async def get(self, member: str, service: str, path: str) -> Answer:
         """GET `path` of a member's `service`. Raises what `post` raises."""
         return await self._send("GET", member, service, path, None)
+
+    async def get_changed(self, member: str, service: str, path: str, etag: str) -> Changed | None:
+        """GET a document, unless it still is the one of `etag` (RFC 9110, section 13.1.2; empty: none is known).
+
+        None: it is. Raises what `post` raises.
+        """
+        more = {"if-none-match": etag} if etag else {}
+        response, body = await self._exchange("GET", member, service, path, None, more)
+        if response.status_code == NOT_MODIFIED and etag:
+            return None
+        _read(member, response, body)
+        try:
+            return Changed(body.decode(), response.headers.get("etag", "")[:LONGEST_ETAG])
+        except UnicodeDecodeError:
+            raise Unreachable("peer_answer_malformed", f"peer '{member}': must answer with UTF-8") from None
 
     async def look(self, member: str, service: str) -> Sighting:
         """Whether a member can be reached with the key that we have pinned, and what time it is there.
@@ -111,7 +151,7 @@ class PeerClient:
         return _read(name, *await self._exchange(method, name, service, path, body))
 
     async def _exchange(
-        self, method: str, name: str, service: str, path: str, body: bytes | None
+        self, method: str, name: str, service: str, path: str, body: bytes | None, more: Mapping[str, str] | None = None
     ) -> tuple[httpx2.Response, bytes]:
         member = self._trust.roster.member(name)
         url = getattr(member.urls, service)
@@ -123,7 +163,7 @@ class PeerClient:
                 field=service,
             )
         known = await self._connections(member)
-        headers = {"content-type": "application/json"} if body is not None else {}
+        headers = {**({"content-type": "application/json"} if body is not None else {}), **(more or {})}
         if (span := traceparent()) is not None:
             headers[TRACEPARENT] = span
         try:

@@ -1,0 +1,303 @@
+"""Circuits from the exchanges where the member has ports, agreements from its own negotiator (`underlay.Underlay`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from meetme.catalog.offers import Offer
+from meetme.catalog.order import End, Order, Reach
+from meetme.catalog.settings import CatalogSettings, OwnPort
+from meetme.catalog.underlay import CircuitStanding, NegotiationStanding
+from meetme.catalog.ways import Way, Ways, circuit_order, in_order
+from meetme.catalog.words import Connectivity, Party
+from meetme.composer import wire as composer_wire
+from meetme.composer.views import CircuitOrder, CircuitView, OffersView, RefusalView
+from meetme.composer.words import ENDED as CIRCUIT_ENDED
+from meetme.composer.words import State as CircuitState
+from meetme.model.agreement import MemberId
+from meetme.model.errors import InvalidInput, MeetMeError, NotFound, Problem, Refused, Unreachable
+from meetme.negotiator.client import NegotiatorClient
+from meetme.negotiator.intents import as_reached
+from meetme.negotiator.messages import Verified
+from meetme.negotiator.negotiation import Attachment
+from meetme.negotiator.states import ENDED, State
+from meetme.negotiator.views import NegotiationView, StartRequest
+from meetme.runtime.peer_client import PeerClient
+
+CIRCUITS = "/api/v1/circuits"
+BUILT = frozenset({CircuitState.ACTIVE, CircuitState.DEGRADED})
+Opened = Callable[[], NegotiatorClient]
+
+
+class MemberUnderlay:
+    """This member's share of the federation. `negotiator`: a client of the own one; None: there is none."""
+
+    def __init__(self, settings: CatalogSettings, me: MemberId, client: PeerClient, negotiator: Opened | None) -> None:
+        self._settings = settings
+        self._me = me
+        self._client = client
+        self._negotiator = negotiator
+
+    # --- ways ---------------------------------------------------------------------------------------------------------
+
+    async def ways(self, offer: Offer, seller: MemberId, redundancy: str | None = None) -> Ways:
+        """Every way from an own port to an end of the offer that some exchange offers. Nothing is held."""
+        wanted = redundancy or offer.needs.redundancy
+        pairs = [(port, end) for port in self._settings.port for end in offer.ends]
+        asked = [self._offers(circuit_order(offer, self._me, seller, port, end, wanted), port) for port, end in pairs]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        ways: list[Way] = []
+        refused: list[RefusalView] = []
+        problems: list[Problem] = []
+        for (port, end), answer in zip(pairs, answers, strict=True):
+            if isinstance(answer, OffersView):
+                ways += [Way(port.exchange, port.port, end, each) for each in answer.offers]
+                refused += answer.refused
+            elif isinstance(answer, MeetMeError):
+                problems.append(answer.problem)
+            else:
+                raise answer
+        return Ways(in_order(ways), tuple(dict.fromkeys(refused)), tuple(dict.fromkeys(problems)))
+
+    async def _offers(self, order: CircuitOrder, port: OwnPort) -> OffersView:
+        raw = await self._compose("POST", port.exchange, f"{CIRCUITS}?offers=true", order)
+        return composer_wire.read_offers(raw)
+
+    # --- circuits -----------------------------------------------------------------------------------------------------
+
+    async def make_circuit(self, order: Order) -> CircuitStanding:
+        """Have it built, once for each order: one that this order has begun already is found again."""
+        known = await self.circuit(order)
+        if known is not None:
+            return known
+        if order.wanted.circuit_offer is not None and order.wanted.exchange is not None:
+            exchange, wanted = order.wanted.exchange, CircuitOrder(offer=order.wanted.circuit_offer)
+        else:
+            exchange, wanted = await self._best(order)
+        raw = await self._compose("POST", exchange, CIRCUITS, wanted, key=_key(order))
+        return _circuit_standing(composer_wire.read_view(raw))
+
+    async def _best(self, order: Order) -> tuple[MemberId, CircuitOrder]:
+        offer = _offered(order)
+        if not self._settings.port:
+            raise InvalidInput(
+                "port_missing",
+                "port: must be set: without a port at an exchange nothing can be reached",
+                hint="[[catalog.port]] in the settings",
+                field="port",
+            )
+        found = await self.ways(offer, order.partner, order.wanted.redundancy)
+        if not found.ways:
+            if found.problems:
+                first = found.problems[0]
+                raise Unreachable(first.code, first.text, hint=first.hint)
+            said = ", ".join(f"{each.constraint} {each.asked}: {each.nearest} would pass" for each in found.refused)
+            raise Refused(
+                "no_way",
+                f"circuit: must have a way through the federation ({said or 'there is none'})",
+                hint="ask for less, or another redundancy",
+                field="circuit",
+            )
+        best = found.ways[0]
+        return best.exchange, CircuitOrder(offer=best.id)
+
+    async def circuit(self, order: Order) -> CircuitStanding | None:
+        """How it stands, at whichever own exchange has it."""
+        found = await self._find(order)
+        return None if found is None else _circuit_standing(found[1])
+
+    async def remove_circuit(self, order: Order) -> bool:
+        """Have it taken back. False: that is under way."""
+        found = await self._find(order)
+        if found is None:
+            return True
+        exchange, circuit = found
+        if circuit.state in CIRCUIT_ENDED:
+            return True
+        if circuit.state is not CircuitState.RELEASING:
+            await self._compose("DELETE", exchange, f"{CIRCUITS}/{circuit.id}")
+        return False
+
+    async def _find(self, order: Order) -> tuple[MemberId, CircuitView] | None:
+        """The order's circuit, and the exchange that was asked for it: by its id where that is known, else by its key.
+
+        Every own exchange has to answer before it is said that there is none.
+        """
+        exchanges = dict.fromkeys(port.exchange for port in self._settings.port)
+        for exchange in exchanges:
+            if order.circuit.id is None:
+                found = await self._compose("GET", exchange, f"{CIRCUITS}?ordered_with={_key(order)}")
+                for raw in found or ():
+                    return exchange, composer_wire.read_view(raw)
+            else:
+                try:
+                    raw = await self._compose("GET", exchange, f"{CIRCUITS}/{order.circuit.id}")
+                except NotFound:
+                    continue
+                return exchange, composer_wire.read_view(raw)
+        return None
+
+    async def _compose(
+        self, method: str, exchange: MemberId, path: str, order: CircuitOrder | None = None, *, key: str | None = None
+    ) -> Any:
+        body = None if order is None else composer_wire.order_json(order)
+        answer = await self._client.request(method, exchange, "composer", path, body, key=key)
+        return answer.document
+
+    # --- attachments --------------------------------------------------------------------------------------------------
+
+    async def attach(self, order: Order) -> End:
+        """The own end as the own exchange gives it; the own negotiator is told where it lands."""
+        end = await self._end(order)
+        if order.wanted.connectivity is Connectivity.L3:
+            landing = self._settings.lands(end.exchange, end.port)
+            if landing is None:
+                raise Refused(
+                    "port_unknown",
+                    f"port: must be one that the settings know ('{end.exchange} {end.port}')",
+                    hint="[[catalog.port]] exchange, port, lands",
+                    field="port",
+                )
+            async with self._negotiating() as client:
+                attachment = Attachment(*landing, end.vlan, end.mtu, order.partner)
+                await client.put_attachment(_circuit(order), attachment)
+        return end
+
+    async def _end(self, order: Order) -> End:
+        for exchange in dict.fromkeys(port.exchange for port in self._settings.port):
+            try:
+                raw = await self._compose("GET", exchange, f"{CIRCUITS}/{_circuit(order)}")
+            except NotFound:
+                continue
+            for end in composer_wire.read_view(raw).ends:
+                if end.member == self._me and end.exchange in (exchange, None) and end.mtu is not None:
+                    return End(exchange, end.port, end.vlan, end.mtu)
+        raise Refused(
+            "circuit_unknown",
+            f"circuit: must end at a port of ours ('{_circuit(order)}' is known at none of our exchanges)",
+            hint="compare [[catalog.port]] of both members with meetme topology",
+            field="circuit",
+        )
+
+    async def detach(self, order: Order) -> None:
+        """Have the own negotiator forget where it lands."""
+        if order.wanted.connectivity is not Connectivity.L3 or order.circuit.id is None:
+            return
+        async with self._negotiating() as client:
+            await client.delete_attachment(_circuit(order))
+
+    # --- negotiations -------------------------------------------------------------------------------------------------
+
+    async def make_negotiation(self, order: Order) -> NegotiationStanding:
+        """Start it, once for each order."""
+        offer = _offered(order)
+        target = None if offer.address is None else str(offer.address)
+        request = StartRequest(peer=order.partner, circuit=_circuit(order), order=str(order.id), probe_target=target)
+        async with self._negotiating() as client:
+            return self._standing(order, await client.start(request, idempotency_key=_key(order)))
+
+    async def negotiation(self, order: Order) -> NegotiationStanding | None:
+        """How the one over the order's circuit stands, whoever started it: the newest, if there were several."""
+        async with self._negotiating() as client:
+            found = await self._negotiation(client, order)
+        return None if found is None else self._standing(order, found)
+
+    async def end_negotiation(self, order: Order) -> bool:
+        """Have it taken back. False: that is under way."""
+        if order.wanted.connectivity is not Connectivity.L3 or order.circuit.id is None:
+            return True
+        async with self._negotiating() as client:
+            found = await self._negotiation(client, order)
+            if found is None or found.state in ENDED:
+                return True
+            if found.state is not State.TERMINATING:
+                await client.terminate(found.id)
+        return False
+
+    async def verify(self, order: Order) -> Reach:
+        """What the negotiation has proven: packets went along the customers' path, to the service itself where the
+        offer names an address of it.
+        """
+        async with self._negotiating() as client:
+            found = await self._negotiation(client, order)
+        if found is None or found.state is not State.ACTIVE:
+            raise Refused("negotiation_ended", "negotiation: must be active", field="negotiation")
+        if found.verified is not Verified.PATH:
+            raise Refused(
+                "service_unproven",
+                f"service: must be seen to answer along the customers' path (verified: {found.verified})",
+                hint="give the border routers an address in the agreed prefixes, or the offer an address that answers",
+                field="service",
+            )
+        return _reach(order, found)
+
+    async def _negotiation(self, client: NegotiatorClient, order: Order) -> NegotiationView | None:
+        if order.negotiation.id is not None:
+            try:
+                return await client.negotiation(order.negotiation.id)
+            except NotFound:
+                return None
+        circuit = _circuit(order)
+        return next((n for n in await client.negotiations() if n.circuit == circuit), None)
+
+    def _standing(self, order: Order, n: NegotiationView) -> NegotiationStanding:
+        ended = None
+        if n.state in ENDED or n.state is State.TERMINATING:
+            ended = n.problem or Problem("negotiation_ended", f"negotiation: is {n.state}", "order it again")
+        active = n.state is State.ACTIVE
+        return NegotiationStanding(str(n.id), n.state.value, active, _reach(order, n) if active else None, ended)
+
+    @asynccontextmanager
+    async def _negotiating(self) -> AsyncIterator[NegotiatorClient]:
+        if self._negotiator is None:
+            raise Refused(
+                "negotiator_missing",
+                "negotiator_token: must be set: services that need layer 3 are neither bought nor sold without it",
+                hint="negotiator_token in [catalog]",
+                field="negotiator_token",
+            )
+        async with self._negotiator() as client:
+            yield client
+
+
+def _circuit_standing(circuit: CircuitView) -> CircuitStanding:
+    ended = None
+    if circuit.state in CIRCUIT_ENDED or circuit.state is CircuitState.RELEASING:
+        ended = circuit.problem or Problem("circuit_ended", f"circuit: is {circuit.state}", "order it again")
+    return CircuitStanding(
+        str(circuit.id),
+        circuit.state.value,
+        circuit.state in BUILT or circuit.state is CircuitState.COMMITTED,
+        circuit.state in BUILT,
+        ended,
+    )
+
+
+def _reach(order: Order, n: NegotiationView) -> Reach:
+    """How the buyer addresses the service, by the agreement; the seller's own view is the other way round."""
+    if n.agreement is None:
+        return Reach()
+    theirs = n.agreement.side(n.role.other)
+    offer = order.offered
+    address = offer.address if order.party is Party.BUYER and offer is not None else None
+    reached = None if address is None else as_reached(theirs, address)
+    prefixes = ", ".join(str(prefix.alias) for prefix in theirs.prefixes)
+    rtt = n.health.rtt_ms if n.health is not None else None
+    return Reach(reached, prefixes, rtt)
+
+
+def _offered(order: Order) -> Offer:
+    if order.offered is None:
+        raise Refused("offer_unknown", f"offer: must be known to the order ('{order.wanted.offer}')", field="offer")
+    return order.offered
+
+
+def _circuit(order: Order) -> str:
+    return str(order.circuit.id)
+
+
+def _key(order: Order) -> str:
+    return f"order-{order.id}"

@@ -21,6 +21,13 @@ async def test_there_and_back(names: tuple[str, ...]) -> None:
         with pytest.raises(InvalidInput) as caught:
             await first.client.create(order("csp-a/a1", "csp-b/b1", 20), idempotency_key="one")
         assert caught.value.code == "idempotency_key_reused"
+        found = await first.client.begun_with("one")
+        assert found is not None
+        assert found.id == started.id
+        assert await first.client.begun_with("two") is None
+        # One member's keys are none of another's.
+        others = await fed.as_member("csp-a", first.name, "GET", "/api/v1/circuits?ordered_with=one")
+        assert (others.status_code, others.json()) == (200, [])
         mine = await first.until(started.id, State.ACTIVE)
         assert mine.state is State.ACTIVE, mine.problem
         assert [hop.exchange for hop in mine.path] == list(names)

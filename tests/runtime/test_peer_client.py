@@ -73,6 +73,43 @@ async def test_what_is_sent_arrives_where_it_belongs(tmp_path: Path) -> None:
     ]
 
 
+async def test_a_document_is_fetched_only_where_it_has_changed(tmp_path: Path) -> None:
+    seen = []
+
+    async def app(scope, receive, send) -> None:
+        known = dict(scope["headers"]).get(b"if-none-match", b"").decode()
+        seen.append(known)
+        same = known == '"one"'
+        await answers(304 if same else 200, b"" if same else b'{"a": 1}', etag='"one"')(scope, receive, send)
+
+    async with peer(tmp_path, app) as client:
+        first = await client.get_changed("isp-a", "negotiator", "/x", "")
+        assert first is not None
+        assert (first.text, first.etag) == ('{"a": 1}', '"one"')
+        assert await client.get_changed("isp-a", "negotiator", "/x", first.etag) is None
+        assert await client.get_changed("isp-a", "negotiator", "/x", '"two"') is not None
+    assert seen == ["", '"one"', '"two"']
+
+
+async def test_nothing_new_is_no_answer_to_who_knows_nothing(tmp_path: Path) -> None:
+    async with peer(tmp_path, answers(304, b"")) as client:
+        with pytest.raises(MeetMeError):
+            await client.get_changed("isp-a", "negotiator", "/x", "")
+
+
+async def test_a_request_may_have_a_key(tmp_path: Path) -> None:
+    seen = []
+
+    async def app(scope, receive, send) -> None:
+        seen.append((scope["method"], dict(scope["headers"]).get(b"idempotency-key")))
+        await answers(200, b"{}")(scope, receive, send)
+
+    async with peer(tmp_path, app) as client:
+        await client.request("POST", "isp-a", "negotiator", "/x", {}, key="one")
+        await client.request("DELETE", "isp-a", "negotiator", "/x")
+    assert seen == [("POST", b"one"), ("DELETE", None)]
+
+
 async def test_one_connection_serves_many_messages(tmp_path: Path) -> None:
     clients = set()
 

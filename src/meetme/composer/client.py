@@ -33,6 +33,11 @@ class ComposerClient(ApiClient):
         """All of them, the newest first."""
         return [wire.read_view(raw) for raw in await self._call("GET", "/circuits")]
 
+    async def begun_with(self, key: str) -> CircuitView | None:
+        """The one that a request with this Idempotency-Key has begun; None: there is none."""
+        found = await self._call("GET", f"/circuits?ordered_with={part(key)}")
+        return wire.read_view(found[0]) if found else None
+
     async def circuit(self, id: UUID | str) -> CircuitView:
         """One of them."""
         return wire.read_view(await self._call("GET", f"/circuits/{part(id)}"))

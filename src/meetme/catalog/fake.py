@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
+from meetme.catalog.offers import Offer
 from meetme.catalog.order import End, Order, Reach
 from meetme.catalog.underlay import CircuitStanding, NegotiationStanding
+from meetme.catalog.ways import Ways
 from meetme.catalog.words import What
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem, Refused, Unreachable
@@ -58,6 +60,11 @@ class FakeUnderlay:
 
     def _has(self, trouble: Trouble) -> bool:
         return self._world.trouble.get(self._me) is trouble
+
+    async def ways(self, offer: Offer, seller: MemberId, redundancy: str | None = None) -> Ways:
+        """None: the fake federation has one way alone, which nobody has to choose."""
+        self._check()
+        return Ways()
 
     async def make_circuit(self, order: Order) -> CircuitStanding:
         """Have it built, once for each order."""

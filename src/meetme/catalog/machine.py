@@ -7,7 +7,7 @@ the effects owed. So nothing is answered, told or done that is not on disk with 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from uuid import UUID, uuid5
 
@@ -21,9 +21,10 @@ from meetme.catalog.events import Event
 from meetme.catalog.lifecycle import step
 from meetme.catalog.messages import MessageType
 from meetme.catalog.order import Answer, Order
+from meetme.catalog.views import Due, view
 from meetme.catalog.words import What
 from meetme.runtime.database import afterwards
-from meetme.runtime.ledger import Cancelled, Owed, Step
+from meetme.runtime.ledger import Cancelled, Debt, Owed, Step
 
 ANSWER_SECONDS = 60.0
 """How long an answer says that it is good."""
@@ -83,8 +84,8 @@ def envelope(n: Order, answer: Answer, now: float) -> wire.Message:
 def _tell(tx: Connection, before: Order | None, after: Order) -> None:
     for done in after.steps[len(before.steps) if before else 0 :]:
         logbook.tell(tx, after.id, "step", {"name": done.name, "seconds": done.seconds, "ok": done.ok})
-    if before is None or before.state is not after.state:
-        logbook.tell(tx, after.id, "state", {"state": after.state.value})
+    if before is None or view(before) != view(after):
+        logbook.tell(tx, after.id, "state", wire.view_json(view(after)))
 
 
 def _audit(tx: Connection, before: Order | None, after: Order, event: Event, now: float) -> None:
@@ -142,3 +143,22 @@ def read_effect(kind: str, body: str) -> Effect:
             return Wake(WAKES[raw["event"]], 0.0)
         case _:
             raise AssertionError(kind)
+
+
+def still_due(debts: Iterable[Debt], now: float) -> tuple[Due, ...]:
+    """What of an order's debts a person wants to know: timers are none of it."""
+    return tuple(
+        Due(_named(debt), debt.attempts, debt.note, 0.0 if debt.owner else max(0.0, debt.due - now))
+        for debt in debts
+        if debt.kind != "wake"
+    )
+
+
+def _named(debt: Debt) -> str:
+    match read_effect(debt.kind, debt.body):
+        case Send(type=kind):
+            return f"send {kind}"
+        case Make(what=what) | Watch(what=what) | TakeBack(what=what):
+            return f"{debt.kind} {what}"
+        case _:
+            return debt.kind

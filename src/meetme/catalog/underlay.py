@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from meetme.catalog.offers import Offer
 from meetme.catalog.order import End, Order, Reach
+from meetme.catalog.ways import Ways
+from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem
 
 
@@ -46,6 +49,9 @@ class Underlay(Protocol):
 
     Raises Unreachable where it is not known what became of it; any other MeetMeError is a refusal for good.
     """
+
+    async def ways(self, offer: Offer, seller: MemberId, redundancy: str | None = None) -> Ways:
+        """Every way to an offer, the best first. Nothing is held."""
 
     async def make_circuit(self, order: Order) -> CircuitStanding:
         """Have it built, once for each order."""

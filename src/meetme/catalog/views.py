@@ -11,7 +11,7 @@ from meetme.catalog.offers import Entry, Offer
 from meetme.catalog.order import End, Order, Reach, StepTime
 from meetme.catalog.words import Connectivity, Party, State, What
 from meetme.model.agreement import MemberId
-from meetme.model.errors import InvalidInput, Problem, raise_problems
+from meetme.model.errors import InvalidInput, NotFound, Problem, raise_problems
 
 _FORBID: Any = {"extra": "forbid"}
 REDUNDANCIES = ("none", "best_effort", "strict")
@@ -153,6 +153,25 @@ class EntryView:
 def entry_view(entry: Entry) -> EntryView:
     """How an offer looks."""
     return EntryView(f"{entry.provider}/{entry.offer.name}", entry.provider, entry.stale, entry.expired, entry.offer)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The body of a decision about an order: who takes it, and what the buyer reads."""
+
+    by: str = "operator"
+    why: str = ""
+    __pydantic_config__: ClassVar[Any] = _FORBID
+
+
+def not_listed(provider: str, name: str) -> NotFound:
+    """That the catalogue has no such offer."""
+    return NotFound(
+        "offer_unknown",
+        f'offer: must be one of the catalogue ("{provider[:63]}/{name[:63]}")',
+        hint="meetme catalog list shows them",
+        field="offer",
+    )
 
 
 def not_offered(choice: Choice) -> InvalidInput:

@@ -18,7 +18,10 @@ from uuid import UUID
 from pydantic import AwareDatetime
 
 from meetme.catalog.messages import BODIES, Body, MessageType, type_of
+from meetme.catalog.offers import Offer
 from meetme.catalog.order import Order
+from meetme.catalog.views import EntryView, OrderView
+from meetme.catalog.ways import Ways
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Fault, InvalidInput
 from meetme.runtime.reading import adapter, load, read
@@ -127,4 +130,41 @@ def store_order(order: Order) -> str:
 def load_order(text: str) -> Order:
     """Read what `store_order` wrote. The same value is read several times for every time that it is written."""
     result: Order = adapter(Order).validate_json(text)
+    return result
+
+
+# --- what the API says ------------------------------------------------------------------------------------------------
+
+
+def view_json(shown: OrderView) -> dict[str, Any]:
+    """An order as the local API shows it."""
+    result: dict[str, Any] = adapter(OrderView).dump_python(shown, mode="json")
+    return result
+
+
+def read_view(raw: Any) -> OrderView:
+    """Read what `view_json` wrote."""
+    return read(OrderView, raw, path="answer", code="answer_malformed")
+
+
+def offer_json(offer: Offer) -> dict[str, Any]:
+    """An offer as the local API shows it."""
+    result: dict[str, Any] = adapter(Offer).dump_python(offer, mode="json")
+    return result
+
+
+def entry_json(shown: EntryView) -> dict[str, Any]:
+    """An entry of the catalogue as the local API shows it."""
+    result: dict[str, Any] = adapter(EntryView).dump_python(shown, mode="json")
+    return result
+
+
+def read_entry(raw: Any) -> EntryView:
+    """Read what `entry_json` wrote."""
+    return read(EntryView, raw, path="answer", code="answer_malformed")
+
+
+def ways_json(ways: Ways) -> dict[str, Any]:
+    """The ways to a service as the local API shows them."""
+    result: dict[str, Any] = adapter(Ways).dump_python(ways, mode="json", by_alias=True)
     return result

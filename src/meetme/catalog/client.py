@@ -1,0 +1,85 @@
+"""The catalogue's local API from the other side: for the command line and the lab."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+import httpx2
+
+from meetme.catalog import wire
+from meetme.catalog.views import EntryView, OrderView
+from meetme.catalog.words import ENDED
+from meetme.model.errors import Unreachable
+from meetme.runtime.api_client import ApiClient, part, unreachable
+
+
+class CatalogClient(ApiClient):
+    """Asks one catalog server. Errors are raised as it raised them; Unreachable where it does not answer."""
+
+    async def search(self, **query: Any) -> tuple[list[EntryView], int]:
+        """The offers of one page, by the parameters of `GET /api/v1/offers`, and how many there are in all."""
+        said = urlencode({key: value for key, value in query.items() if value is not None})
+        raw = await self._call("GET", f"/offers?{said}")
+        return [wire.read_entry(each) for each in raw["offers"]], raw["total"]
+
+    async def offer(self, provider: str, name: str) -> EntryView:
+        """One offer."""
+        return wire.read_entry(await self._call("GET", f"/offers/{part(provider)}/{part(name)}"))
+
+    async def put_offer(self, offer: dict[str, Any]) -> None:
+        """Offer something, in the place of what was offered under its name."""
+        await self._call("PUT", f"/own-offers/{part(offer['name'])}", offer)
+
+    async def withdraw(self, name: str) -> None:
+        """Offer it no more."""
+        await self._call("DELETE", f"/own-offers/{part(name)}")
+
+    async def place(self, offer: str, *, idempotency_key: str | None = None, **more: Any) -> OrderView:
+        """Order `PROVIDER/NAME`. The same key again gives the same order."""
+        headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
+        return wire.read_view(await self._call("POST", "/orders", {"offer": offer, **more}, headers))
+
+    async def orders(self) -> list[OrderView]:
+        """All of them, bought and sold, the newest first."""
+        return [wire.read_view(raw) for raw in await self._call("GET", "/orders")]
+
+    async def order(self, id: UUID | str) -> OrderView:
+        """One of them."""
+        return wire.read_view(await self._call("GET", f"/orders/{part(id)}"))
+
+    async def terminate(self, id: UUID | str) -> OrderView:
+        """Take it back."""
+        return wire.read_view(await self._call("DELETE", f"/orders/{part(id)}"))
+
+    async def approve(self, id: UUID | str, by: str = "operator") -> OrderView:
+        """Let the buyer have it."""
+        return wire.read_view(await self._call("POST", f"/orders/{part(id)}/approve", {"by": by}))
+
+    async def decline(self, id: UUID | str, by: str = "operator", why: str = "") -> OrderView:
+        """Do not. `why` is what the buyer reads."""
+        return wire.read_view(await self._call("POST", f"/orders/{part(id)}/decline", {"by": by, "why": why}))
+
+    async def follow(self, id: UUID | str) -> AsyncGenerator[OrderView, None]:
+        """How it stands, now and after everything that happens, until it has ended; also across a restart.
+
+        Whoever stops early closes it (`contextlib.aclosing`), and with it the connection.
+        """
+        raw, after = await self._standing(f"/orders/{part(id)}")
+        shown = wire.read_view(raw)
+        yield shown
+        if shown.state in ENDED:
+            return
+        async with aclosing(self._all_events(f"/orders/{part(id)}/events", after)) as events:
+            async for event in events:
+                if event.kind == "state":
+                    shown = wire.read_view(event.data)
+                    yield shown
+                    if shown.state in ENDED:
+                        return
+
+    def _unreachable(self, error: httpx2.HTTPError) -> Unreachable:
+        return unreachable("catalog_unreachable", "catalog", self._url, error)

@@ -1,0 +1,211 @@
+"""The catalog server: everything wired around one loop, and the two listeners in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Collection
+from uuid import uuid4
+
+from sqlalchemy import text
+
+from meetme import __version__
+from meetme.catalog import local_api, peers_api, store, wire
+from meetme.catalog.desk import Desk
+from meetme.catalog.events import Event
+from meetme.catalog.figures import CourseFigures, standing
+from meetme.catalog.inbox import Inbox
+from meetme.catalog.line import Line
+from meetme.catalog.machine import OrderMachine
+from meetme.catalog.member_underlay import MemberUnderlay
+from meetme.catalog.mirroring import Mirroring
+from meetme.catalog.offers_file import read_offers
+from meetme.catalog.order import Order
+from meetme.catalog.performer import Performer
+from meetme.catalog.publishing import Publisher
+from meetme.catalog.settings import CatalogSettings
+from meetme.catalog.underlay import Underlay
+from meetme.model.agreement import MemberId
+from meetme.model.errors import Unreachable
+from meetme.model.members import Roster
+from meetme.negotiator.client import NegotiatorClient
+from meetme.runtime.clock import Clock, SharedClock
+from meetme.runtime.database import Database, migrate
+from meetme.runtime.figures import DatabaseFigures, LoopFigures
+from meetme.runtime.http import Check, build_app, build_peer_app
+from meetme.runtime.identity import Identity
+from meetme.runtime.ledger import Ledger
+from meetme.runtime.local_tls import LocalClients
+from meetme.runtime.loop import Loop
+from meetme.runtime.peer_client import PeerClient
+from meetme.runtime.peer_figures import PeerFigures, TrustFigures
+from meetme.runtime.replicas import Replicas
+from meetme.runtime.service import Service, Where
+from meetme.runtime.sse import Bell
+from meetme.runtime.telemetry import Registry
+from meetme.runtime.tls import Trust
+from meetme.runtime.tokens import Tokens
+from meetme.runtime.tracing import Tracer
+
+PURGE_SECONDS = 600.0
+"""Between two times of forgetting old messages."""
+
+
+class CatalogService(Service):
+    """One member's catalog server. `database` stays its owner's to close."""
+
+    def __init__(
+        self,
+        settings: CatalogSettings,
+        *,
+        identity: Identity,
+        roster: Callable[[], Roster],
+        tokens: Tokens,
+        database: Database,
+        clock: Clock,
+        negotiator_token: str | None = None,
+        underlay: Underlay | None = None,
+        tracer: Tracer | None = None,
+        clients: LocalClients | None = None,
+    ) -> None:
+        """`negotiator_token`: of the own negotiator; None: nothing that needs layer 3 is bought or sold.
+
+        `underlay`: what circuits and agreements are had from, if not from the own exchanges and negotiator.
+        `clients`: whose certificates open the local API. Raises InvalidInput.
+        """
+        super().__init__()
+        settings.check()
+        clock = shared = SharedClock(clock)
+        self._settings = settings
+        self._database = database
+        self._clock = clock
+        self._trust = trust = Trust(identity, roster)
+        me = MemberId(identity.member)
+        self._bell = Bell()
+        ledger = Ledger()
+        self.registry = Registry("catalog")
+        """What Prometheus is told."""
+        self.registry.register(standing(database, ledger, clock))
+        self.registry.register(TrustFigures(trust))
+        database.count(DatabaseFigures(self.registry))
+        machine = OrderMachine(CourseFigures(self.registry).entered)
+        self._client = PeerClient(trust)
+        messages = PeerFigures(self.registry)
+        line = Line(self._client, messages)
+        if underlay is None:
+            url, token = settings.negotiator, negotiator_token
+            opened = None if token is None else lambda: NegotiatorClient(url, token)
+            underlay = MemberUnderlay(settings, me, self._client, opened)
+        performer = Performer(database, ledger, line, underlay, clock)
+        owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
+        self._loop: Loop[Order, Event] = Loop(
+            database,
+            ledger,
+            machine,
+            performer,
+            owner=owner,
+            clock=clock,
+            committed=self._bell.ring,
+            figures=LoopFigures(self.registry),
+        )
+        self._replicas = Replicas(
+            database, ledger, owner=owner, clock=clock, changed=self._elsewhere, time_is=shared.set
+        )
+        self.publisher = Publisher(database, identity, clock, lifetime=settings.lifetime)
+        self.mirroring = Mirroring(database, line, trust, me, clock, self.registry, every=settings.interval)
+        desk = Desk(self._loop, ledger, machine, me, self.mirroring.known, clock)
+        inbox = Inbox(
+            database,
+            self._loop,
+            ledger,
+            machine,
+            me,
+            self.mirroring.own,
+            self._bell,
+            clock,
+            messages,
+            approval_seconds=settings.approval_hours * 3600,
+        )
+        ready: dict[str, Check] = {"database": self._database_answers, "loop": self._loop_runs}
+        self._clients = clients or LocalClients()
+        self._local = build_app(
+            title="MeetMe catalog",
+            version=__version__,
+            description="Services of all members: find, order, decide, take back.",
+            ready=ready,
+            registry=self.registry,
+            tracer=tracer,
+            tokens=tokens,
+            clients=clients,
+        )
+        local_api.add_routes(
+            self._local, tokens, desk, self.mirroring, self.publisher, underlay, database, self._bell, clock
+        )
+        self._peers = build_peer_app(
+            title="MeetMe catalog, for other members",
+            version=__version__,
+            trust=trust,
+            registry=self.registry,
+            tracer=tracer,
+        )
+        peers_api.add_routes(self._peers, inbox, database, me)
+
+    async def start(self, *, local: Where | None = None, peers: Where | None = None) -> None:
+        """Take up what an earlier process left, then listen. `local`, `peers`: instead of the settings' addresses.
+
+        Raises InvalidInput, NotFound where the file of offers cannot be read.
+        """
+        await asyncio.to_thread(migrate, self._database, "meetme.runtime")
+        await asyncio.to_thread(migrate, self._database, "meetme.catalog")
+        await asyncio.to_thread(wire.warm_up)
+        if self._settings.offers is not None:
+            await self.publisher.publish(await asyncio.to_thread(read_offers, self._settings.offers))
+        await self._replicas.join()
+        self._tasks = [
+            asyncio.create_task(self._loop.run(), name="catalog loop"),
+            asyncio.create_task(self.publisher.run(), name="catalog publisher"),
+            asyncio.create_task(self.mirroring.run(), name="catalog mirroring"),
+            asyncio.create_task(self._keep_tidy(), name="catalog purge"),
+            asyncio.create_task(self._replicas.run(), name="catalog replicas"),
+        ]
+        try:
+            await self._listen(local or self._settings.listen, peers or self._settings.listen_peers)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _listen(self, local: Where, peers: Where | None) -> None:
+        beyond = self._clients.server_context(self._trust.identity)
+        await self._listen_local(self._local, local, beyond=beyond)
+        await self._listen_peers(self._peers, peers, tls=self._trust.server_context())
+        await self._listen_metrics(self.registry, self._settings.listen_metrics)
+
+    async def close(self) -> None:
+        """Answer no more, give back what is under way. Orders stay as they are."""
+        await super().close()
+        await self._client.close()
+
+    async def kill(self) -> None:
+        """End the own tasks; nobody is told."""
+        await super().kill()
+        await self._replicas.leave()
+
+    # --- what keeps it right ------------------------------------------------------------------------------------------
+
+    def _elsewhere(self, instances: Collection[str]) -> None:
+        """Another replica on the same database has written, or may have."""
+        self._bell.ring(instances)
+        self._loop.wake()
+
+    async def _keep_tidy(self) -> None:
+        while True:
+            await self._database.run(lambda tx: store.MAILBOX.purge(tx, self._clock.now()))
+            await asyncio.sleep(PURGE_SECONDS)
+
+    async def _database_answers(self) -> None:
+        await self._database.run(lambda tx: tx.execute(text("SELECT 1")))
+
+    async def _loop_runs(self) -> None:
+        if not self.alive():
+            raise Unreachable("loop_stopped", "loop: must run", hint="restart the catalog; its log says why")

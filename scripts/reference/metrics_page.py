@@ -10,6 +10,8 @@ from markdown import table
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from meetme.catalog.service import CatalogService
+from meetme.catalog.settings import CatalogSettings
 from meetme.composer.service import ComposerService
 from meetme.composer.settings import ComposerSettings
 from meetme.configurator.service import ConfiguratorService
@@ -71,12 +73,21 @@ def page(alerts: Path) -> str:
             clock=SystemClock(),
             exchange=FakeExchange(),
         )
+        catalog = CatalogService(
+            CatalogSettings(),
+            identity=create_identity("csp-a"),
+            roster=Roster,
+            tokens=Tokens({}),
+            database=database,
+            clock=SystemClock(),
+        )
         lines = [_INTRODUCTION]
         services = {
             "a negotiator": negotiator,
             "a composer": composer,
             "a configurator": configurator,
             "an IX-API server": ixapi,
+            "a catalog server": catalog,
         }
         for name, registry in ((name, service.registry) for name, service in services.items()):
             lines += [f"## Of {name}", "", *table(("metric", "type", "labels", "meaning"), _rows(registry))]

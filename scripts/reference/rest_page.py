@@ -1,4 +1,4 @@
-"""The REST interfaces of negotiator and composer, from their OpenAPI documents."""
+"""The REST interfaces of negotiator, composer and catalogue, from their OpenAPI documents."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from markdown import table
 from prometheus_client import CollectorRegistry
 
+import meetme.catalog.local_api as catalog_api
+import meetme.catalog.peers_api as catalog_peers_api
 import meetme.composer.local_api as composer_api
 import meetme.composer.peers_api as composer_peers_api
 from meetme.composer import spread_api
@@ -20,7 +22,7 @@ from meetme.runtime.tokens import Tokens
 
 _INTRODUCTION = """# REST
 
-Negotiator and composer have two listeners each. Every error is a problem document (RFC 9457,
+Negotiator, composer and catalogue have two listeners each. Every error is a problem document (RFC 9457,
 `application/problem+json`) with a stable [code](problems.md), the offending field and a hint. A body larger than 64 KiB
 is answered with 413, an unknown field with 422. A running service has the same as `/openapi.json`, and as a page at
 `/docs`.
@@ -45,6 +47,14 @@ At `--listen-peers`, over mutual TLS 1.3. Members at the ports of exchanges orde
 see their own end; the two `handle_...` routes are for other composers alone
 ([signalling](../explanation/signalling.md)).
 """
+_CATALOG = """## The catalogue's local API
+
+At `--listen` (default 127.0.0.1:8472), for the member's own people and programs. Send `Authorization: Bearer TOKEN`.
+"""
+_CATALOG_PEERS = """## The catalogue, for other members
+
+At `--listen-peers`, over mutual TLS 1.3, for members of the roster alone.
+"""
 _TYPES = """## Types
 
 `?` marks what may be left out of a request; an answer always has it.
@@ -64,9 +74,11 @@ def page() -> str:
     peers = build_peer_app(title="MeetMe negotiator, for peers", version="1", trust=nothing)
     peers_api.add_routes(peers, nothing, nothing)
     composer, others = _composer(nothing)
-    documents = (local.openapi(), composer.openapi())
+    catalog, members = _catalog(nothing)
+    documents = (local.openapi(), composer.openapi(), catalog.openapi())
     lines = [_INTRODUCTION, _LOCAL, *_routes(documents[0]), _PEERS, *_routes(peers.openapi())]
-    lines += [_COMPOSER, *_routes(documents[1]), _COMPOSER_PEERS, *_routes(others.openapi()), _TYPES]
+    lines += [_COMPOSER, *_routes(documents[1]), _COMPOSER_PEERS, *_routes(others.openapi())]
+    lines += [_CATALOG, *_routes(documents[2]), _CATALOG_PEERS, *_routes(members.openapi()), _TYPES]
     schemas = {name: schema for each in documents for name, schema in each["components"]["schemas"].items()}
     for name, schema in schemas.items():
         lines += schema_lines(name, schema)
@@ -82,6 +94,14 @@ def _composer(nothing: Any) -> tuple[FastAPI, FastAPI]:
     peers = build_peer_app(title="MeetMe composer, for other members", version="1", trust=nothing)
     composer_peers_api.add_routes(peers, nothing, circuits)
     spread_api.add_peer_routes(peers, nothing)
+    return local, peers
+
+
+def _catalog(nothing: Any) -> tuple[FastAPI, FastAPI]:
+    local = build_app(title="MeetMe catalog", version="1", registry=CollectorRegistry())
+    catalog_api.add_routes(local, Tokens({}), *[nothing] * 7)
+    peers = build_peer_app(title="MeetMe catalog, for other members", version="1", trust=nothing)
+    catalog_peers_api.add_routes(peers, nothing, nothing, nothing)
     return local, peers
 
 

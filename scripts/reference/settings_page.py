@@ -12,14 +12,16 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from markdown import table
 
-from meetme.cli.serve import MemberSettings, serve
+from meetme.catalog.settings import CatalogSettings
+from meetme.cli.serve import serve
+from meetme.cli.serving import MemberSettings
 from meetme.composer.settings import ComposerSettings
 from meetme.configurator.settings import ConfiguratorSettings
 from meetme.ixapi.settings import IxApiSettings
 from meetme.negotiator.settings import Configurator, NegotiatorSettings
 
 TABLES = {"member": MemberSettings, "negotiator": NegotiatorSettings, "configurator": ConfiguratorSettings}
-TABLES |= {"composer": ComposerSettings, "ixapi": IxApiSettings}
+TABLES |= {"composer": ComposerSettings, "ixapi": IxApiSettings, "catalog": CatalogSettings}
 _INTRODUCTION = """# Settings
 
 Of `meetme serve`. A setting comes from its flag, else from the environment, else from the settings file (TOML, one

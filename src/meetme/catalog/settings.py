@@ -20,6 +20,7 @@ class OwnPort:
     """A port of this member at an exchange, and where it is on the own border router."""
 
     exchange: MemberId = setting(parse_member_id)
+    """Where it is."""
     port: str
     """The exchange's name for it."""
     lands: str

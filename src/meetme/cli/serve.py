@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from meetme.cli.member import member_directory
+from meetme.cli.serving import MemberSettings, default_database, identity_of, resolved, tracer_of
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -21,29 +21,8 @@ if TYPE_CHECKING:
     from meetme.runtime.grpc import Tls
     from meetme.runtime.identity import Identity
     from meetme.runtime.settings import SettingsFile
-    from meetme.runtime.tracing import Tracer
 
-SERVICES = ("negotiator", "composer", "configurator", "ixapi")
-
-
-@dataclass(frozen=True, slots=True)
-class MemberSettings:
-    """Who we are. What is not given is the file of its name in the member's folder (MEETME_DIR, /etc/meetme)."""
-
-    id: str | None = None
-    """Has to be that of the certificate: a check against the wrong file."""
-    key: Path | None = None
-    """Private key, PEM, readable by its owner alone (`key.pem`)."""
-    certificate: Path | None = None
-    """Whose public key the peers have pinned (`certificate.pem`)."""
-    roster: Path | None = None
-    """Who is who, with the peers' certificates beside it in `peers/` (`roster.toml`). Read again when it changes."""
-    token: Path | None = None
-    """Tokens of the local API, one a line (`token`, beside the key)."""
-    local_clients: tuple[Path, ...] = ()
-    """PEM files: certificates that open the local APIs over TLS as a token does, for anything."""
-    local_readers: tuple[Path, ...] = ()
-    """PEM files: certificates that open the local APIs over TLS for reading alone."""
+SERVICES = ("negotiator", "composer", "configurator", "ixapi", "catalog")
 
 
 @click.command(epilog="Example: meetme serve negotiator configurator --config /etc/meetme/meetme.toml")
@@ -51,7 +30,7 @@ class MemberSettings:
 @click.option("--config", type=click.Path(path_type=Path), envvar="MEETME_CONFIG", help="Settings file (TOML).")
 @click.option(
     "--listen",
-    help="Local API (negotiator, default 127.0.0.1:8471; composer, :8473), IX-API (:8474), gRPC (configurator, :8475).",
+    help="Local API (negotiator, default 127.0.0.1:8471; catalog, :8472; composer, :8473), IX-API (:8474) or gRPC.",
 )
 @click.option("--listen-peers", help="Where other members reach the service: the only thing the outside ever sees.")
 @click.option("--listen-metrics", help="Where /metrics is served without a token.")
@@ -102,7 +81,7 @@ def _serve(services: tuple[str, ...], config: Path | None, flags: dict[str, Any]
     file = SettingsFile.read(config, services=known) if config else SettingsFile()
     member = resolve(MemberSettings, "member", file=file, environ=os.environ, flags={})
     shared = ("listen", "listen_metrics", "database")
-    several = set(services) & {"negotiator", "composer"}
+    several = set(services) & {"negotiator", "composer", "catalog"}
     if (len(set(services)) > 1 and any(flags[name] for name in shared)) or (len(several) > 1 and flags["listen_peers"]):
         raise InvalidInput(
             "flag_ambiguous",
@@ -164,13 +143,13 @@ async def _configurator(
     from meetme.runtime.database import Database
     from meetme.runtime.grpc import in_the_clear
 
-    settings = _resolve(ConfiguratorSettings, "configurator", file, flags)
+    settings = resolved(ConfiguratorSettings, "configurator", file, flags)
     clear = in_the_clear(settings.listen) and not settings.clients
     tls = None if clear else _configurator_tls(settings, member)
-    database = Database.open(settings.database or _database("configurator"))
+    database = Database.open(settings.database or default_database("configurator"))
     running.push_async_callback(database.close)
     driver = load_driver(settings.driver)
-    tracer = _tracer(running, "configurator", member.id)
+    tracer = tracer_of(running, "configurator", member.id)
     service = ConfiguratorService(driver, database, SystemClock(), stray_seconds=settings.stray_seconds, tracer=tracer)
     address = await service.start(settings.listen, tls, metrics=settings.listen_metrics)
     running.push_async_callback(service.stop)
@@ -209,11 +188,11 @@ async def _negotiator(
     from meetme.runtime.roster import RosterFile
     from meetme.runtime.tokens import Tokens
 
-    settings = _resolve(NegotiatorSettings, "negotiator", file, flags)
-    identity = _identity(member)
+    settings = resolved(NegotiatorSettings, "negotiator", file, flags)
+    identity = identity_of(member)
     settings.check(identity.member)
     folder = member_directory()
-    database = Database.open(settings.database or _database("negotiator"))
+    database = Database.open(settings.database or default_database("negotiator"))
     running.push_async_callback(database.close)
     service = NegotiatorService(
         settings,
@@ -222,7 +201,7 @@ async def _negotiator(
         tokens=Tokens.read(member.token or (member.key or folder / "key.pem").with_name("token")),
         database=database,
         clock=SystemClock(),
-        tracer=_tracer(running, "negotiator", identity.member),
+        tracer=tracer_of(running, "negotiator", identity.member),
         clients=LocalClients.read(clients=member.local_clients, readers=member.local_readers),
     )
     await service.start()
@@ -251,11 +230,11 @@ async def _composer(
     from meetme.runtime.roster import RosterFile
     from meetme.runtime.tokens import Tokens
 
-    settings = _resolve(ComposerSettings, "composer", file, flags)
-    identity = _identity(member)
+    settings = resolved(ComposerSettings, "composer", file, flags)
+    identity = identity_of(member)
     settings.check(identity.member)
     folder = member_directory()
-    database = Database.open(settings.database or _database("composer"))
+    database = Database.open(settings.database or default_database("composer"))
     running.push_async_callback(database.close)
     exchange = open_exchange(settings)
     running.push_async_callback(exchange.close)
@@ -267,13 +246,56 @@ async def _composer(
         database=database,
         clock=SystemClock(),
         exchange=exchange,
-        tracer=_tracer(running, "composer", identity.member),
+        tracer=tracer_of(running, "composer", identity.member),
         clients=LocalClients.read(clients=member.local_clients, readers=member.local_readers),
     )
     await service.start()
     running.push_async_callback(service.close)
     structlog.get_logger().info(
         "composer listens",
+        member=identity.member,
+        local=service.local_url,
+        peers=service.peers_url,
+        metrics=service.metrics_url,
+    )
+    return service.alive
+
+
+async def _catalog(
+    running: AsyncExitStack, file: SettingsFile, member: MemberSettings, flags: dict[str, Any]
+) -> Callable[[], bool]:
+    import structlog
+
+    from meetme.catalog.service import CatalogService
+    from meetme.catalog.settings import CatalogSettings
+    from meetme.runtime.clock import SystemClock
+    from meetme.runtime.database import Database
+    from meetme.runtime.local_tls import LocalClients
+    from meetme.runtime.roster import RosterFile
+    from meetme.runtime.tokens import Tokens, read_one
+
+    settings = resolved(CatalogSettings, "catalog", file, flags)
+    settings.check()
+    identity = identity_of(member)
+    folder = member_directory()
+    token = None if settings.negotiator_token is None else read_one(settings.negotiator_token)
+    database = Database.open(settings.database or default_database("catalog"))
+    running.push_async_callback(database.close)
+    service = CatalogService(
+        settings,
+        identity=identity,
+        roster=RosterFile(member.roster or folder / "roster.toml"),
+        tokens=Tokens.read(member.token or (member.key or folder / "key.pem").with_name("token")),
+        database=database,
+        clock=SystemClock(),
+        negotiator_token=token,
+        tracer=tracer_of(running, "catalog", identity.member),
+        clients=LocalClients.read(clients=member.local_clients, readers=member.local_readers),
+    )
+    await service.start()
+    running.push_async_callback(service.close)
+    structlog.get_logger().info(
+        "catalog listens",
         member=identity.member,
         local=service.local_url,
         peers=service.peers_url,
@@ -297,7 +319,7 @@ async def _ixapi(
         database=database,
         clock=SystemClock(),
         identity=identity,
-        tracer=_tracer(running, "ixapi", member.id),
+        tracer=tracer_of(running, "ixapi", member.id),
     )
     await service.start()
     running.push_async_callback(service.close)
@@ -320,64 +342,22 @@ def _exchange(
     from meetme.model.errors import NotFound
     from meetme.runtime.database import Database
 
-    settings: IxApiSettings = _resolve(IxApiSettings, "ixapi", file, flags)
+    settings: IxApiSettings = resolved(IxApiSettings, "ixapi", file, flags)
     settings.check()
     try:
-        identity = _identity(member)
+        identity = identity_of(member)
     except NotFound:
         if member.key is not None or member.certificate is not None:
             raise
         identity = None  # on loopback nobody needs one
-    return settings, identity, Database.open(settings.database or _database("ixapi"))
+    return settings, identity, Database.open(settings.database or default_database("ixapi"))
 
 
-def _tracer(running: AsyncExitStack, service: str, member: str | None) -> Tracer | None:
-    import asyncio
-
-    from meetme.runtime.tracing import open_tracer
-
-    tracer = open_tracer(service, member, os.environ)
-    if tracer is not None:
-        running.push_async_callback(asyncio.to_thread, tracer.close)
-    return tracer
-
-
-def _identity(member: MemberSettings) -> Identity:
-    """The member's identity. Raises NotFound, InvalidInput; also where `[member] id` names another one."""
-    from meetme.model.errors import InvalidInput
-    from meetme.runtime.identity import load_identity
-
-    folder = member_directory()
-    identity = load_identity(
-        key=member.key or folder / "key.pem", certificate=member.certificate or folder / "certificate.pem"
-    )
-    if member.id is not None and member.id != identity.member:
-        raise InvalidInput(
-            "member_mismatch",
-            f'member.id: is not that of the certificate ("{member.id}", "{identity.member}")',
-            hint="correct the settings file, or name the right certificate",
-            field="id",
-        )
-    return identity
-
-
-def _resolve(cls: Any, service: str, file: SettingsFile, flags: dict[str, Any]) -> Any:
-    from meetme.runtime.settings import resolve
-
-    names = {declared.name for declared in fields(cls)}
-    given = {name: value for name, value in flags.items() if name in names}
-    return resolve(cls, service, file=file, environ=os.environ, flags=given)
-
-
-def _database(service: str) -> str:
-    """The default: a file in the state folder, made if need be."""
-    if os.geteuid() == 0:
-        folder = Path("/var/lib/meetme")
-    else:
-        folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "meetme"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return f"sqlite:///{folder / service}.db"
-
-
-STARTERS = {"configurator": _configurator, "ixapi": _ixapi, "composer": _composer, "negotiator": _negotiator}
+STARTERS = {
+    "configurator": _configurator,
+    "ixapi": _ixapi,
+    "composer": _composer,
+    "negotiator": _negotiator,
+    "catalog": _catalog,
+}
 """In the order in which they are started: what others in the same process ask comes first."""

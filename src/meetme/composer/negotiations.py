@@ -8,7 +8,6 @@ end a. Should the member at end b not know yet where the circuit lands, it is st
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import structlog
 
@@ -20,6 +19,7 @@ from meetme.negotiator.client import NegotiatorClient
 from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.states import ENDED, State
 from meetme.negotiator.views import NegotiationView, StartRequest
+from meetme.runtime.tokens import read_one
 
 MOST_TRIES = 16
 """How many negotiations are started over one circuit, while the other side does not know where it lands."""
@@ -104,19 +104,10 @@ class Negotiations:
                 hint="[[composer.negotiator]] in the settings",
                 field="negotiator",
             )
-        return NegotiatorClient(access.url, _token(access.token))
+        return NegotiatorClient(access.url, read_one(access.token))
 
 
 async def _terminated(client: NegotiatorClient, n: NegotiationView) -> str:
     if n.state is not State.TERMINATING:
         await client.terminate(n.id)
     return f"negotiation_under_way: {n.id} is being terminated"
-
-
-def _token(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").split()[0]
-    except (OSError, IndexError, UnicodeDecodeError) as error:
-        raise NotFound(
-            "tokens_missing", f"negotiator.token: must be a file that can be read ('{path}': {error})", field="token"
-        ) from None

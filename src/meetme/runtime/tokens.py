@@ -95,5 +95,15 @@ def create_token_file(path: Path) -> str:
     return token
 
 
+def read_one(path: Path) -> str:
+    """The first token of a file: what a client sends. Raises NotFound `tokens_missing`."""
+    try:
+        return path.read_text(encoding="utf-8").split()[0]
+    except (OSError, IndexError, UnicodeDecodeError) as error:
+        raise NotFound(
+            "tokens_missing", f"token: must be in a file that can be read ('{path}': {error})", field="token"
+        ) from None
+
+
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()

@@ -33,7 +33,8 @@ async def test_offers_create_list_show_delete(capsys: pytest.CaptureFixture[str]
         status, out, err = await meetme("create", *ends)
         assert (status, "active" in out, "reserving" in err) == (0, True, True)
         status, out, _ = await meetme("list", "--format", "json")
-        (listed,) = json.loads(out[out.index("[\n") :])
+        # The composers log to the same place, before it and after it.
+        (listed,), _ = json.JSONDecoder().raw_decode(out, out.index("[\n"))
         assert (listed["state"], [hop["exchange"] for hop in listed["path"]]) == ("active", ["ixp-1", "ixp-2"])
         status, out, _ = await meetme("show", listed["id"][:6])
         assert (status, "csp-b" in out) == (0, True)

@@ -21,6 +21,7 @@ need conntrack has conntrack
 # interpreter too, and is called as that is: python3-venv, python3.12-venv.
 need "${python##*/}-venv" "$python" -c 'import ensurepip, venv'
 if [ "${1:-}" = --tests ]; then
+    need chromium has chromium
     need iputils-ping has ping
     need iptables has iptables
     need nodejs has node

@@ -172,6 +172,10 @@ def why_not_as_user() -> str | None:
     return None
 
 
+# Where a user can do it, that is the ordinary run: as root it goes the same ways.
+AS_ROOT = pytest.param("root", marks=[pytest.mark.slow] if why_not_as_user() is None else [])
+
+
 def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait until the condition holds; fail when it never does."""
     deadline = time.monotonic() + seconds

@@ -50,6 +50,7 @@ def persistently(work: Callable[[], object]) -> None:
     work()
 
 
+@pytest.mark.slow
 def test_killed_while_applying_then_removed() -> None:
     with pair() as made:
         before = snapshot(made.router_a)

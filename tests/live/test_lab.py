@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.host import MEETME, USER, Host, a_host, eventually, why_not_as_user
+from tests.live.host import AS_ROOT, MEETME, USER, Host, a_host, eventually, why_not_as_user
 
 pytestmark = pytest.mark.live
 
 
-@pytest.fixture(params=["root", "user"])
+@pytest.fixture(params=[AS_ROOT, "user"])
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     user = USER if request.param == "user" else 0
     if user and (reason := why_not_as_user()):

@@ -9,16 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.host import USER, Host, why_not_as_user
+from tests.live.host import AS_ROOT, USER, Host, why_not_as_user
 from tests.live.labs import checks_of, every_check_holds, lab_host
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
 
 CHECKS = checks_of("thesis")
-
-
-# Where a user can build it, that is the ordinary run: as root it goes the same ways.
-AS_ROOT = pytest.param("root", marks=[pytest.mark.slow] if why_not_as_user() is None else [])
 
 
 @pytest.fixture(params=[AS_ROOT, "user"])

@@ -6,7 +6,7 @@ import pytest
 
 from tests.live.labs import Sabotage, every_check_holds, lab_host, sabotaged
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(600)]
 
 CUT = ". /hostlab/shared.startup; cut {}"
 MEND = ". /hostlab/shared.startup; mend {}"
@@ -26,7 +26,6 @@ def test_every_check_holds() -> None:
         every_check_holds(host, "trap")
 
 
-@pytest.mark.slow
 def test_each_check_fails_where_what_it_promises_is_broken() -> None:
     with lab_host() as host:
         sabotaged(host, "trap", ACTS, BROKEN, others_not_made=True)

@@ -55,7 +55,7 @@ VICTIMS = [(router, service) for router in ROUTERS for service in ("negotiator",
 def kills() -> Iterator[pytest.param]:  # type: ignore[valid-type]
     for number, (router, service) in enumerate(VICTIMS):
         for moment in MOMENTS:
-            ordinary = moment == MOMENTS[number]
+            ordinary = number in (0, 3) and moment == MOMENTS[number]
             name = f"{router}-{service}-after-{moment}"
             yield pytest.param(router, service, moment, id=name, marks=() if ordinary else (pytest.mark.slow,))
 
@@ -124,7 +124,8 @@ DAMAGE = {
     "barrier": "ip route del unreachable 100.64.0.0/24",
     "name": "ip netns del {namespace}",
     "ruleset": "ip netns exec {namespace} nft flush ruleset",
-    "rules": "ip -n {namespace} rule flush; ip -n {namespace} rule add table main pref 32766",
+    # The repair may be quicker than the second command, and then has put the rule back itself.
+    "rules": "ip -n {namespace} rule flush; ip -n {namespace} rule add table main pref 32766 || true",
     "routes": "ip -n {namespace} route flush table 1; ip -n {namespace} route flush table 2",
     "addresses": "ip -n {namespace} address flush dev eth2",
     "port": "ip -n {namespace} link set eth2 down",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -17,15 +18,17 @@ from tests.simulation.world import simulate
 
 ORDINARY = 180
 """Seeds of the ordinary run."""
+RARE = (52, 56, 57, 61, 68, 72, 104, 146, 169, 176)
+"""Seeds that reach what few others do: they come first, so that a slow machine, too, reaches everything in time."""
 SECONDS = 25.0
 """After this long on a slow machine the ordinary run ends early, once it has reached everything."""
 THOROUGH = 1000
 
 
-def hold(first: int, seeds: int, seconds: float = float("inf")) -> Coverage:
+def hold(seeds: Sequence[int], seconds: float = float("inf")) -> Coverage:
     """Run seeds; fail with the smallest schedule that shows what does not hold."""
     coverage, begun, done = Coverage(), time.perf_counter(), 0
-    for seed in range(first, first + seeds):
+    for seed in seeds:
         result = simulate(draw(seed))
         coverage.add(result)
         done += 1
@@ -39,13 +42,14 @@ def hold(first: int, seeds: int, seconds: float = float("inf")) -> Coverage:
 
 @pytest.mark.timeout(300)
 def test_the_invariants_hold_and_everything_is_reached() -> None:
-    assert hold(0, ORDINARY, SECONDS).missing == []
+    seeds = dict.fromkeys([*RARE, *range(ORDINARY)])
+    assert hold(list(seeds), SECONDS).missing == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_invariants_hold_for_many_more_seeds() -> None:
-    hold(ORDINARY, THOROUGH)
+    hold(range(ORDINARY, ORDINARY + THOROUGH))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 3, 4])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
-from meetme.catalog.offers import Offer
+from meetme.catalog.offers import Offer, OfferEnd
 from meetme.catalog.order import End, Order, Reach
 from meetme.catalog.settings import CatalogSettings, OwnPort
 from meetme.catalog.underlay import CircuitStanding, NegotiationStanding
@@ -18,7 +19,7 @@ from meetme.composer.views import CircuitOrder, CircuitView, OffersView, Refusal
 from meetme.composer.words import ENDED as CIRCUIT_ENDED
 from meetme.composer.words import State as CircuitState
 from meetme.model.agreement import MemberId
-from meetme.model.errors import InvalidInput, MeetMeError, NotFound, Problem, Refused, Unreachable
+from meetme.model.errors import Fault, InvalidInput, MeetMeError, NotFound, Problem, Refused, Unreachable
 from meetme.negotiator.client import NegotiatorClient
 from meetme.negotiator.intents import as_reached
 from meetme.negotiator.messages import Verified
@@ -29,6 +30,8 @@ from meetme.runtime.peer_client import PeerClient
 
 CIRCUITS = "/api/v1/circuits"
 BUILT = frozenset({CircuitState.ACTIVE, CircuitState.DEGRADED})
+BEGUN = frozenset({"idempotency_key_in_flight", "idempotency_key_reused"})
+"""What an exchange says of a request with the key of one that led, or is about to lead, to a circuit."""
 Opened = Callable[[], NegotiatorClient]
 
 
@@ -77,7 +80,15 @@ class MemberUnderlay:
             exchange, wanted = order.wanted.exchange, CircuitOrder(offer=order.wanted.circuit_offer)
         else:
             exchange, wanted = await self._best(order)
-        raw = await self._compose("POST", exchange, CIRCUITS, wanted, key=_key(order))
+        try:
+            raw = await self._compose("POST", exchange, CIRCUITS, wanted, key=_key(order))
+        except MeetMeError as error:
+            if error.code not in BEGUN:
+                raise
+            # An earlier attempt, which was given up before it was answered, has begun one after all.
+            raise Unreachable(
+                "circuit_begun", "circuit: is being begun already", hint="it is looked for again"
+            ) from error
         return _circuit_standing(composer_wire.read_view(raw))
 
     async def _best(self, order: Order) -> tuple[MemberId, CircuitOrder]:
@@ -124,10 +135,9 @@ class MemberUnderlay:
     async def _find(self, order: Order) -> tuple[MemberId, CircuitView] | None:
         """The order's circuit, and the exchange that was asked for it: by its id where that is known, else by its key.
 
-        Every own exchange has to answer before it is said that there is none.
+        Every own exchange that may have it has to answer before it is said that there is none.
         """
-        exchanges = dict.fromkeys(port.exchange for port in self._settings.port)
-        for exchange in exchanges:
+        for exchange in self._exchanges(order):
             if order.circuit.id is None:
                 found = await self._compose("GET", exchange, f"{CIRCUITS}?ordered_with={_key(order)}")
                 for raw in found or ():
@@ -139,6 +149,12 @@ class MemberUnderlay:
                     continue
                 return exchange, composer_wire.read_view(raw)
         return None
+
+    def _exchanges(self, order: Order) -> tuple[MemberId, ...]:
+        """Where its circuit may be: at the exchange whose way was chosen, else at any of the own ones."""
+        if order.wanted.exchange is not None and order.party is Party.BUYER:
+            return (order.wanted.exchange,)
+        return tuple(dict.fromkeys(port.exchange for port in self._settings.port))
 
     async def _compose(
         self, method: str, exchange: MemberId, path: str, order: CircuitOrder | None = None, *, key: str | None = None
@@ -167,14 +183,16 @@ class MemberUnderlay:
         return end
 
     async def _end(self, order: Order) -> End:
-        for exchange in dict.fromkeys(port.exchange for port in self._settings.port):
+        for exchange in self._exchanges(order):
             try:
                 raw = await self._compose("GET", exchange, f"{CIRCUITS}/{_circuit(order)}")
             except NotFound:
                 continue
-            for end in composer_wire.read_view(raw).ends:
+            circuit = composer_wire.read_view(raw)
+            self._check_owner(order, circuit)
+            for end in circuit.ends:
                 if end.member == self._me and end.exchange in (exchange, None) and end.mtu is not None:
-                    return End(exchange, end.port, end.vlan, end.mtu)
+                    return _offered_end(order, End(exchange, end.port, end.vlan, end.mtu))
         raise Refused(
             "circuit_unknown",
             f"circuit: must end at a port of ours ('{_circuit(order)}' is known at none of our exchanges)",
@@ -182,12 +200,27 @@ class MemberUnderlay:
             field="circuit",
         )
 
+    def _check_owner(self, order: Order, circuit: CircuitView) -> None:
+        """The other side names the circuit: it must not be able to name one that we have with somebody else."""
+        buyer = self._me if order.party is Party.BUYER else order.partner
+        if circuit.ordered_by != buyer:
+            raise Refused(
+                "circuit_foreign",
+                f"circuit: must have been ordered by {buyer} ('{circuit.id}' was by {circuit.ordered_by})",
+                hint="the buyer's catalog server named one that is not of this order",
+                field="circuit",
+            )
+
     async def detach(self, order: Order) -> None:
         """Have the own negotiator forget where it lands."""
         if order.wanted.connectivity is not Connectivity.L3 or order.circuit.id is None:
             return
         async with self._negotiating() as client:
-            await client.delete_attachment(_circuit(order))
+            known = (await client.attachments()).get(_circuit(order))
+            if known is None or known.peer != order.partner:
+                return  # gone, or never this order's: the seller has the circuit's name from the buyer
+            with suppress(NotFound):
+                await client.delete_attachment(_circuit(order))
 
     # --- negotiations -------------------------------------------------------------------------------------------------
 
@@ -240,8 +273,8 @@ class MemberUnderlay:
                 return await client.negotiation(order.negotiation.id)
             except NotFound:
                 return None
-        circuit = _circuit(order)
-        return next((n for n in await client.negotiations() if n.circuit == circuit), None)
+        mine = (_circuit(order), order.partner)
+        return next((n for n in await client.negotiations() if (n.circuit, n.peer) == mine), None)
 
     def _standing(self, order: Order, n: NegotiationView) -> NegotiationStanding:
         ended = None
@@ -267,6 +300,7 @@ def _circuit_standing(circuit: CircuitView) -> CircuitStanding:
     ended = None
     if circuit.state in CIRCUIT_ENDED or circuit.state is CircuitState.RELEASING:
         ended = circuit.problem or Problem("circuit_ended", f"circuit: is {circuit.state}", "order it again")
+        ended = replace(ended, fault=Fault.REMOTE)  # some exchange's, whichever
     return CircuitStanding(
         str(circuit.id),
         circuit.state.value,
@@ -293,6 +327,19 @@ def _offered(order: Order) -> Offer:
     if order.offered is None:
         raise Refused("offer_unknown", f"offer: must be known to the order ('{order.wanted.offer}')", field="offer")
     return order.offered
+
+
+def _offered_end(order: Order, end: End) -> End:
+    """The seller's end has to be one of those that it has offered."""
+    offered = order.offered.ends if order.party is Party.SELLER and order.offered is not None else ()
+    if offered and OfferEnd(end.exchange, end.port) not in offered:
+        raise Refused(
+            "end_not_offered",
+            f"circuit: must end where the service is offered ('{end.exchange} {end.port}')",
+            hint="compare the ends of the offer",
+            field="circuit",
+        )
+    return end
 
 
 def _circuit(order: Order) -> str:

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import inspect
 
+from meetme.catalog import accounts_store, logbook, store, wire
 from meetme.catalog import events as ev
-from meetme.catalog import logbook, store, wire
 from meetme.catalog.machine import OrderMachine, read_effect, write_effect
 from meetme.catalog.messages import ApprovedBody, RequestBody
 from meetme.catalog.order import Order
@@ -35,6 +35,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 def test_the_tables_are_those_of_the_migration(database: Database) -> None:
+    assert accounts_store.ACCOUNT.metadata is store.META
     tables = [*store.META.sorted_tables, *logbook.BOOK.metadata.sorted_tables]
     expected = {table.name: {column.name for column in table.columns} for table in tables}
 

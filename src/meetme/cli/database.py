@@ -6,7 +6,14 @@ import click
 
 from meetme.cli.output import format_option
 
-ROOMS = ("meetme.runtime", "meetme.negotiator", "meetme.configurator", "meetme.ixapi", "meetme.composer")
+ROOMS = (
+    "meetme.runtime",
+    "meetme.negotiator",
+    "meetme.configurator",
+    "meetme.ixapi",
+    "meetme.composer",
+    "meetme.catalog",
+)
 
 
 @click.group()

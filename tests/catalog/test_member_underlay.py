@@ -13,7 +13,7 @@ import pytest
 
 from meetme.catalog.member_underlay import MemberUnderlay
 from meetme.catalog.offers import Needs, Offer, OfferEnd
-from meetme.catalog.order import Order, Thing
+from meetme.catalog.order import End, Order, Thing
 from meetme.catalog.settings import OwnPort
 from meetme.catalog.words import Connectivity, Party, State, Wanted
 from meetme.composer.words import State as Circuit
@@ -153,6 +153,11 @@ async def test_the_ways_of_every_own_port_are_told_with_what_stands_in_the_way(t
         assert (made.id, await world.federation["ixp-1"].client.circuits()) == (str(circuit.id), [])
         assert (await world.federation["ixp-2"].until(circuit.id, Circuit.ACTIVE)).state is Circuit.ACTIVE
         assert (await once(lambda: mine.circuit(order), bool)) is not None, "the others are not asked"
+        seen = await mine.sight(replace(order, circuit=Thing(id=made.id), end=End(MemberId("ixp-2"), "a2", None, 1500)))
+        assert seen.course is not None
+        assert seen.federation is not None
+        assert (seen.course.path, seen.problems) == (way.members, ())
+        assert {point.member for each in seen.federation.exchanges for point in each.points} <= {MemberId("csp-a")}
         await once(lambda: mine.remove_circuit(order), bool)
 
 

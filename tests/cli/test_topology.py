@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from meetme.cli.layout import layout
 from meetme.cli.main import run
-from meetme.cli.topology_picture import capacity, svg, text
+from meetme.composer.layout import layout
+from meetme.composer.topology_picture import capacity, svg, text
 from meetme.composer.topology_views import TopologyView, view_json
 from tests.composer.advertisements import access, advertisement, nni
 from tests.composer.views import shown

@@ -66,7 +66,7 @@ class Composer:
         )
         await self.spreader.start()
         app = build_peer_app(title="test", version="1", trust=trust)
-        add_peer_routes(app, self.spreader)
+        add_peer_routes(app, self.spreader, SystemClock())
         bound = socket.socket(fileno=socket.dup(self.socket.fileno()))
         listener = await open_listener(app, bound, flag="--listen-peers", tls=trust.server_context())
         task = asyncio.create_task(self.spreader.run())

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
 from meetme.catalog.offers import Offer
 from meetme.catalog.order import End, Order, Reach
+from meetme.catalog.sight import Sight
 from meetme.catalog.underlay import CircuitStanding, NegotiationStanding
 from meetme.catalog.ways import Ways
 from meetme.catalog.words import What
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem, Refused, Unreachable
+from meetme.negotiator.negotiation import Health
 
 
 class Trouble(StrEnum):
@@ -40,6 +43,12 @@ class FakeWorld:
     """What refuses to be taken back."""
     away: set[MemberId] = field(default_factory=set)
     """Members whose composer and negotiator do not answer."""
+    ways: Ways = field(default_factory=Ways)
+    """To every offer. None: the fake federation has one way alone, which nobody has to choose."""
+    sight: Sight = field(default_factory=Sight)
+    """Of every order."""
+    held: set[What] = field(default_factory=set)
+    """What is made no further for now."""
 
     @property
     def empty(self) -> bool:
@@ -62,9 +71,9 @@ class FakeUnderlay:
         return self._world.trouble.get(self._me) is trouble
 
     async def ways(self, offer: Offer, seller: MemberId, redundancy: str | None = None) -> Ways:
-        """None: the fake federation has one way alone, which nobody has to choose."""
+        """Those of the world."""
         self._check()
-        return Ways()
+        return self._world.ways
 
     async def make_circuit(self, order: Order) -> CircuitStanding:
         """Have it built, once for each order."""
@@ -90,6 +99,8 @@ class FakeUnderlay:
             Problem("exchange_failed", "circuit: an exchange has failed") if words == "failed" else None,
         )
         fails = self._has(Trouble.CIRCUIT_FAILS)
+        if What.CIRCUIT in self._world.held:
+            return shown
         further = {"held": "committed", "committed": "failed" if fails else "active"}
         self._world.circuits[order.id] = further.get(words, words)
         return shown
@@ -128,7 +139,7 @@ class FakeUnderlay:
         words = self._world.negotiations.get(order.id)
         if words is None:
             return None
-        if words == "proposed":
+        if words == "proposed" and What.NEGOTIATION not in self._world.held:
             fails = self._has(Trouble.NEGOTIATION_FAILS)
             self._world.negotiations[order.id] = "failed" if fails else "active"
         ended = Problem("probe_unanswered", "negotiation: no packet crossed") if words == "failed" else None
@@ -146,6 +157,19 @@ class FakeUnderlay:
         if self._has(Trouble.SERVICE_SILENT):
             raise Refused("service_unanswered", "service: must answer at its address")
         return Reach(prefix="172.16.0.0/24", rtt_ms=1.0)
+
+    async def sight(self, order: Order) -> Sight:
+        """That of the world."""
+        if self._me in self._world.away:
+            problem = Unreachable("composer_unreachable", "composer: must be reachable").problem
+            return Sight(problems=(problem,))
+        return self._world.sight
+
+    async def healths(self) -> Mapping[str, Health]:
+        """That of the world, for every negotiation."""
+        self._check()
+        health = self._world.sight.health
+        return {f"n-{id}": health for id in self._world.negotiations} if health is not None else {}
 
     def _gone(self, what: What, order: Order, there: bool) -> bool:
         if what in self._world.stuck and there:

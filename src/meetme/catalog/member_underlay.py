@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+from meetme.catalog import member_sight
 from meetme.catalog.offers import Offer, OfferEnd
 from meetme.catalog.order import End, Order, Reach
 from meetme.catalog.settings import CatalogSettings, OwnPort
+from meetme.catalog.sight import Sight
 from meetme.catalog.underlay import CircuitStanding, NegotiationStanding
 from meetme.catalog.ways import Way, Ways, circuit_order, in_order
 from meetme.catalog.words import Connectivity, Party
+from meetme.composer import topology_views
 from meetme.composer import wire as composer_wire
+from meetme.composer.topology_views import TOPOLOGY, TopologyView
 from meetme.composer.views import CircuitOrder, CircuitView, OffersView, RefusalView
 from meetme.composer.words import ENDED as CIRCUIT_ENDED
 from meetme.composer.words import State as CircuitState
@@ -23,7 +27,7 @@ from meetme.model.errors import Fault, InvalidInput, MeetMeError, NotFound, Prob
 from meetme.negotiator.client import NegotiatorClient
 from meetme.negotiator.intents import as_reached
 from meetme.negotiator.messages import Verified
-from meetme.negotiator.negotiation import Attachment
+from meetme.negotiator.negotiation import Attachment, Health
 from meetme.negotiator.states import ENDED, State
 from meetme.negotiator.views import NegotiationView, StartRequest
 from meetme.runtime.peer_client import PeerClient
@@ -76,12 +80,12 @@ class MemberUnderlay:
         known = await self.circuit(order)
         if known is not None:
             return known
-        if order.wanted.circuit_offer is not None and order.wanted.exchange is not None:
-            exchange, wanted = order.wanted.exchange, CircuitOrder(offer=order.wanted.circuit_offer)
-        else:
-            exchange, wanted = await self._best(order)
         try:
-            raw = await self._compose("POST", exchange, CIRCUITS, wanted, key=_key(order))
+            if order.wanted.circuit_offer is not None:
+                raw = await self._chosen(order, CircuitOrder(offer=order.wanted.circuit_offer))
+            else:
+                exchange, wanted = await self._best(order)
+                raw = await self._compose("POST", exchange, CIRCUITS, wanted, key=_key(order))
         except MeetMeError as error:
             if error.code not in BEGUN:
                 raise
@@ -90,6 +94,18 @@ class MemberUnderlay:
                 "circuit_begun", "circuit: is being begun already", hint="it is looked for again"
             ) from error
         return _circuit_standing(composer_wire.read_view(raw))
+
+    async def _chosen(self, order: Order, wanted: CircuitOrder) -> Any:
+        """The way that was chosen is known to the exchange that has offered it."""
+        for exchange in self._exchanges(order):
+            with suppress(NotFound):
+                return await self._compose("POST", exchange, CIRCUITS, wanted, key=_key(order))
+        raise Refused(
+            "way_unknown",
+            f"circuit_offer: must be one that an own exchange still offers ('{wanted.offer}')",
+            hint="ways are offered for a short time: choose one anew",
+            field="circuit_offer",
+        )
 
     async def _best(self, order: Order) -> tuple[MemberId, CircuitOrder]:
         offer = _offered(order)
@@ -266,6 +282,38 @@ class MemberUnderlay:
                 field="service",
             )
         return _reach(order, found)
+
+    # --- seeing -------------------------------------------------------------------------------------------------------
+
+    async def sight(self, order: Order) -> Sight:
+        """What is seen of it from near, at the own exchange and the own negotiator, each within a short time."""
+        return await member_sight.look(
+            circuit=None if order.circuit.id is None else self._circuit_of(order),
+            negotiation=None if order.negotiation.id is None else self._view_of(order),
+            federation=self._federation(order),
+        )
+
+    async def healths(self) -> Mapping[str, Health]:
+        """How the data plane of every agreement does, by the id of its negotiation."""
+        if self._negotiator is None:
+            return {}
+        async with self._negotiating() as client:
+            return {str(n.id): n.health for n in await client.negotiations() if n.health is not None}
+
+    async def _circuit_of(self, order: Order) -> CircuitView | None:
+        found = await self._find(order)
+        return None if found is None else found[1]
+
+    async def _view_of(self, order: Order) -> NegotiationView | None:
+        async with self._negotiating() as client:
+            return await self._negotiation(client, order)
+
+    async def _federation(self, order: Order) -> TopologyView | None:
+        exchange = order.end.exchange if order.end is not None else None
+        if exchange is None:
+            return None
+        answer = await self._client.get(exchange, "composer", TOPOLOGY)
+        return topology_views.read_view(answer.document)
 
     async def _negotiation(self, client: NegotiatorClient, order: Order) -> NegotiationView | None:
         if order.negotiation.id is not None:

@@ -7,14 +7,17 @@ know whether it was made looks for it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from meetme.catalog.offers import Offer
 from meetme.catalog.order import End, Order, Reach
+from meetme.catalog.sight import Sight
 from meetme.catalog.ways import Ways
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem
+from meetme.negotiator.negotiation import Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +82,9 @@ class Underlay(Protocol):
 
     async def verify(self, order: Order) -> Reach:
         """See that packets reach the service. Raises Refused where they do not."""
+
+    async def sight(self, order: Order) -> Sight:
+        """What is seen of it from near. Raises nothing: what could not be seen is said in it."""
+
+    async def healths(self) -> Mapping[str, Health]:
+        """How the data plane of every agreement does, by the id of its negotiation."""

@@ -26,8 +26,8 @@ async def topology(graph: bool, svg: Path | None, api: LocalApi, form: str) -> i
     Capacity is what each exchange says is free, in sixteenths. A link counts when both exchanges name it; what only one
     of them names is listed by itself, with what is wrong with it.
     """
-    from meetme.cli import topology_picture
     from meetme.cli.output import print_json
+    from meetme.composer import topology_picture
     from meetme.composer.client import ComposerClient
     from meetme.composer.topology_views import view_json
 
@@ -63,7 +63,7 @@ def _columns() -> int:
 
 def _print(view: TopologyView) -> None:
     from meetme.cli.output import print_table
-    from meetme.cli.topology_picture import capacity
+    from meetme.composer.topology_picture import capacity
 
     exchanges = [
         (_name(view, each), each.country or "-", _ports(each), f"{_span(each.age)} ago", _left(view, each))
@@ -102,7 +102,7 @@ def _name(view: TopologyView, exchange: ExchangeView) -> str:
 
 
 def _ports(exchange: ExchangeView) -> str:
-    from meetme.cli.topology_picture import capacity
+    from meetme.composer.topology_picture import capacity
 
     ports = [(point.member, point) for point in exchange.points if point.member is not None]
     return ", ".join(f"{member}/{point.port} {capacity(point.bandwidth)}" for member, point in sorted(

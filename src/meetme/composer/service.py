@@ -165,7 +165,7 @@ class ComposerService(Service):
             tracer=tracer,
         )
         peers_api.add_routes(self._peers, inbox, circuits)
-        spread_api.add_peer_routes(self._peers, self.spreader)
+        spread_api.add_peer_routes(self._peers, self.spreader, clock)
 
     async def start(self, *, local: Where | None = None, peers: Where | None = None) -> None:
         """Take up what an earlier process left, then listen. `local`, `peers`: instead of the settings' addresses.

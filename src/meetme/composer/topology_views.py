@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,8 @@ from meetme.composer.spreading import Neighbour
 from meetme.composer.topology import Atlas, Nni
 from meetme.model.agreement import MemberId
 from meetme.runtime.reading import adapter, read
+
+TOPOLOGY = "/api/v1/topology"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,15 @@ def _link(nni: Nni) -> LinkView:
 
 def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(round(seconds, 3), UTC)
+
+
+def seen_by(shown: TopologyView, member: MemberId) -> TopologyView:
+    """What of it a member at one of the ports gets to see: exchanges and links, and of the ports its own alone."""
+    exchanges = tuple(
+        replace(exchange, points=tuple(point for point in exchange.points if point.member == member))
+        for exchange in shown.exchanges
+    )
+    return replace(shown, exchanges=exchanges, unconfirmed=(), neighbours=())
 
 
 def view_json(shown: TopologyView) -> dict[str, Any]:

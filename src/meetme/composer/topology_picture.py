@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
-from meetme.cli.layout import apart, layout
+from meetme.composer.layout import apart, layout
 from meetme.composer.topology_views import ExchangeView, LinkView, TopologyView
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """The bits of a Braille pattern (Unicode 2800): by row, by column."""
-_BOX_HEIGHT, _GAP = 40, 16
+_BOX_HEIGHT, _END_HEIGHT, _GAP = 40, 30, 16
 
 
 def capacity(bandwidth: int) -> str:
@@ -148,41 +150,120 @@ _STYLE = """
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A way through the federation that the drawing shows: the exchanges in order, and who is at its ends."""
+
+    first: tuple[str, ...]
+    second: tuple[str, ...] = ()
+    """Of a circuit with redundancy."""
+    ends: tuple[str, ...] = ()
+    """The members that it joins, at the first and the last exchange."""
+
+    @property
+    def pairs(self) -> frozenset[frozenset[str]]:
+        """The exchanges that it goes between, two by two."""
+        return _steps(self.first)
+
+    @property
+    def second_pairs(self) -> frozenset[frozenset[str]]:
+        """The same of the second path."""
+        return _steps(self.second)
+
+    @property
+    def joints(self) -> tuple[tuple[str, str], ...]:
+        """Each end, and the exchange where it is."""
+        return tuple(zip(self.ends, (self.first[0], self.first[-1]), strict=False)) if self.first else ()
+
+
 def svg(view: TopologyView) -> str:
     """The same as SVG: as wide as a line is thick, dashed what only one end names."""
+    words = (
+        f"{len(view.exchanges)} exchanges, {len(view.links)} links, "
+        f"as {view.me} knows them at {view.at:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    return _drawn(view, Course(()), "The federation", words, f"<style>{_STYLE}</style>")
+
+
+def svg_of_course(view: TopologyView, course: Course) -> str:
+    """As a part of a page that has its own style for it: what the way goes through stands out."""
+    words = f"The way: {', '.join((*course.ends[:1], *course.first, *course.ends[1:]))}"
+    if course.second:
+        words += f"; and a second one: {', '.join(course.second)}"
+    return _drawn(view, course, "The federation, and the way through it", words, "")
+
+
+def _drawn(view: TopologyView, course: Course, title: str, words: str, style: str) -> str:
     names = _names(view)
     pairs = _pairs(view)
-    side = max(360, round(190 * max(1, len(names)) ** 0.5))
+    joints = [(_end(end), exchange) for end, exchange in course.joints if exchange in names]
     sizes = {str(exchange.member): (float(_width(exchange)), float(_BOX_HEIGHT)) for exchange in view.exchanges}
-    rough = {name: (x * side * 1.5, y * side) for name, (x, y) in layout(names, pairs).items()}
-    places = apart(rough, sizes, _GAP)
-    width = round(max((places[name][0] + sizes[name][0] / 2 for name in sizes), default=0) + _GAP)
-    height = round(max((places[name][1] + sizes[name][1] / 2 for name in sizes), default=0) + _GAP)
-    words = (
-        f"{len(names)} exchanges, {len(view.links)} links, as {view.me} knows them at {view.at:%Y-%m-%d %H:%M:%S} UTC"
-    )
+    sizes |= {_end(end): (float(_end_width(end)), float(_END_HEIGHT)) for end, _ in course.joints}
+    drawn = [*names, *(name for name, _ in joints)]
+    side = max(360, round(190 * max(1, len(drawn)) ** 0.5))
+    rough = {name: (x * side * 1.5, y * side) for name, (x, y) in layout(drawn, [*pairs, *joints]).items()}
+    places = apart(rough, {name: sizes[name] for name in drawn}, _GAP)
+    width = round(max((places[name][0] + sizes[name][0] / 2 for name in drawn), default=0) + _GAP)
+    height = round(max((places[name][1] + sizes[name][1] / 2 for name in drawn), default=0) + _GAP)
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="federation" viewBox="0 0 {width} {height}" role="img"'
         f' aria-labelledby="title what">',
-        '<title id="title">The federation</title>',
+        f'<title id="title">{escape(title)}</title>',
         f'<desc id="what">{escape(words)}</desc>',
-        f"<style>{_STYLE}</style>",
+        style,
         f'<rect class="back" width="{width}" height="{height}"/>',
     ]
     for end in view.unconfirmed:
         if end.at.exchange in places and end.neighbour in places:
             told = f"{end.at.exchange}, '{end.at.port}': {end.reason}"
             lines.append(_line(places[end.at.exchange], places[end.neighbour], 'class="broken"', told))
-    for (a, b), links in pairs.items():
+    for (a, b), links in sorted(pairs.items(), key=lambda each: _kind(each[0], course)):
         most = max(link.bandwidth for link in links)
         told = "; ".join(f"{link.link}: {link.latency_ms:g} ms, {link.bandwidth} Mbit/s" for link in links)
         thick = 1.5 + len(str(max(1, most // 100)))
-        lines.append(_line(places[a], places[b], f'class="link" stroke-width="{thick:g}"', told))
+        kind = f"link{_kind((a, b), course)}"
+        lines.append(_line(places[a], places[b], f'class="{kind}" stroke-width="{thick:g}"', told))
+    for name, exchange in joints:
+        lines.append(_line(places[name], places[exchange], 'class="link way" stroke-width="3"', name))
     for (a, b), links in pairs.items():
         (ax, ay), (bx, by) = places[a], places[b]
         lines.append(f'<text class="label" x="{(ax + bx) / 2:.0f}" y="{(ay + by) / 2:.0f}">{_label(links)}</text>')
-    lines += [_box(exchange, *places[exchange.member]) for exchange in view.exchanges]
-    return "\n".join((*lines, "</svg>", ""))
+    crossed = {*course.first, *course.second}
+    lines += [
+        _box(exchange, *places[exchange.member], " way" if exchange.member in crossed else "")
+        for exchange in view.exchanges
+    ]
+    lines += [_end_box(name, *places[name]) for name, _ in joints]
+    return "\n".join((*filter(None, lines), "</svg>", ""))
+
+
+def _steps(path: Sequence[str]) -> frozenset[frozenset[str]]:
+    return frozenset(frozenset(pair) for pair in pairwise(path))
+
+
+def _kind(pair: tuple[str, str], course: Course) -> str:
+    """What a line is to the way: nothing, its second path, or its first (which is drawn last, above the others)."""
+    if frozenset(pair) in course.pairs:
+        return " way"
+    return " second" if frozenset(pair) in course.second_pairs else ""
+
+
+def _end(member: str) -> str:
+    """A member's name among those of exchanges: it could be the same."""
+    return f"{member} "
+
+
+def _end_width(name: str) -> int:
+    return 8 * len(name) + 28
+
+
+def _end_box(name: str, x: float, y: float) -> str:
+    wide = _end_width(name.strip())
+    box = f'x="{x - wide / 2:.1f}" y="{y - _END_HEIGHT / 2:.1f}" width="{wide}" height="{_END_HEIGHT}" rx="15"'
+    return (
+        f'<g class="end"><rect class="box" {box}/>'
+        f'<text class="name" x="{x:.0f}" y="{y:.0f}">{escape(name.strip())}</text></g>'
+    )
 
 
 def _line(a: tuple[float, float], b: tuple[float, float], how: str, told: str) -> str:
@@ -200,12 +281,12 @@ def _width(exchange: ExchangeView) -> int:
     return max(84, 8 * len(exchange.member) + 20, 6 * len(_more(exchange)) + 16)
 
 
-def _box(exchange: ExchangeView, x: float, y: float) -> str:
+def _box(exchange: ExchangeView, x: float, y: float, kind: str = "") -> str:
     wide, members = _width(exchange), ", ".join(members_of(exchange))
     told = f"{exchange.member}, version {exchange.version}, said {exchange.age:.0f} s ago; {members}"
     box = f'x="{x - wide / 2:.1f}" y="{y - _BOX_HEIGHT / 2:.1f}" width="{wide}" height="{_BOX_HEIGHT}" rx="7"'
     return (
-        f'<g><title>{escape(told)}</title><rect class="box" {box}/>'
+        f'<g class="exchange{kind}"><title>{escape(told)}</title><rect class="box" {box}/>'
         f'<text class="name" x="{x:.0f}" y="{y - 7:.0f}">{escape(exchange.member)}</text>'
         f'<text class="more" x="{x:.0f}" y="{y + 9:.0f}">{escape(_more(exchange))}</text></g>'
     )

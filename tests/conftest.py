@@ -17,6 +17,10 @@ from sqlalchemy import create_engine, text
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
+# What a helper asserts is told in as many words as what a test asserts.
+pytest.register_assert_rewrite(*(f"tests.{part.name}" for part in Path(__file__).parent.iterdir() if part.is_dir()))
+
+
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
     """A PostgreSQL of our own, behind a socket in a folder of its own, gone at the end."""

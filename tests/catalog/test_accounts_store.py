@@ -20,7 +20,8 @@ GOOD, OTHER = "correct horse battery", "another staple entirely"
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    monkeypatch.setattr(accounts_store, "COST", CHEAP)
     database = Database.open(database_url)
     migrate(database, "meetme.catalog")
     yield database
@@ -64,6 +65,8 @@ def test_nothing_that_is_kept_is_the_password_and_no_two_are_alike(database: Dat
 
 def test_a_name_that_nobody_has_costs_as_much(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     paid: list[Cost] = []
+    dear = Cost(n=2**14, r=8, p=2)
+    monkeypatch.setattr(accounts_store, "COST", dear)
     scrypt = accounts_store._scrypt
 
     def counted(password: str, salt: bytes, cost: Cost) -> bytes:
@@ -71,12 +74,12 @@ def test_a_name_that_nobody_has_costs_as_much(database: Database, monkeypatch: p
         return scrypt(password, salt, CHEAP)
 
     monkeypatch.setattr(accounts_store, "_scrypt", counted)
-    database.run_now(lambda tx: accounts_store.add(tx, "anna", Verifier.of("anna", GOOD), [Role.READ], 0.0))
+    database.run_now(lambda tx: accounts_store.add(tx, "anna", Verifier.of("anna", GOOD, dear), [Role.READ], 0.0))
     paid.clear()
     assert check(database, "anna", GOOD)
     assert check(database, "anna", OTHER) is None
     assert check(database, "nobody", GOOD) is None
-    assert paid == [accounts_store.COST] * 3
+    assert paid == [dear] * 3
 
 
 def test_every_change_ends_sessions_also_to_the_same_and_also_made_anew(database: Database) -> None:

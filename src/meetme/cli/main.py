@@ -34,6 +34,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "identity": ("meetme.cli.identity:identity", "The member's key and certificate."),
         "peer": ("meetme.cli.peer:peer", "Who is who, and what each may do here."),
         "attachment": ("meetme.cli.attachment:attachment", "Where circuits land on the own border routers."),
+        "account": ("meetme.cli.account:account", "Who may log in to the catalogue's web page, and what for."),
         "database": ("meetme.cli.database:database", "What services keep: copy it, to move or as a backup."),
         "doctor": ("meetme.cli.doctor:doctor", "What this machine can do, and how the running member does."),
         "audit": ("meetme.cli.audit:audit", "What was decided, in an order that nobody can change unnoticed."),

@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 CONFIGURATOR, NEGOTIATOR = "meetme-configurator", "meetme-negotiator"
-UNITS = (CONFIGURATOR, NEGOTIATOR, "meetme-ixapi", "meetme-composer")
+UNITS = (CONFIGURATOR, NEGOTIATOR, "meetme-ixapi", "meetme-composer", "meetme-catalog")
 SOCKET = Path("/run/meetme-configurator/socket")
 HERE = [Announced("10.0.0.0/24", "172.16.0.0/24", "viewer")]
 THERE = [Announced("10.0.0.0/24", "172.16.1.0/24", "viewer")]
@@ -54,7 +54,10 @@ listen = "unix:{SOCKET}"
 exchange = "http://127.0.0.1:8474/api/v2"
 exchange_key = "a-key-of-16-char"
 country = "DE"
-listen_peers = "127.0.0.1:8472"
+listen_peers = "127.0.0.1:8482"
+
+[catalog]
+listen_peers = "127.0.0.1:8483"
 
 [ixapi]
 name = "IX Example"

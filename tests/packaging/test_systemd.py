@@ -13,7 +13,7 @@ import pytest
 from .units import FOLDER, PROGRAM, capabilities, settings
 
 ANALYZE = shutil.which("systemd-analyze")
-WITHOUT_PRIVILEGES = ("meetme-negotiator.service", "meetme-composer.service", "meetme-ixapi.service")
+WITHOUT_PRIVILEGES = tuple(f"meetme-{name}.service" for name in ("negotiator", "composer", "ixapi", "catalog"))
 UNITS = (*WITHOUT_PRIVILEGES, "meetme-configurator.service")
 MOST_EXPOSED = {**dict.fromkeys(WITHOUT_PRIVILEGES, 15), "meetme-configurator.service": 42}
 """Tenths, as `systemd-analyze security` counts: 0 is nothing at all, 100 everything."""

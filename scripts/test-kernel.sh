@@ -70,6 +70,6 @@ timeout --foreground "${KERNEL_TEST_SECONDS:-1800}" qemu-system-x86_64 -accel $h
     -no-reboot -monitor none -serial stdio -kernel "$disk/kernel" -initrd "$disk/initrd" \
     -drive "file=$disk/disk,if=virtio,format=raw,snapshot=on" \
     -drive "file=$work/project.ext4,if=virtio,format=raw,snapshot=on" \
-    -append "console=ttyS0 root=/dev/vda rw quiet loglevel=3 panic=-1 systemd.show_status=0 net.ifnames=0 systemd.unit=meetme-tests.service" \
+    -append "console=ttyS0 root=/dev/vda rw quiet loglevel=3 panic=-1 systemd.show_status=0 net.ifnames=0 systemd.default_timeout_start_sec=1800 systemd.unit=meetme-tests.service" \
     </dev/null 2>&1 | sed -u 's/\r//g' | tee "$work/log"
 grep -q "^tests in Linux .* ended with 0$" "$work/log"

@@ -10,7 +10,6 @@ chroot "$root" python3 -m venv /opt/meetme
 chroot "$root" sh -c '/opt/meetme/bin/pip install --quiet --no-index --no-deps /wheels/*.whl'
 rm -rf "$root/wheels" "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin
 
-echo 'LABEL=project /project ext4 rw 0 0' >"$root/etc/fstab"
 mkdir "$root/project"
 echo machine >"$root/etc/hostname"
 cat >"$root/etc/systemd/system/meetme-tests.service" <<'UNIT'
@@ -24,7 +23,8 @@ FailureAction=poweroff-force
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh /project/scripts/kernel/inside.sh
+# Not by /etc/fstab: a machine that is emulated on a busy one takes longer to find a disk than systemd waits for it.
+ExecStart=/bin/sh -c 'mount /dev/vdb /project && exec sh /project/scripts/kernel/inside.sh'
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/ttyS0

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ class Host:
     holder: int
     user: int
     folder: Path
+    inherited: set[str] = field(default_factory=set)
+    """Ids of mounts that were there before the host: they vanish when their folders do, whoever removes those."""
+
+    def __post_init__(self) -> None:
+        self.inherited |= {mount.split()[0] for mount in self._mounts()}
 
     def command(self, *arguments: str) -> list[str]:
         """What runs `arguments` on this host."""
@@ -113,14 +118,17 @@ class Host:
     def traces(self) -> dict[str, list[str]]:
         """Everything that a lab could leave: processes, mounts, interfaces, files of state and of its own."""
         looks = {
-            "mounts": "cat /proc/self/mounts",
             "interfaces": "ip -o link | cut -d' ' -f2",
             "namespaces": "ip netns list",
             "files": f"find /run {self.folder} ! -name '__pycache__'",
         }
-        return {"processes": self.processes()} | {
+        mounts = [" ".join(m.split()[4:]) for m in self._mounts() if m.split()[0] not in self.inherited]
+        return {"processes": self.processes(), "mounts": sorted(mounts)} | {
             name: sorted(self.run(look).splitlines()) for name, look in looks.items()
         }
+
+    def _mounts(self) -> list[str]:
+        return self.run("cat /proc/self/mountinfo").splitlines()
 
     def write(self, lab: str, **files: str) -> None:
         """Write a lab's files; in a name `__` is a dot and `___` a slash."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import pytest
 
 from meetme.configurator.keeper import Keeper
+from meetme.drivers.fabric import probing
 from meetme.drivers.fabric.config import PROBE_MAC
 from meetme.drivers.fabric.device import FabricDriver
 from meetme.model.intent import LinkEvent, LinkEventKind, Observation
@@ -23,7 +24,7 @@ from meetme.model.segment import SegmentIntent
 from meetme.runtime.clock import SystemClock
 from meetme.runtime.database import Database
 from tests.live.fabric import Customer, Exchange, access, apply, crosses, exchange, segment, snapshot, tunnel
-from tests.live.world import Machine, why_not
+from tests.live.world import Machine, eventually, why_not
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
@@ -267,6 +268,29 @@ def test_it_comes_back_to_the_preferred_one_without_losing_a_frame(protected: Pr
     assert passed.sent > 200
     assert (passed.lost, passed.twice) == (0, 0)
     assert (other.lost, other.twice) == (0, 0)
+
+
+@pytest.mark.slow
+def test_a_look_while_frames_move_finds_no_drift(protected: Protected, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old uplink is silent already, the new one not yet: whoever would mend that would send frames the dead way."""
+    p = protected
+    flooding = probing._flooding
+
+    def late(name: str, yes: bool) -> bytes:
+        time.sleep(0.3 if yes else 0)
+        return flooding(name, yes)
+
+    monkeypatch.setattr(probing, "_flooding", late)
+    ends = (tunnel("10.9.1.1", "10.9.1.2", FIRST), tunnel("10.9.3.1", "10.9.3.2", SECOND))
+    p.keepers["s1"].kill()
+    os.waitpid(p.keepers["s1"].pid, 0)
+    p.keepers["s1"] = keeper = serve(p.ix.switches["s1"], segment("x", access("eth1"), ends))
+    keeper.waits_for(LinkEventKind.UP)
+    p.ix.switches["t1"].sh("ip link set u2 down")
+    keeper.waits_for(LinkEventKind.DEGRADED)
+    assert eventually(lambda: p.carrying("s1") == SECOND)
+    assert not keeper.ask().segments[0].uplinks[0].up
+    assert [e for e in keeper.events if e.kind in (LinkEventKind.DRIFT, LinkEventKind.REPAIRED)] == []
 
 
 @pytest.mark.slow

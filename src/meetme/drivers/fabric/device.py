@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,7 +85,7 @@ class FabricDriver:
 
     async def read(self, circuit: str) -> SegmentConfig | None:
         """As it is now. Raises DeviceFailed."""
-        return await asyncio.to_thread(on_device(observe.read), circuit, self._notes)
+        return await asyncio.to_thread(on_device(self._read), circuit)
 
     def plan(self, circuit: str, have: SegmentConfig | None, want: SegmentConfig | None) -> Change[SegmentConfig]:
         """The difference, as commands that a person can type in the switch."""
@@ -149,6 +150,11 @@ class FabricDriver:
         self._states.pop(circuit, None)
         if self._prober is not None:
             self._prober.forget(circuit)
+
+    def _read(self, circuit: str) -> SegmentConfig | None:
+        """Not while frames move to another uplink: that is no drift."""
+        with self._prober.moving if self._prober is not None else nullcontext():
+            return observe.read(circuit, self._notes)
 
     def _apply(self, change: Change[SegmentConfig], todo: tuple[Step, ...]) -> None:
         try:

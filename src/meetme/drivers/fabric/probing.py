@@ -30,6 +30,8 @@ ETHERTYPE = 0x88B5
 """For local experiments (IEEE 802)."""
 _MAGIC = b"meetme:1"
 _BODY = struct.Struct("!8s8sB")
+READ_SECONDS = 0.03
+"""How long a move waits for somebody who reads, at most: then it is tried again at the next probe. Probes wait too."""
 _LEAST = 60
 """Octets of a frame without its check sequence (IEEE 802.3)."""
 _OUTGOING = 4
@@ -66,6 +68,8 @@ class Prober:
 
     def __init__(self, tell: Callable[[str, State], None]) -> None:
         self._tell = tell
+        self.moving = threading.Lock()
+        """Held while frames move to another uplink, in several steps: who reads in between sees none or two carry."""
         self._circuits: dict[str, _Circuit] = {}
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._selector = selectors.DefaultSelector()
@@ -152,7 +156,7 @@ class Prober:
             for uplink in circuit.uplinks:
                 self._send(name, circuit, uplink, now)
         wished = choose([uplink.path for uplink in circuit.uplinks], circuit.carrying, now)
-        if wished != circuit.carrying and _move(circuit.uplinks, wished):
+        if wished != circuit.carrying and self._move(circuit.uplinks, wished):
             circuit.carrying = wished
         state = State(
             tuple((uplink.name, uplink.path.look(now)) for uplink in circuit.uplinks),
@@ -164,6 +168,14 @@ class Prober:
                     self._send(name, circuit, uplink, now)
             circuit.told = state
             self._tell(name, state)
+
+    def _move(self, uplinks: list[_Uplink], wished: int) -> bool:
+        if not self.moving.acquire(timeout=READ_SECONDS):
+            return False
+        try:
+            return _move(uplinks, wished)
+        finally:
+            self.moving.release()
 
     def _send(self, name: str, circuit: _Circuit, uplink: _Uplink, now: float) -> None:
         try:

@@ -13,6 +13,7 @@ from meetme.catalog.sight import Sight
 from meetme.catalog.underlay import CircuitStanding, NegotiationStanding
 from meetme.catalog.ways import Ways
 from meetme.catalog.words import What
+from meetme.composer.topology_views import TopologyView
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem, Refused, Unreachable
 from meetme.negotiator.negotiation import Health
@@ -170,6 +171,10 @@ class FakeUnderlay:
         self._check()
         health = self._world.sight.health
         return {f"n-{id}": health for id in self._world.negotiations} if health is not None else {}
+
+    async def federation(self) -> TopologyView | None:
+        """That of the world."""
+        return None if self._me in self._world.away else self._world.sight.federation
 
     def _gone(self, what: What, order: Order, there: bool) -> bool:
         if what in self._world.stuck and there:

@@ -290,7 +290,7 @@ class MemberUnderlay:
         return await member_sight.look(
             circuit=None if order.circuit.id is None else self._circuit_of(order),
             negotiation=None if order.negotiation.id is None else self._view_of(order),
-            federation=self._federation(order),
+            federation=self.federation(),
         )
 
     async def healths(self) -> Mapping[str, Health]:
@@ -308,12 +308,13 @@ class MemberUnderlay:
         async with self._negotiating() as client:
             return await self._negotiation(client, order)
 
-    async def _federation(self, order: Order) -> TopologyView | None:
-        exchange = order.end.exchange if order.end is not None else None
-        if exchange is None:
-            return None
-        answer = await self._client.get(exchange, "composer", TOPOLOGY)
-        return topology_views.read_view(answer.document)
+    async def federation(self) -> TopologyView | None:
+        """The exchanges and their links, as an own exchange knows them. None: none of them tells."""
+        for exchange in dict.fromkeys(port.exchange for port in self._settings.port):
+            with suppress(MeetMeError):
+                answer = await self._client.get(exchange, "composer", TOPOLOGY)
+                return topology_views.read_view(answer.document)
+        return None
 
     async def _negotiation(self, client: NegotiatorClient, order: Order) -> NegotiationView | None:
         if order.negotiation.id is not None:

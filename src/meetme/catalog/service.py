@@ -26,6 +26,12 @@ from meetme.catalog.performer import Performer
 from meetme.catalog.publishing import Publisher
 from meetme.catalog.settings import CatalogSettings
 from meetme.catalog.underlay import Underlay
+from meetme.catalog.web.assets import Assets
+from meetme.catalog.web.doors import Doors
+from meetme.catalog.web.guard import Guard
+from meetme.catalog.web.looks import environment
+from meetme.catalog.web.site import build_site
+from meetme.catalog.web.visits import House
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Unreachable
 from meetme.model.members import Roster
@@ -142,6 +148,19 @@ class CatalogService(Service):
         local_api.add_routes(
             self._local, tokens, desk, self.mirroring, self.publisher, underlay, database, self._bell, clock
         )
+        assets = Assets()
+        house = House(
+            me,
+            desk,
+            self.mirroring,
+            underlay,
+            database,
+            self._bell,
+            clock,
+            Guard(database, clock, me, web_url=settings.web_url),
+            environment(assets),
+        )
+        self._site = build_site(house, assets, self.registry)
         self._peers = build_peer_app(
             title="MeetMe catalog, for other members",
             version=__version__,
@@ -177,7 +196,7 @@ class CatalogService(Service):
 
     async def _listen(self, local: Where, peers: Where | None) -> None:
         beyond = self._clients.server_context(self._trust.identity)
-        await self._listen_local(self._local, local, beyond=beyond)
+        await self._listen_local(Doors(self._local, self._site), local, beyond=beyond)
         await self._listen_peers(self._peers, peers, tls=self._trust.server_context())
         await self._listen_metrics(self.registry, self._settings.listen_metrics)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem, raise_problems
@@ -50,6 +51,8 @@ class CatalogSettings:
     """`sqlite:///PATH` or `postgresql://...`. Left out: a file in the state folder."""
     listen: str = DEFAULT_LISTEN
     """Of the local API, and of the web page."""
+    web_url: str | None = None
+    """Where people reach the web page, where a proxy stands before it: `https://catalogue.example.net`."""
     listen_peers: str | None = None
     """For other members: the only thing that the outside ever sees. Left out: nothing can be sold."""
     listen_metrics: str | None = None
@@ -75,6 +78,11 @@ class CatalogSettings:
         ends = [(each.exchange, each.port) for each in self.port]
         for exchange, name in sorted({end for end in ends if ends.count(end) > 1}):
             yield Problem("port_twice", f'port: must be there once ("{exchange} {name}")', "", "port")
+        if self.web_url is not None:
+            parts = urlsplit(self.web_url)
+            if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+                text = f'web_url: must be http:// or https:// with a host, and nothing behind it ("{self.web_url}")'
+                yield Problem("web_url_invalid", text, "for example https://catalogue.example.net", "web_url")
         if not 0 < self.approval_hours <= 24 * 30:
             text = f"approval_hours: must be above 0, at most 720 ({self.approval_hours:g})"
             yield Problem("approval_invalid", text, "hours", "approval_hours")

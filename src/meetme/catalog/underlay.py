@@ -15,6 +15,7 @@ from meetme.catalog.offers import Offer
 from meetme.catalog.order import End, Order, Reach
 from meetme.catalog.sight import Sight
 from meetme.catalog.ways import Ways
+from meetme.composer.topology_views import TopologyView
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem
 from meetme.negotiator.negotiation import Health
@@ -88,3 +89,6 @@ class Underlay(Protocol):
 
     async def healths(self) -> Mapping[str, Health]:
         """How the data plane of every agreement does, by the id of its negotiation."""
+
+    async def federation(self) -> TopologyView | None:
+        """The exchanges and their links, as an own exchange knows them. None: none of them tells."""

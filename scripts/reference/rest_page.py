@@ -93,7 +93,7 @@ def _composer(nothing: Any) -> tuple[FastAPI, FastAPI]:
     spread_api.add_local_routes(local, Access(Tokens({})), nothing, nothing)
     peers = build_peer_app(title="MeetMe composer, for other members", version="1", trust=nothing)
     composer_peers_api.add_routes(peers, nothing, circuits)
-    spread_api.add_peer_routes(peers, nothing)
+    spread_api.add_peer_routes(peers, nothing, nothing)
     return local, peers
 
 

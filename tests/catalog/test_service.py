@@ -52,9 +52,9 @@ class Side:
 
 
 @asynccontextmanager
-async def servers(tmp_path: Path, world: FakeWorld) -> AsyncIterator[tuple[Side, Side]]:
-    """A buyer `csp-a`, and a seller `csp-b` with the offers of FILE."""
-    (tmp_path / "offers.toml").write_text(FILE)
+async def servers(tmp_path: Path, world: FakeWorld, offers_of_b: str = FILE) -> AsyncIterator[tuple[Side, Side]]:
+    """A buyer `csp-a`, and a seller `csp-b` with the offers of FILE, or others."""
+    (tmp_path / "offers.toml").write_text(offers_of_b)
     identities = {name: create_identity(name) for name in ("csp-a", "csp-b")}
     doors = {name: open_door() for name in identities}
     roster = Roster(
@@ -87,7 +87,7 @@ async def servers(tmp_path: Path, world: FakeWorld) -> AsyncIterator[tuple[Side,
     a, b = sides
     try:
         async with asyncio.timeout(10):
-            while (await a.client.search())[1] < 2:  # noqa: ASYNC110 - it is in a database
+            while (await a.client.search())[1] < offers_of_b.count("[[offer]]"):  # noqa: ASYNC110 - it is in a database
                 await asyncio.sleep(0.02)
         yield a, b
     finally:

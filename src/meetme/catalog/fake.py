@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from uuid import UUID
 
@@ -48,6 +48,8 @@ class FakeWorld:
     """To every offer. None: the fake federation has one way alone, which nobody has to choose."""
     sight: Sight = field(default_factory=Sight)
     """Of every order."""
+    reach: Reach = field(default_factory=lambda: Reach(prefix="172.16.0.0/24"))
+    """How every service is reached."""
     held: set[What] = field(default_factory=set)
     """What is made no further for now."""
 
@@ -144,7 +146,7 @@ class FakeUnderlay:
             fails = self._has(Trouble.NEGOTIATION_FAILS)
             self._world.negotiations[order.id] = "failed" if fails else "active"
         ended = Problem("probe_unanswered", "negotiation: no packet crossed") if words == "failed" else None
-        reach = Reach(prefix="172.16.0.0/24") if words == "active" else None
+        reach = self._world.reach if words == "active" else None
         return NegotiationStanding(f"n-{order.id}", words, words == "active", reach, ended)
 
     async def end_negotiation(self, order: Order) -> bool:
@@ -157,7 +159,7 @@ class FakeUnderlay:
         self._check()
         if self._has(Trouble.SERVICE_SILENT):
             raise Refused("service_unanswered", "service: must answer at its address")
-        return Reach(prefix="172.16.0.0/24", rtt_ms=1.0)
+        return replace(self._world.reach, rtt_ms=1.0)
 
     async def sight(self, order: Order) -> Sight:
         """That of the world."""

@@ -14,8 +14,8 @@ from starlette.responses import Response
 from meetme.catalog.offers import Entry
 from meetme.catalog.search import Query, Sort, search
 from meetme.catalog.views import REDUNDANCIES, not_listed
-from meetme.catalog.web.visits import Visit
 from meetme.catalog.ways import Ways
+from meetme.catalog.web.visits import Visit
 from meetme.catalog.words import Connectivity
 from meetme.composer.topology_views import TopologyView
 from meetme.model.agreement import MemberId

@@ -35,10 +35,10 @@ HEALTH_SECONDS = 2.0
 async def orders(visit: Visit) -> Response:
     """What was bought and sold, the newest first, and how it does."""
     listed = await visit.house.database.run(store.orders)
-    shown = [view(n) for n in listed]
     healths = await _healths(visit) if any(n.state is State.ACTIVE for n in listed) else {}
-    live = [n for n in shown if n.state not in ENDED]
-    over = [n for n in shown if n.state in ENDED]
+    shown = [(n.offered.title if n.offered is not None else n.wanted.offer, view(n)) for n in listed]
+    live = [each for each in shown if each[1].state not in ENDED]
+    over = [each for each in shown if each[1].state in ENDED]
     return await visit.page("orders.html", live=live, over=over[:100], more=max(0, len(over) - 100), healths=healths)
 
 
@@ -67,7 +67,9 @@ async def place(visit: Visit) -> Response:
     try:
         chosen = UUID(way) if way else None
     except ValueError:
-        raise InvalidInput("way_malformed", f'way: must be one of those that are shown ("{way}")', field="way") from None
+        raise InvalidInput(
+            "way_malformed", f'way: must be one of those that are shown ("{way}")', field="way"
+        ) from None
     redundancy = visit.said("redundancy", 40) if chosen is None else ""
     request = OrderRequest(offer=visit.said("offer", 200), circuit_offer=chosen, redundancy=redundancy or None)
     placed = await visit.house.desk.place(request, visit.said("key", 64) or None)
@@ -121,7 +123,13 @@ async def _parts(visit: Visit, id: UUID) -> AsyncIterator[str]:
 
 def _key(n: Order, shown: OrderView) -> list[Any]:
     """What of it shows."""
-    return [n.revision, n.state.value, len(n.steps), [[t.what, t.presence, t.id] for t in shown.things], n.partner_ready]
+    return [
+        n.revision,
+        n.state.value,
+        len(n.steps),
+        [[t.what, t.presence, t.id] for t in shown.things],
+        n.partner_ready,
+    ]
 
 
 def _event(text: str) -> str:

@@ -12,6 +12,7 @@ import httpx2
 
 from meetme.catalog import wire
 from meetme.catalog.views import EntryView, OrderView
+from meetme.catalog.ways import Ways
 from meetme.catalog.words import ENDED
 from meetme.model.errors import Unreachable
 from meetme.runtime.api_client import ApiClient, part, unreachable
@@ -29,6 +30,15 @@ class CatalogClient(ApiClient):
     async def offer(self, provider: str, name: str) -> EntryView:
         """One offer."""
         return wire.read_entry(await self._call("GET", f"/offers/{part(provider)}/{part(name)}"))
+
+    async def ways(self, provider: str, name: str, redundancy: str | None = None) -> Ways:
+        """The ways over the federation to a service, the best first."""
+        said = "" if redundancy is None else "?" + urlencode({"redundancy": redundancy})
+        return wire.read_ways(await self._call("GET", f"/offers/{part(provider)}/{part(name)}/ways{said}"))
+
+    async def own_offers(self) -> list[EntryView]:
+        """What this member offers."""
+        return [wire.read_entry(each) for each in await self._call("GET", "/own-offers")]
 
     async def put_offer(self, offer: dict[str, Any]) -> None:
         """Offer something, in the place of what was offered under its name."""

@@ -16,7 +16,7 @@ from meetme.catalog import logbook, store, wire
 from meetme.catalog.desk import Desk, find
 from meetme.catalog.machine import OrderMachine, still_due
 from meetme.catalog.mirroring import Mirroring
-from meetme.catalog.offers import Entry
+from meetme.catalog.offers import Entry, Listing
 from meetme.catalog.offers_file import read_offer
 from meetme.catalog.order import Order
 from meetme.catalog.publishing import Publisher
@@ -115,6 +115,10 @@ def _offer_routes(
         entry = await one(provider, name)
         return JSONResponse(wire.ways_json(await underlay.ways(entry.offer, entry.provider, redundancy)))
 
+    @app.get(OWN, dependencies=[access.read], tags=OFFER_TAGS, summary="What this member offers")
+    async def list_own() -> JSONResponse:
+        return JSONResponse(_own(await database.run(mirroring.own)))
+
     @app.put(
         OWN + "/{name}",
         dependencies=[access.write],
@@ -132,6 +136,13 @@ def _offer_routes(
     async def delete_offer(name: str) -> Response:
         await publisher.withdraw(name)
         return Response(status_code=204)
+
+
+def _own(listing: Listing | None) -> list[dict[str, Any]]:
+    if listing is None:
+        return []
+    own = (Entry(listing.provider, listing.version, offer) for offer in listing.offers)
+    return [wire.entry_json(entry_view(entry)) for entry in own]
 
 
 def _order_routes(app: FastAPI, access: Access, desk: Desk, database: Database, bell: Bell, clock: Clock) -> None:

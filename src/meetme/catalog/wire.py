@@ -168,3 +168,8 @@ def ways_json(ways: Ways) -> dict[str, Any]:
     """The ways to a service as the local API shows them."""
     result: dict[str, Any] = adapter(Ways).dump_python(ways, mode="json", by_alias=True)
     return result
+
+
+def read_ways(raw: Any) -> Ways:
+    """Read what `ways_json` wrote."""
+    return read(Ways, raw, path="answer", code="answer_malformed")

@@ -24,6 +24,11 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "terminate": ("meetme.cli.terminate:terminate", "Take an agreement back on both sides."),
         "release": ("meetme.cli.release:release", "End the quarantine of what could not be verified as removed."),
     },
+    "Services of all members": {
+        "catalog": ("meetme.cli.catalog:catalog", "What everybody offers: search it, and offer something."),
+        "order": ("meetme.cli.order:order", "From an offer to the address where it answers; and taking it back."),
+        "orders": ("meetme.cli.orders:orders", "What was bought and sold, and what waits for a decision."),
+    },
     "Circuits across exchanges": {
         "exchange": ("meetme.cli.exchange:exchange", "Whether circuits can be ordered at an exchange."),
         "circuit": ("meetme.cli.circuit:circuit", "Offers, circuits, and taking them back."),

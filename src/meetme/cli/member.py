@@ -21,6 +21,7 @@ R = TypeVar("R")
 C = TypeVar("C", bound="ApiClient")
 
 DEFAULT_URL = "http://127.0.0.1:8471"
+CATALOG_URL = "http://127.0.0.1:8472"
 COMPOSER_URL = "http://127.0.0.1:8473"
 
 
@@ -67,10 +68,16 @@ class LocalApi:
         """Who asks that service, at its own default where no URL was given."""
         if service == "negotiator":
             return self.client()
+        if service == "catalog":
+            from meetme.catalog.client import CatalogClient
+
+            return self._there(CATALOG_URL).reach(CatalogClient)
         from meetme.composer.client import ComposerClient
 
-        there = self if self.url != DEFAULT_URL else replace(self, url=COMPOSER_URL)
-        return there.reach(ComposerClient)
+        return self._there(COMPOSER_URL).reach(ComposerClient)
+
+    def _there(self, default: str) -> LocalApi:
+        return self if self.url != DEFAULT_URL else replace(self, url=default)
 
     def reach(self, client: type[C]) -> C:
         """The same for the client of any service."""
@@ -135,10 +142,10 @@ def service_option(command: Callable[P, R]) -> Callable[P, R]:
     """`--service`: which of a member's services is asked."""
     return click.option(
         "--service",
-        type=click.Choice(["negotiator", "composer"]),
+        type=click.Choice(["negotiator", "composer", "catalog"]),
         default="negotiator",
         show_default=True,
-        help=f"Whom to ask; without --url, the composer at {COMPOSER_URL}.",
+        help=f"Whom to ask; without --url, the composer at {COMPOSER_URL}, the catalog at {CATALOG_URL}.",
     )(command)
 
 

@@ -1,7 +1,7 @@
 """A member's database: SQLite in memory, with the statements of the code under test, sent past SQLAlchemy for speed.
 
 More than half of a run went into SQLAlchemy's way of sending a statement. The statements here are the very same: those
-that a module of the negotiator holds are compiled once, any other takes the long way on the same connection.
+that a module of a room holds are compiled once, any other takes the long way on the same connection.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from meetme.catalog import logbook as catalog_logbook
+from meetme.catalog import store as catalog_store
 from meetme.negotiator import logbook, store
 from meetme.runtime import ledger
 from meetme.runtime.database import Database, migrate
@@ -33,7 +35,8 @@ _NAMED: Dialect = SQLiteDialect_pysqlite(paramstyle="named")
 class Disk:
     """A member's database. Its content survives processes; `wipe` is a disk that broke, with no backup."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: str = "negotiator") -> None:
+        self._room = room
         self.raw = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         engine = create_engine("sqlite://", creator=lambda: self.raw, poolclass=StaticPool)
         self._tx: Any = _Quick(self.raw, engine.connect().execution_options(isolation_level="AUTOCOMMIT"))
@@ -52,7 +55,7 @@ class Disk:
 
     def wipe(self) -> None:
         """Nothing but empty tables."""
-        self.raw.deserialize(_empty_tables())
+        self.raw.deserialize(_empty_tables(self._room))
 
     def copy(self) -> bytes:
         """A backup."""
@@ -64,18 +67,18 @@ class Disk:
 
 
 @cache
-def _empty_tables() -> bytes:
+def _empty_tables(room: str) -> bytes:
     database = Database.open("sqlite://")
     migrate(database, "meetme.runtime")
-    migrate(database, "meetme.negotiator")
+    migrate(database, f"meetme.{room}")
     raw = database.run_now(lambda tx: tx.connection.dbapi_connection)
     return bytes(raw.serialize())  # type: ignore[union-attr]
 
 
 @cache
-def disk(number: int) -> Disk:
+def disk(number: int, room: str = "negotiator") -> Disk:
     """Opening one takes longer than half a run: they are wiped and used again."""
-    return Disk()
+    return Disk(room)
 
 
 # --- the short way ----------------------------------------------------------------------------------------------------
@@ -145,7 +148,7 @@ def _row_type(names: tuple[str, ...]) -> Any:
 def _kept() -> dict[int, ClauseElement]:
     """Every statement that a module holds."""
     found: dict[int, ClauseElement] = {}
-    for module in (store, ledger, logbook):
+    for module in (store, ledger, logbook, catalog_store, catalog_logbook):
         for value in vars(module).values():
             parts = vars(value) if isinstance(value, Logbook | Mailbox | KeyStore) else value
             several = parts.values() if isinstance(parts, dict) else (parts,)

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from tests.simulation.member import Parts
-from tests.simulation.schedule import Schedule
-from tests.simulation.world import Result, simulate
+from tests.simulation.world import simulate
 
 T = TypeVar("T")
 MOST_RUNS = 150
 
 
-def shrink(failed: Result, parts: Parts | None = None, most_runs: int = MOST_RUNS) -> Result:
-    """A run of the same seed with fewer actions and fewer strokes of fate that still violates something."""
+def shrink(failed: Any, parts: Any = None, most_runs: int = MOST_RUNS, run: Callable[..., Any] = simulate) -> Any:
+    """A run of the same seed with fewer actions and fewer strokes of fate that still violates something.
+
+    `run`: what makes a result of a schedule and the parts; negotiations, where nothing else is said.
+    """
     best, runs = failed, 0
 
-    def still_fails(schedule: Schedule) -> bool:
+    def still_fails(schedule: Any) -> bool:
         nonlocal best, runs
         runs += 1
-        result = simulate(schedule, parts)
+        result = run(schedule, parts)
         if result.violation is not None:
             best = result
         return result.violation is not None
 
     def actions_left(actions: Sequence[object]) -> bool:
-        return still_fails(replace(best.schedule, actions=tuple(actions)))  # type: ignore[arg-type]
+        return still_fails(replace(best.schedule, actions=tuple(actions)))
 
     def strokes_left(sites: Sequence[str]) -> bool:
         gone = {stroke.site for stroke in best.strokes} - set(sites)
@@ -52,7 +53,7 @@ def _fewest(items: Sequence[T], fails: Callable[[Sequence[T]], bool], more: Call
         size //= 2
 
 
-def report(result: Result) -> str:
+def report(result: Any) -> str:
     """A failed run, to be read by a person."""
     schedule = result.schedule
     lines = [f"seed {schedule.seed}: {result.violation}", "", "what was done:"]

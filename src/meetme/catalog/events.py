@@ -97,6 +97,8 @@ class Attached:
 
     at: float
     end: End
+    sure: bool = True
+    """No earlier attempt can still be on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class MakingFailed:
     at: float
     what: What
     problem: Problem
+    sure: bool = True
+    """No earlier attempt can have made it, or still be on its way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,6 +231,8 @@ class MemberUnderlay:
         """Have the own negotiator forget where it lands."""
         if order.wanted.connectivity is not Connectivity.L3 or order.circuit.id is None:
             return
+        if self._negotiator is None and not order.attachment.known:
+            return  # where there is none, nothing was registered
         async with self._negotiating() as client:
             known = (await client.attachments()).get(_circuit(order))
             if known is None or known.peer != order.partner:

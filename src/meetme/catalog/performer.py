@@ -147,18 +147,21 @@ class Performer:
     # --- what it makes ------------------------------------------------------------------------------------------------
 
     async def _make(self, n: Order, what: What, attempts: int) -> Made | None:
+        # An attempt whose answer did not come may still arrive, after the next one has succeeded or was refused.
+        sure = attempts == 0
         try:
             match what:
                 case What.CIRCUIT:
                     return self._circuit_seen(await self._underlay.make_circuit(n))
                 case What.ATTACHMENT:
-                    return ev.Attached(self._clock.now(), await self._underlay.attach(n))
+                    return ev.Attached(self._clock.now(), await self._underlay.attach(n), sure)
                 case What.NEGOTIATION:
                     return self._negotiation_seen(await self._underlay.make_negotiation(n))
         except Unreachable:
             raise  # whether it was made is not known: the same again does no harm
         except MeetMeError as error:
-            return ev.MakingFailed(self._clock.now(), what, error.problem)
+            # Nobody can be asked whether a process that died had registered where the circuit lands.
+            return ev.MakingFailed(self._clock.now(), what, error.problem, sure and what is not What.ATTACHMENT)
 
     async def _watch(self, n: Order, what: What, attempts: int) -> Made:
         known = n.thing(what).standing

@@ -139,7 +139,7 @@ def on_attach(n: Order, event: ev.AttachReceived) -> Move:
 
 def on_attached(n: Order, event: ev.Attached) -> Move:
     """The own end is ready."""
-    n = replace(n, end=event.end, attachment=Thing(Presence.THERE, known=True))
+    n = replace(n, end=event.end, attachment=Thing(Presence.THERE, known=event.sure))
     if n.party is Party.BUYER:
         return go_on(n, event.at)
     n = mark(n, "attach", event.at)
@@ -197,8 +197,9 @@ def _activate(n: Order, at: float) -> Move:
 
 
 def on_making_failed(n: Order, event: ev.MakingFailed) -> Move:
-    """Whoever was to make it has refused for good: there is nothing to be taken back of it."""
-    return undo(put(n, event.what, Thing()), S.FAILED, event.at, event.problem)
+    """Whoever was to make it has refused for good. What an earlier attempt may have made is taken back."""
+    n = put(n, event.what, Thing()) if event.sure else n
+    return undo(n, S.FAILED, event.at, event.problem)
 
 
 # --- time, and the other side -----------------------------------------------------------------------------------------

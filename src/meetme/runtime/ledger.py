@@ -157,7 +157,8 @@ _STANDING = text(
 _NEXT_DUE = text("SELECT min(due) FROM runtime_effect WHERE machine = :machine")
 _OWNERS = text("SELECT DISTINCT owner FROM runtime_effect WHERE owner IS NOT NULL")
 _RECLAIM = text(
-    "UPDATE runtime_effect SET due = :now, owner = NULL, token = token + 1 WHERE owner IN :owners"
+    "UPDATE runtime_effect SET due = :now, owner = NULL, token = token + 1, attempts = attempts + 1"
+    " WHERE owner IN :owners"
 ).bindparams(bindparam("owners", expanding=True))
 _NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', :instance)")
 _DELIVERED = "meetme delivered"
@@ -234,7 +235,10 @@ class Ledger:
         return list(tx.scalars(_OWNERS))
 
     def reclaim(self, tx: Connection, owners: Iterable[str], now: float) -> int:
-        """Take back whatever `owners`, who are dead, have leased: due at once, not counted as an attempt. How many."""
+        """Take back whatever `owners`, who are dead, have leased: due at once. How many.
+
+        It counts as an attempt: what they had begun may still arrive wherever it was sent.
+        """
         return tx.execute(_RECLAIM, {"owners": list(owners), "now": now}).rowcount
 
     def owed(self, tx: Connection, machine_name: str, instance: str) -> list[Debt]:

@@ -35,12 +35,15 @@ class Crook:
             return text
         raw = json.loads(text)
         match raw["type"]:
+            case "attach" if self._one(where, [True, False]):
+                raw["type"], raw["body"] = "query", {"state": "active"}
             case "attach":
                 raw["body"]["circuit"] = self._one(where, [*(c.id for c in self._world.ground.circuits.values()), "?"])
             case "query":
                 raw["body"]["state"] = self._one(where, _STATES)
             case "request":
-                raw["body"]["wanted"]["connectivity"] = self._one(where, ["none", "l2", "l3"])
+                said = raw["body"]["wanted"]
+                said["connectivity"] = self._one(where, [said["connectivity"], "none", "l2", "l3"])
                 raw["body"]["wanted"]["approval"] = False
             case _:
                 raw["type"], raw["body"] = "attach", {"circuit": "?"}

@@ -96,9 +96,7 @@ class Member:
 
     def listing(self) -> Listing:
         """What it offers."""
-        return Listing(
-            provider=self.id, version=1, issued=0.0, expires=4e9, offers=() if self.withdrawn else OFFERS
-        )
+        return Listing(provider=self.id, version=1, issued=0.0, expires=4e9, offers=() if self.withdrawn else OFFERS)
 
 
 class Storage:

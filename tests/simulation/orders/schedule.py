@@ -164,8 +164,11 @@ def beneath(draft: Draft) -> None:
     draft.orders(3, CONNECTED)
     draft.decisions(3)
     draft.regrets(0.8, 20.0)
-    draft.some(*BENEATH, share=1.0)
-    draft.some("crash", "circuit refused", share=0.3)
+    draft.some("crash", share=0.3)
+    if draft.random.random() < 0.5:
+        draft.some(*BENEATH, share=1.0)
+    else:
+        draft.rates |= {"underlay late": 0.4, "circuit refused": 0.3}
     draft.happens("away", draft.random.randint(0, 2), 3.0, 40.0)
 
 
@@ -231,7 +234,7 @@ def farewells(draft: Draft) -> None:
 
 def crook(draft: Draft) -> None:
     """One member says whatever it likes."""
-    draft.orders(5, ("vault", "vault", "wire", "asked-vault", "page"))
+    draft.orders(5, ("vault", "vault", "wire", "asked-vault", "asked-page"))
     draft.decisions(5)
     draft.regrets(0.4)
     draft.crooks = frozenset({draft.random.choice(draft.members)})

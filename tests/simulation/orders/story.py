@@ -183,5 +183,3 @@ class Story:
                 world.trace(f"{member.id} refuses: {error.code}: {error.text}")
 
         catalog.spawn(ask())
-
-

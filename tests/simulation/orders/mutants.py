@@ -286,7 +286,7 @@ class TakesAnybodysWord(Inbox):
         return super()._handle(tx, message, raw)
 
 
-@shell("performer", 3)
+@shell("performer", 45)
 class UnknownIsRefused(Performer):
     """Who gives no answer is taken to have refused."""
 

@@ -29,7 +29,7 @@ WHY_NOT = (
 )
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT)),
 ]
 
@@ -75,7 +75,7 @@ api_secret_file = "/run/credentials/meetme-ixapi.service/accounts_composer"
 """
 
 
-def run(*command: str, check: bool = True, seconds: float = 200) -> str:
+def run(*command: str, check: bool = True, seconds: float = 900) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}{journal()}")
@@ -109,6 +109,10 @@ def installed() -> None:
     """As the how-to has it."""
     for unit in FOLDER.glob("*.service"):
         shutil.copy(unit, "/etc/systemd/system")
+    # A machine that is emulated takes minutes for what takes a second: how long is waited is no matter of these tests.
+    patience = Path("/etc/systemd/system/meetme-.service.d/emulated.conf")
+    patience.parent.mkdir()
+    patience.write_text("[Service]\nTimeoutStartSec=infinity\nTimeoutStopSec=600\nWatchdogSec=600\n")
     for kind in ("sysusers", "tmpfiles"):
         Path(f"/etc/{kind}.d").mkdir(exist_ok=True)
         shutil.copy(FOLDER / f"{kind}.conf", f"/etc/{kind}.d/meetme.conf")
@@ -218,7 +222,7 @@ async def test_a_circuit_is_programmed_outlives_the_service_and_goes(started: No
     run("systemctl", "kill", "--signal=KILL", "--kill-who=main", CONFIGURATOR)
     assert answers()
     assert await asyncio.to_thread(
-        eventually, lambda: shown(CONFIGURATOR, "ActiveState", "NRestarts") == ["active", "1"], 120
+        eventually, lambda: shown(CONFIGURATOR, "ActiveState", "NRestarts") == ["active", "1"], 600
     )
 
     control = await open_configurator(f"unix:{SOCKET}")
@@ -297,12 +301,12 @@ def test_only_the_configurator_can_program_the_kernel(installed: None, unit: str
 def test_one_that_is_stuck_is_started_again(started: None) -> None:
     drop = Path(f"/etc/systemd/system/{NEGOTIATOR}.service.d")
     drop.mkdir()
-    (drop / "soon.conf").write_text("[Service]\nWatchdogSec=8\nTimeoutAbortSec=1\n")
+    (drop / "soon.conf").write_text("[Service]\nWatchdogSec=30\nTimeoutAbortSec=1\n")
     assert settings(f"{NEGOTIATOR}.service")["WatchdogSec"] == ["30"]
     run("systemctl", "daemon-reload")
     run("systemctl", "restart", NEGOTIATOR)
     run("systemctl", "kill", "--signal=STOP", "--kill-who=main", NEGOTIATOR)
-    assert eventually(lambda: shown(NEGOTIATOR, "ActiveState", "NRestarts") == ["active", "1"], 120)
+    assert eventually(lambda: shown(NEGOTIATOR, "ActiveState", "NRestarts") == ["active", "1"], 600)
     assert "watchdog" in run("journalctl", "-b", "-q", "-o", "cat", "-u", NEGOTIATOR).lower()
     shutil.rmtree(drop)
     run("systemctl", "daemon-reload")

@@ -336,6 +336,11 @@ async def test_a_session_ends_with_time_and_with_its_account(tmp_path: Path) -> 
     async with browsing(tmp_path) as (browser, a, _):
         now = SystemClock().now()
 
+        await a.database.run(lambda tx: tx.execute(sessions_store.SESSION.update().values(seen=now - 600)))
+        await browser.http.get("/orders", headers={"hx-request": "true"})
+        seen = await a.database.run(lambda tx: tx.execute(sessions_store.SESSION.select()).one().seen)
+        assert seen == now - 600, "what a page asks by itself keeps no session alive"
+
         async def changed(**values: float) -> str:
             await a.database.run(lambda tx: tx.execute(sessions_store.SESSION.update().values(values)))
             return (await browser.get("/")).url.path

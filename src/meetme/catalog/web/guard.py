@@ -66,7 +66,9 @@ class Guard:
         secret = request.cookies.get(self._cookie(request))
         if not secret:
             return None
-        account = await self._database.run(lambda tx: sessions_store.find(tx, secret, self._clock.now()))
+        # A page that is left open asks for news by itself: that is nobody's use of it.
+        used = "hx-request" not in request.headers
+        account = await self._database.run(lambda tx: sessions_store.find(tx, secret, self._clock.now(), used=used))
         return None if account is None else Person(account, form_word(secret))
 
     async def nobody_yet(self) -> bool:

@@ -43,8 +43,8 @@ def begin(tx: Connection, secret: str, account: Account, now: float) -> None:
     tx.execute(insert(SESSION).values(id=hash_of(secret), **values))
 
 
-def find(tx: Connection, secret: str, now: float) -> Account | None:
-    """Whose session `secret` is of, which is used now. None: there is none, or it holds no more."""
+def find(tx: Connection, secret: str, now: float, *, used: bool = True) -> Account | None:
+    """Whose session `secret` is of. None: there is none, or it holds no more. `used`: a person does something now."""
     id = hash_of(secret)
     row = tx.execute(select(SESSION).where(SESSION.c.id == id)).first()
     if row is None:
@@ -53,7 +53,7 @@ def find(tx: Connection, secret: str, now: float) -> Account | None:
     if account is None or account.epoch != row.epoch or not session.good(now):
         tx.execute(delete(SESSION).where(SESSION.c.id == id))
         return None
-    if now - session.seen > TOUCH_SECONDS:
+    if used and now - session.seen > TOUCH_SECONDS:
         tx.execute(update(SESSION).where(SESSION.c.id == id).values(seen=now))
     return account
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from uuid import UUID
@@ -17,6 +17,7 @@ from meetme.composer.topology_views import TopologyView
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem, Refused, Unreachable
 from meetme.negotiator.negotiation import Health
+from meetme.runtime.diagnosis import Finding
 
 
 class Trouble(StrEnum):
@@ -167,6 +168,11 @@ class FakeUnderlay:
             problem = Unreachable("composer_unreachable", "composer: must be reachable").problem
             return Sight(problems=(problem,))
         return self._world.sight
+
+    async def looks(self) -> Sequence[Finding]:
+        """Whether it is there."""
+        away = self._me in self._world.away
+        return [Finding("exchange", not away, "does not answer" if away else "answers", "start it" if away else "")]
 
     async def healths(self) -> Mapping[str, Health]:
         """That of the world, for every negotiation."""

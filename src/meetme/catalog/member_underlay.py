@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from meetme.catalog import member_sight
+from meetme.catalog import member_looks, member_sight
 from meetme.catalog.offers import Offer, OfferEnd
 from meetme.catalog.order import End, Order, Reach
 from meetme.catalog.settings import CatalogSettings, OwnPort
@@ -30,6 +30,7 @@ from meetme.negotiator.messages import Verified
 from meetme.negotiator.negotiation import Attachment, Health
 from meetme.negotiator.states import ENDED, State
 from meetme.negotiator.views import NegotiationView, StartRequest
+from meetme.runtime.diagnosis import Finding
 from meetme.runtime.peer_client import PeerClient
 
 CIRCUITS = "/api/v1/circuits"
@@ -294,6 +295,10 @@ class MemberUnderlay:
             negotiation=None if order.negotiation.id is None else self._view_of(order),
             federation=self.federation(),
         )
+
+    async def looks(self) -> Sequence[Finding]:
+        """The composer of each own port's exchange, whether it knows the port, and the own negotiator."""
+        return await member_looks.look(self._settings.port, self._client, self._negotiator)
 
     async def healths(self) -> Mapping[str, Health]:
         """How the data plane of every agreement does, by the id of its negotiation."""

@@ -13,10 +13,12 @@ from sqlalchemy import text
 from meetme import __version__
 from meetme.catalog import local_api, peers_api, store, wire
 from meetme.catalog.desk import Desk
+from meetme.catalog.diagnosis import SUBJECT, Doctor
 from meetme.catalog.events import Event
 from meetme.catalog.figures import CourseFigures, standing
 from meetme.catalog.inbox import Inbox
 from meetme.catalog.line import Line
+from meetme.catalog.logbook import BOOK
 from meetme.catalog.machine import OrderMachine
 from meetme.catalog.member_underlay import MemberUnderlay
 from meetme.catalog.mirroring import Mirroring
@@ -36,8 +38,10 @@ from meetme.model.agreement import MemberId
 from meetme.model.errors import Unreachable
 from meetme.model.members import Roster
 from meetme.negotiator.client import NegotiatorClient
+from meetme.runtime import operations_api
 from meetme.runtime.clock import Clock, SharedClock
 from meetme.runtime.database import Database, migrate
+from meetme.runtime.diagnosis import Checkup
 from meetme.runtime.figures import DatabaseFigures, LoopFigures
 from meetme.runtime.http import Check, build_app, build_peer_app
 from meetme.runtime.identity import Identity
@@ -148,6 +152,9 @@ class CatalogService(Service):
         local_api.add_routes(
             self._local, tokens, desk, self.mirroring, self.publisher, underlay, database, self._bell, clock
         )
+        common = Checkup(SUBJECT, database, ledger, trust, self._client, clock, runs=self.alive)
+        doctor = Doctor(common, underlay, self.mirroring, me, clock)
+        operations_api.add_routes(self._local, tokens, doctor.look, BOOK, database)
         assets = Assets()
         house = House(
             me,

@@ -7,7 +7,7 @@ know whether it was made looks for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from meetme.composer.topology_views import TopologyView
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem
 from meetme.negotiator.negotiation import Health
+from meetme.runtime.diagnosis import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,9 @@ class Underlay(Protocol):
 
     async def sight(self, order: Order) -> Sight:
         """What is seen of it from near. Raises nothing: what could not be seen is said in it."""
+
+    async def looks(self) -> Sequence[Finding]:
+        """Whether what circuits and agreements are had from answers, and knows what the settings name."""
 
     async def healths(self) -> Mapping[str, Health]:
         """How the data plane of every agreement does, by the id of its negotiation."""

@@ -23,13 +23,20 @@ def audit() -> None:
 @audit.command("list", epilog="Example: meetme audit list --negotiation 281c210f-7161-417a-81b9-0a2f19a6417a")
 @click.option("--negotiation", help="Only what is about this one.")
 @click.option("--circuit", help="Only what is about this one.")
+@click.option("--order", help="Only what is about this one.")
 @click.option("--last", type=click.IntRange(1), help="Only so many of the newest entries.")
 @service_option
 @api_options
 @format_option
 @asynchronous
 async def list_(
-    negotiation: str | None, circuit: str | None, last: int | None, service: str, api: LocalApi, form: str
+    negotiation: str | None,
+    circuit: str | None,
+    order: str | None,
+    last: int | None,
+    service: str,
+    api: LocalApi,
+    form: str,
 ) -> int:
     """Every entry, the oldest first."""
     from meetme.cli.output import print_json, print_table
@@ -38,7 +45,9 @@ async def list_(
     shown = [
         (entry, facts)
         for entry, facts in read
-        if negotiation in (None, facts.get("negotiation")) and circuit in (None, facts.get("circuit"))
+        if negotiation in (None, facts.get("negotiation"))
+        and circuit in (None, facts.get("circuit"))
+        and order in (None, facts.get("order"))
     ]
     shown = shown[-last:] if last else shown
     if form == "json":
@@ -100,4 +109,8 @@ def _what(facts: dict[str, Any]) -> str:
 
 
 def _about(facts: dict[str, Any]) -> str:
-    return "  ".join(str(facts[key]) for key in ("negotiation", "peer", "circuit") if facts.get(key))
+    return "  ".join(
+        str(facts[key])
+        for key in ("negotiation", "order", "offer", "peer", "partner", "circuit", "account")
+        if facts.get(key)
+    )

@@ -66,17 +66,20 @@ class LocalApi:
 
     def of(self, service: str) -> ApiClient:
         """Who asks that service, at its own default where no URL was given."""
-        if service == "negotiator":
-            return self.client()
+        there = self.at(service)
         if service == "catalog":
             from meetme.catalog.client import CatalogClient
 
-            return self._there(CATALOG_URL).reach(CatalogClient)
-        from meetme.composer.client import ComposerClient
+            return there.reach(CatalogClient)
+        if service == "composer":
+            from meetme.composer.client import ComposerClient
 
-        return self._there(COMPOSER_URL).reach(ComposerClient)
+            return there.reach(ComposerClient)
+        return self.client()
 
-    def _there(self, default: str) -> LocalApi:
+    def at(self, service: str) -> LocalApi:
+        """The same for that service: at its own default where no URL was given."""
+        default = {"composer": COMPOSER_URL, "catalog": CATALOG_URL}.get(service, DEFAULT_URL)
         return self if self.url != DEFAULT_URL else replace(self, url=default)
 
     def reach(self, client: type[C]) -> C:

@@ -4,20 +4,50 @@ from __future__ import annotations
 
 import click
 
-from meetme.cli.member import LocalApi, api_options
+from meetme.cli.member import LocalApi, api_options, service_option
 from meetme.cli.output import asynchronous, format_option
 
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Also those that have ended.")
+@service_option
 @api_options
 @format_option
 @asynchronous
-async def status(everything: bool, api: LocalApi, form: str) -> int:
+async def status(everything: bool, service: str, api: LocalApi, form: str) -> int:
     """All live negotiations of this member: with whom, over what, in which state, how healthy.
 
-    Whatever has ended but is still on a device, or still quarantined, is shown too.
+    Whatever has ended but is still on a device, or still quarantined, is shown too. With --service composer it shows
+    the circuits, with --service catalog the orders, bought and sold.
     """
+    if service == "composer":
+        return await _circuits(everything, api, form)
+    if service == "catalog":
+        return await _orders(everything, api, form)
+    return await _negotiations(everything, api, form)
+
+
+async def _circuits(everything: bool, api: LocalApi, form: str) -> int:
+    from meetme.cli import circuit_tables
+    from meetme.composer.client import ComposerClient
+    from meetme.composer.words import ENDED
+
+    async with api.at("composer").reach(ComposerClient) as client:
+        circuit_tables.show_list([v for v in await client.circuits() if everything or v.state not in ENDED], form)
+    return 0
+
+
+async def _orders(everything: bool, api: LocalApi, form: str) -> int:
+    from meetme.catalog.client import CatalogClient
+    from meetme.catalog.words import ENDED
+    from meetme.cli import order_tables
+
+    async with api.at("catalog").reach(CatalogClient) as client:
+        order_tables.show_orders([v for v in await client.orders() if everything or v.state not in ENDED], form)
+    return 0
+
+
+async def _negotiations(everything: bool, api: LocalApi, form: str) -> int:
     from meetme.cli.health import health_text
     from meetme.cli.output import print_json, print_table
     from meetme.negotiator.states import ENDED

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from sqlalchemy import Connection
 
 from meetme.composer import store
 from meetme.composer.circuit import Circuit, MemberId
 from meetme.composer.machine import CircuitMachine
+from meetme.composer.stray_views import Stray
 from meetme.composer.topology import Atlas
 from meetme.composer.words import State
 from meetme.ixapi.exchange import Exchange
@@ -33,12 +34,14 @@ class Doctor:
         atlas: Callable[[], Atlas],
         neighbours: Iterable[MemberId],
         clock: Clock,
+        strays: Callable[[], Awaitable[Iterable[Stray]]],
     ) -> None:
         self._common = common
         self._exchange = exchange
         self._atlas = atlas
         self._neighbours = tuple(neighbours)
         self._clock = clock
+        self._strays = strays
 
     async def look(self) -> Diagnosis:
         """Everything at once; takes as long as the slowest peer."""
@@ -71,7 +74,24 @@ class Doctor:
             await self._exchange.connections()
         except MeetMeError as error:
             return [Finding("exchange", False, error.text, error.hint or "ask its operator")]
-        return [Finding("exchange", True, "answers")]
+        return [Finding("exchange", True, "answers"), *await self._left()]
+
+    async def _left(self) -> list[Finding]:
+        """Segments there that no circuit knows."""
+        try:
+            strays = await self._strays()
+        except MeetMeError as error:
+            return [Finding("strays", False, error.text, error.hint or "ask its operator", needed=False)]
+        return [
+            Finding(
+                f"stray {each.reference}",
+                False,
+                f"stands at the exchange for a circuit that is {each.state} here",
+                f"was a database lost? meetme circuit strays --remove {each.reference} takes it away",
+                needed=False,
+            )
+            for each in strays
+        ]
 
     def _known(self) -> Iterable[Finding]:
         """Whether the neighbours have told what they have: no route leads through who is silent."""

@@ -154,7 +154,7 @@ class ComposerService(Service):
         )
         local_api.add_routes(self._local, tokens, circuits, self.strays)
         common = Checkup(SUBJECT, database, self._ledger, trust, self._client, clock, runs=self.alive)
-        doctor = Doctor(common, exchange, self.spreader.atlas, settings.neighbours, clock)
+        doctor = Doctor(common, exchange, self.spreader.atlas, settings.neighbours, clock, self.strays.find)
         operations_api.add_routes(self._local, tokens, doctor.look, BOOK, database)
         spread_api.add_local_routes(self._local, Access(tokens), self.spreader, clock)
         self._peers = build_peer_app(

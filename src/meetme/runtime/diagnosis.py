@@ -63,13 +63,15 @@ class Subject:
     """Which service is looked at, and how people call what it is about."""
 
     service: str
-    """`negotiator` or `composer`: as in the roster."""
+    """`negotiator`, `composer` or `catalog`: as in the roster."""
     machine: str
     """Whose effects it owes."""
     show: str
     """The command that shows one of its instances."""
     peers: MemberKind | None = None
     """Of which kind its peers are. None: of any."""
+    waits: str | None = None
+    """How notes begin that say that something is only under way: they are not told."""
 
 
 class Checkup:
@@ -144,7 +146,10 @@ class Checkup:
             yield Finding("disk", free > LITTLE_SPACE, f"{free >> 20} MiB free", hint, needed=free <= NO_SPACE)
 
     def _owed(self, debts: Iterable[tuple[str, Debt]]) -> Iterable[Finding]:
+        waits = self._subject.waits
         for instance, debt in debts:
+            if waits is not None and debt.note.startswith(f"{waits}: "):
+                continue
             detail = f"{debt.key}: tried {debt.attempts} times in vain ({debt.note})"
             hint = f"{self._subject.show} {instance}; it is tried again by itself"
             yield Finding(f"owed by {instance}", False, detail, hint, False)

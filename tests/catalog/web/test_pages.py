@@ -241,14 +241,19 @@ async def test_a_person_declines_and_the_buyer_reads_why(tmp_path: Path) -> None
 @pytest.mark.slow
 async def test_a_failure_says_what_why_and_what_was_undone(tmp_path: Path) -> None:
     shared = world()
-    shared.trouble[MemberId("csp-a")] = Trouble.NEGOTIATION_FAILS
+    shared.trouble[MemberId("csp-a")] = Trouble.SERVICE_SILENT
     async with browsing(tmp_path, shared=shared) as (browser, _, _b):
         await browser.get("/offers/csp-b/backup")
         path = (await browser.send("/orders")).url.path
         await until(browser, path, "Nothing of it is left")
-        for text in ("no packet crossed", "probe_unanswered", "Taken back", "The circuit", "Order it again"):
-            assert text in browser.page
-        assert re.search(r"step broke\" id=\"step-negotiate", browser.page)
+        for text in (
+            "must answer at its address",
+            "service_unanswered",
+            "The agreement about addresses",
+            "Order it again",
+        ):
+            assert text in browser.page, text
+        assert re.search(r"step broke\" id=\"step-verify", browser.page)
 
 
 async def test_what_others_write_is_only_text(tmp_path: Path) -> None:

@@ -58,7 +58,9 @@ async def test_a_catalog_tells_how_it_does_and_what_was_decided(
         assert f"meetme order approve {waiting.id}" in told.hint
         assert f"order {waiting.id}" not in await findings(a), "the buyer has nothing to decide"
         # What is looked at for ever is not tried in vain.
-        a.database.run_now(lambda tx: tx.exec_driver_sql("UPDATE runtime_effect SET attempts = 50 WHERE kind = 'watch'"))
+        a.database.run_now(
+            lambda tx: tx.exec_driver_sql("UPDATE runtime_effect SET attempts = 50 WHERE kind = 'watch'")
+        )
         assert not [what for what in await findings(a) if what.startswith("owed by")]
 
         code, orders = await meetme(a, "status")

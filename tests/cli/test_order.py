@@ -195,6 +195,43 @@ def catalog_order(tx: Any, id: str) -> Any:
     return store.load(tx, id)
 
 
+def how_to(heading: str, language: str) -> list[str]:
+    """The lines of each block of the page under a heading."""
+    page = Path(__file__).parents[2] / "docs/how-to/offer-and-order-services.md"
+    section = page.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+
+
+async def test_the_how_to_does_what_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with people(tmp_path, capsys) as meetme:
+        (tmp_path / "offers.toml").write_text(how_to("Offer", "toml")[0])
+        publish, decide = how_to("Offer", "sh")
+        for line in publish.splitlines():
+            await meetme(*line.split()[1:], at="b")
+        async with asyncio.timeout(10):
+            while not (await meetme.a.client.offer("csp-b", "backup")).offer.approval:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        look, order, after = how_to("Order", "sh")
+        for line in look.splitlines():
+            out, _ = await meetme(*line.split()[1:])
+            assert "csp-b/backup" in out
+        arguments = [*order.split()[1:], "--url", meetme.a.service.local_url, "--token", TOKEN]
+        buying = asyncio.create_task(asyncio.to_thread(run, arguments))
+        async with asyncio.timeout(10):
+            while not (waiting := await undecided(meetme.b)):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        for line in decide.splitlines():
+            await meetme(*line.replace("ORDER", str(waiting[0].id)).split()[1:], at="b")
+        assert await buying == 0
+        for line in after.splitlines():
+            out, _ = await meetme(*line.split()[1:])
+            assert str(waiting[0].id) in out
+        assert meetme.world.empty
+
+
 async def undecided(seller: Side) -> list[OrderView]:
     return [order for order in await seller.client.orders() if order.state is State.APPROVING]
 

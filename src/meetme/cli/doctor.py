@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -39,18 +40,28 @@ class Finding:
     type=click.Choice(["host", "member"]),
     help="Look at nothing else.  [default: the host; the member too, if its service answers]",
 )
+@click.option(
+    "--exchange-config",
+    "exchange",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Settings file of meetme serve ixapi: look at the switches of that exchange too.",
+)
 @click.option("--inside", is_flag=True, hidden=True)
 @service_option
 @api_options
 @format_option
 @asynchronous
-async def doctor(driver: str, only: str | None, inside: bool, service: str, api: LocalApi, form: str) -> int:
+async def doctor(
+    driver: str, only: str | None, exchange: Path | None, inside: bool, service: str, api: LocalApi, form: str
+) -> int:
     """What this machine can do, probed in throw-away namespaces, and how the running member does.
 
     Of the member: database and disk, certificates, every peer (way, key, clock), every router (reachable, links as
-    ordered), what is owed for long or stuck. Of an exchange (--service composer): its exchange, its neighbours and its
-    circuits. Each finding has a hint. Exit status 0 when nothing that is needed fails:
-    a border router can run here or a lab can be built, and the member works; 1 otherwise.
+    ordered), what is owed for long or stuck. Of an exchange (--service composer): its exchange, its neighbours, its
+    circuits and strays; with --exchange-config its switches and strays on them. Of a catalog (--service catalog): its
+    ports and composers, offers of others, orders that wait or hang. Each finding has a hint. Exit status 0 when nothing
+    that is needed fails: a border router can run here or a lab can be built, and the member works; 1 otherwise.
     """
     from dataclasses import asdict
 
@@ -65,6 +76,8 @@ async def doctor(driver: str, only: str | None, inside: bool, service: str, api:
         findings += await _device(driver) if os.geteuid() == 0 else _device_in_user_namespace(driver)
     if only != "host":
         findings += await _member(api, service, asked=only == "member")
+    if exchange is not None:
+        findings += await _switches(exchange)
     good = all(f.ok for f in findings if f.needed)
     if form == "json":
         print_json({"ok": good, "findings": [asdict(f) for f in findings]})
@@ -93,6 +106,37 @@ async def _member(api: LocalApi, service: str, *, asked: bool) -> list[Finding]:
             raise
         return [Finding("member", False, error.text, error.hint, needed=False)]
     return [Finding(f.what, f.ok, f.detail, f.hint, f.needed) for f in diagnosis.findings]
+
+
+async def _switches(config: Path) -> list[Finding]:
+    """The switches of an exchange, and what stands on them that no service of its books has."""
+    from meetme.cli.serve import exchange_of
+    from meetme.ixapi.reaching import openers_of
+    from meetme.ixapi.strays import StraySearch
+    from meetme.runtime.clock import SystemClock
+
+    settings, identity, database = exchange_of(config)
+    try:
+        search = StraySearch(database, openers_of(settings, identity), SystemClock())
+        try:
+            found = await search.find()
+        finally:
+            await search.close()
+    finally:
+        await database.close()
+    silent = dict(found.silent)
+    findings = []
+    for switch in settings.switch:
+        problem = silent.get(switch.name)
+        detail, hint = ("answers", "") if problem is None else (problem.text, problem.hint or "start its configurator")
+        findings.append(Finding(f"switch {switch.name}", problem is None, detail, hint))
+    for stray in found.strays:
+        circuit = stray.intent.circuit
+        hint = f"was a database lost? meetme exchange strays --config {config} --remove {circuit} takes it away"
+        findings.append(
+            Finding(f"stray {circuit} on {stray.switch}", False, "belongs to no service that is known", hint, False)
+        )
+    return findings
 
 
 def _mark(finding: Finding) -> Text:

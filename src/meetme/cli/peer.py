@@ -65,6 +65,7 @@ def peer() -> None:
     help="Where its negotiator listens for peers, https://HOST:PORT.  [default: it cannot be reached]",
 )
 @click.option("--composer", help="Of an exchange: where its composer listens for peers, https://HOST:PORT.")
+@click.option("--catalog", help="Where its catalog listens for peers, https://HOST:PORT.")
 @click.option("--certificate", type=click.Path(path_type=Path), help="Its certificate.  [default: ask one of these]")
 @click.option("--pin", help="Its pin, when it was told by a way you trust: then nobody is asked to confirm.")
 @click.option("--kind", type=click.Choice(["csp", "ixp"]), default="csp", show_default=True)
@@ -76,6 +77,7 @@ def add(
     member: str,
     url: str | None,
     composer: str | None,
+    catalog: str | None,
     certificate: Path | None,
     pin: str | None,
     kind: str,
@@ -88,7 +90,7 @@ def add(
 
     Of a member that is known already, what policy says and no flag changes stays.
 
-    Without --certificate its negotiator, or its composer, is asked for it, and you compare the fingerprint with what
+    Without --certificate its negotiator, composer or catalog is asked for it, and you compare the fingerprint with what
     its operator tells you, by telephone or in person. Nothing is trusted before you have confirmed it.
     """
     import asyncio
@@ -104,7 +106,7 @@ def add(
     roster_path = (directory or member_directory()) / "roster.toml"
     roster = read_roster(roster_path)
     if certificate is None:
-        asked = url or composer
+        asked = url or composer or catalog
         if asked is None:
             raise InvalidInput(
                 "certificate_missing",
@@ -154,6 +156,7 @@ def add(
         )
     policy = _changed(known.policy if known else MemberPolicy(), **rules)
     urls = replace(known.urls if known else ServiceUrls(), negotiator=url, composer=composer)
+    urls = replace(urls, catalog=catalog or urls.catalog)
     entry = Member(
         id=name,
         kind=MemberKind(kind),
@@ -284,6 +287,8 @@ def list_(directory: Path | None, form: str) -> int:
                     "country": m.country,
                     "pins": list(m.pins),
                     "negotiator": m.urls.negotiator,
+                    "composer": m.urls.composer,
+                    "catalog": m.urls.catalog,
                     "policy": _policy_json(m.policy),
                 }
                 for m in roster.members

@@ -59,6 +59,16 @@ def test_a_peer_comes_and_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert peers(mine, capsys) == []
 
 
+def test_where_the_catalog_of_a_peer_listens_stays_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init(tmp_path / "a", "csp-a")
+    init(tmp_path / "b", "csp-b")
+    given = ("csp-b", "--certificate", str(tmp_path / "b/certificate.pem"), "--yes")
+    for more in (("--catalog", "https://192.0.2.2:8472"), ()):
+        assert add(tmp_path / "a", *given, *more) == 0
+        (peer,) = peers(tmp_path / "a", capsys)
+        assert (peer["catalog"], peer["composer"]) == ("https://192.0.2.2:8472", None)
+
+
 def test_what_a_peer_may_do_is_shown_and_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine, theirs = tmp_path / "a", tmp_path / "b"
     init(mine, "csp-a")

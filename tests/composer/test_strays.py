@@ -43,6 +43,9 @@ async def test_a_circuit_of_one_exchange_whose_record_is_lost_is_found_and_taken
                 await asyncio.sleep(0.02)
         (stray,) = await ixp.client.strays()
         assert (stray.circuit, stray.state) == (lost.id, "unknown")
+        told = {each.what: each for each in (await ixp.client.diagnosis()).findings}[f"stray {stray.reference}"]
+        assert (told.ok, told.needed) == (False, False)
+        assert f"meetme circuit strays --remove {stray.reference}" in told.hint
         assert len(ixp.exchange.segments) == 2, "it is left alone"
         (other,) = [each for each in ixp.exchange.segments if each != stray.reference]
         with pytest.raises(NotFound) as refused:

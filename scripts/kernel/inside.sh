@@ -12,5 +12,5 @@ set --
 while IFS= read -r word; do set -- "$@" "$word"; done <arguments
 [ $# -gt 0 ] || set -- tests/live/test_fabric_vlan.py
 status=0
-python -m pytest -p pytest_asyncio.plugin -p pytest_timeout -p no:cacheprovider --verbose -rs --durations=10 --color="$(cat colour)" "$@" || status=$?
+python -m pytest -p pytest_asyncio.plugin -p pytest_timeout -p no:cacheprovider --timeout=900 --verbose -rs --durations=10 --color="$(cat colour)" "$@" || status=$?
 echo "tests in Linux $(uname -r) ended with $status"

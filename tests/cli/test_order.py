@@ -236,6 +236,7 @@ async def undecided(seller: Side) -> list[OrderView]:
     return [order for order in await seller.client.orders() if order.state is State.APPROVING]
 
 
+@pytest.mark.slow  # buyers ask every two seconds; the how-to has one that approves
 async def test_a_person_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with people(tmp_path, capsys) as meetme:
         for verb, words, status, state in (

@@ -8,6 +8,7 @@ other members (their certificates, nothing else). Sockets are in `runtime.listen
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -197,7 +198,14 @@ def problem_response(error: MeetMeError) -> JSONResponse:
     id = correlation()
     document = problem_document(error, instance=f"urn:meetme:request:{id}" if id else None)
     headers = {"www-authenticate": "Bearer"} if document["status"] == 401 else None
-    return JSONResponse(document, document["status"], headers, MEDIA_TYPE)
+    return _Problem(document, document["status"], headers, MEDIA_TYPE)
+
+
+class _Problem(JSONResponse):
+    """What was wrong with a request, in words that may come from it."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
 
 
 def _app(
@@ -222,6 +230,7 @@ def _app(
     app.add_exception_handler(MeetMeError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(UnicodeEncodeError, _on_half_a_character)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit)
     app.add_middleware(ErrorGate)
@@ -250,6 +259,12 @@ async def _on_error(_request: Request, error: Exception) -> Response:
 async def _on_validation(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return problem_response(error_of_validation(error.errors()))
+
+
+async def _on_half_a_character(request: Request, error: Exception) -> Response:
+    # JSON can escape one half of a character (RFC 8259 section 8.2), which can neither be stored nor said again.
+    text = "body: must be text, without halves of characters"
+    return problem_response(InvalidInput("body_malformed", text, field="body"))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from typing import Any, NoReturn, TypeVar
 
@@ -11,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from meetme.model.errors import Fault, InvalidInput
 
 T = TypeVar("T")
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def adapter(kind: Any) -> TypeAdapter[Any]:
@@ -38,9 +40,13 @@ def read(kind: type[T], value: Any, *, path: str, code: str) -> T:
 def load(text: str | bytes, *, path: str, code: str) -> Any:
     """The JSON value of a text. Raises InvalidInput `code`."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant)
+        if _HALF.search(text if isinstance(text, str) else text.decode(errors="replace")):
+            # Half a character (RFC 8259 section 8.2) can be escaped, and neither be stored nor said again.
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise InvalidInput(code, f"{path}: must be JSON", field=path, fault=Fault.REMOTE) from None
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:

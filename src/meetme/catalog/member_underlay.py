@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from typing import Any
 
 from meetme.catalog import member_looks, member_sight
+from meetme.catalog.member_readings import circuit_standing, reach
 from meetme.catalog.offers import Offer, OfferEnd
 from meetme.catalog.order import End, Order, Reach
 from meetme.catalog.settings import CatalogSettings, OwnPort
@@ -23,9 +23,8 @@ from meetme.composer.views import CircuitOrder, CircuitView, OffersView, Refusal
 from meetme.composer.words import ENDED as CIRCUIT_ENDED
 from meetme.composer.words import State as CircuitState
 from meetme.model.agreement import MemberId
-from meetme.model.errors import Fault, InvalidInput, MeetMeError, NotFound, Problem, Refused, Unreachable
+from meetme.model.errors import InvalidInput, MeetMeError, NotFound, Problem, Refused, Unreachable
 from meetme.negotiator.client import NegotiatorClient
-from meetme.negotiator.intents import as_reached
 from meetme.negotiator.messages import Verified
 from meetme.negotiator.negotiation import Attachment, Health
 from meetme.negotiator.states import ENDED, State
@@ -34,7 +33,6 @@ from meetme.runtime.diagnosis import Finding
 from meetme.runtime.peer_client import PeerClient
 
 CIRCUITS = "/api/v1/circuits"
-BUILT = frozenset({CircuitState.ACTIVE, CircuitState.DEGRADED})
 BEGUN = frozenset({"idempotency_key_in_flight", "idempotency_key_reused"})
 """What an exchange says of a request with the key of one that led, or is about to lead, to a circuit."""
 Opened = Callable[[], NegotiatorClient]
@@ -94,7 +92,7 @@ class MemberUnderlay:
             raise Unreachable(
                 "circuit_begun", "circuit: is being begun already", hint="it is looked for again"
             ) from error
-        return _circuit_standing(composer_wire.read_view(raw))
+        return circuit_standing(composer_wire.read_view(raw))
 
     async def _chosen(self, order: Order, wanted: CircuitOrder) -> Any:
         """The way that was chosen is known to the exchange that has offered it."""
@@ -135,7 +133,7 @@ class MemberUnderlay:
     async def circuit(self, order: Order) -> CircuitStanding | None:
         """How it stands, at whichever own exchange has it."""
         found = await self._find(order)
-        return None if found is None else _circuit_standing(found[1])
+        return None if found is None else circuit_standing(found[1])
 
     async def remove_circuit(self, order: Order) -> bool:
         """Have it taken back. False: that is under way."""
@@ -284,7 +282,7 @@ class MemberUnderlay:
                 hint="give the border routers an address in the agreed prefixes, or the offer an address that answers",
                 field="service",
             )
-        return _reach(order, found)
+        return reach(order, found)
 
     # --- seeing -------------------------------------------------------------------------------------------------------
 
@@ -337,7 +335,7 @@ class MemberUnderlay:
         if n.state in ENDED or n.state is State.TERMINATING:
             ended = n.problem or Problem("negotiation_ended", f"negotiation: is {n.state}", "order it again")
         active = n.state is State.ACTIVE
-        return NegotiationStanding(str(n.id), n.state.value, active, _reach(order, n) if active else None, ended)
+        return NegotiationStanding(str(n.id), n.state.value, active, reach(order, n) if active else None, ended)
 
     @asynccontextmanager
     async def _negotiating(self) -> AsyncIterator[NegotiatorClient]:
@@ -350,33 +348,6 @@ class MemberUnderlay:
             )
         async with self._negotiator() as client:
             yield client
-
-
-def _circuit_standing(circuit: CircuitView) -> CircuitStanding:
-    ended = None
-    if circuit.state in CIRCUIT_ENDED or circuit.state is CircuitState.RELEASING:
-        ended = circuit.problem or Problem("circuit_ended", f"circuit: is {circuit.state}", "order it again")
-        ended = replace(ended, fault=Fault.REMOTE)  # some exchange's, whichever
-    return CircuitStanding(
-        str(circuit.id),
-        circuit.state.value,
-        circuit.state in BUILT or circuit.state is CircuitState.COMMITTED,
-        circuit.state in BUILT,
-        ended,
-    )
-
-
-def _reach(order: Order, n: NegotiationView) -> Reach:
-    """How the buyer addresses the service, by the agreement; the seller's own view is the other way round."""
-    if n.agreement is None:
-        return Reach()
-    theirs = n.agreement.side(n.role.other)
-    offer = order.offered
-    address = offer.address if order.party is Party.BUYER and offer is not None else None
-    reached = None if address is None else as_reached(theirs, address)
-    prefixes = ", ".join(str(prefix.alias) for prefix in theirs.prefixes)
-    rtt = n.health.rtt_ms if n.health is not None else None
-    return Reach(reached, prefixes, rtt)
 
 
 def _offered(order: Order) -> Offer:

@@ -16,7 +16,7 @@ export PYTHON
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.runtime ## Two providers with the same addresses, joined; real packets both ways; nothing left behind
+demo: $(VENV)/.runtime ## A service ordered over three exchanges; real packets both ways; nothing left behind
 	@$(BIN)/meetme demo $(DEMO_ARGS)
 
 ##@ Prove

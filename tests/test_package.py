@@ -68,6 +68,8 @@ def test_the_wheel_is_the_package_and_nothing_else(wheel: Path) -> None:
         "meetme/configurator/v1/configurator_pb2.pyi",
         "meetme/labs/thesis/lab.conf",
         "meetme/labs/thesis/checks.toml",
+        "meetme/labs/federation/router3/etc/meetme/offers.toml",
+        "meetme/labs/federation/vm3/var/www/index.html",
         "meetme/negotiator/migrations/0001_negotiation.py",
         "meetme/configurator/migrations/0001_link.py",
         "meetme/runtime/migrations/0001_effect.py",
@@ -87,9 +89,11 @@ def test_installed_program_tells_its_version_and_drivers(installed: Path, tmp_pa
 
 
 @pytest.mark.live
-def test_installed_demo_works_from_any_folder(installed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scenario", ["federation", "thesis"])
+def test_installed_demo_works_from_any_folder(installed: Path, tmp_path: Path, scenario: str) -> None:
     path = f"{installed}:{os.environ['PATH']}"
-    said = run(installed / "meetme", "demo", "--format", "json", cwd=tmp_path, PATH=path, HOME=str(tmp_path))
+    command = (installed / "meetme", "demo", "--scenario", scenario, "--format", "json")
+    said = run(*command, cwd=tmp_path, PATH=path, HOME=str(tmp_path))
     assert '"verified": "path"' in said
     assert '"left_behind": []' in said
     assert not list(tmp_path.iterdir())

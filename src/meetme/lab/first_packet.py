@@ -1,6 +1,7 @@
 """Echo requests to one address until the first answer; prints when that was. Runs inside a machine, stdlib alone.
 
-`python first_packet.py ADDRESS SECONDS` prints `ready` once it sends, then the epoch seconds of the first answer.
+`python first_packet.py ADDRESS SECONDS` prints `ready` once it sends, then the epoch seconds of the first answer. With
+`-` as ADDRESS it prints `ready` and begins once a line on stdin says which it is.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ def first_answer(address: str, seconds: float) -> float | None:
     deadline = time.monotonic() + seconds
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as speaker:
         speaker.setblocking(False)
-        print("ready", flush=True)
         while time.monotonic() < deadline:
             with suppress(OSError):  # no route yet, or an earlier error of this address: that is what we wait out
                 speaker.sendto(request, (address, 0))
@@ -51,6 +51,7 @@ def first_answer(address: str, seconds: float) -> float | None:
 
 
 if __name__ == "__main__":
-    at = first_answer(sys.argv[1], float(sys.argv[2]))
+    print("ready", flush=True)
+    at = first_answer(sys.stdin.readline().strip() if sys.argv[1] == "-" else sys.argv[1], float(sys.argv[2]))
     print(at if at is not None else "never", flush=True)
     sys.exit(0 if at is not None else 1)

@@ -78,11 +78,9 @@ class CatalogSettings:
         ends = [(each.exchange, each.port) for each in self.port]
         for exchange, name in sorted({end for end in ends if ends.count(end) > 1}):
             yield Problem("port_twice", f'port: must be there once ("{exchange} {name}")', "", "port")
-        if self.web_url is not None:
-            parts = urlsplit(self.web_url)
-            if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
-                text = f'web_url: must be http:// or https:// with a host, and nothing behind it ("{self.web_url}")'
-                yield Problem("web_url_invalid", text, "for example https://catalogue.example.net", "web_url")
+        if self.web_url is not None and not _is_origin(self.web_url):
+            text = f'web_url: must be http:// or https:// with a host, and nothing behind it ("{self.web_url}")'
+            yield Problem("web_url_invalid", text, "for example https://catalogue.example.net", "web_url")
         if not 0 < self.approval_hours <= 24 * 30:
             text = f"approval_hours: must be above 0, at most 720 ({self.approval_hours:g})"
             yield Problem("approval_invalid", text, "hours", "approval_hours")
@@ -96,3 +94,12 @@ class CatalogSettings:
     def check(self) -> None:
         """Raise InvalidInput with everything that is wrong."""
         raise_problems(self.problems())
+
+
+def _is_origin(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that is never closed
+        return False
+    said = (parts.query, parts.fragment, parts.username)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/") and not any(said)

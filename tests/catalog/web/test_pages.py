@@ -181,6 +181,8 @@ async def test_forms_of_other_sites_do_nothing(tmp_path: Path) -> None:
             (good, {"sec-fetch-site": "same-site"}),
             (good, {"origin": "https://evil.example"}),
             (good, {"origin": "null"}),
+            (good, {"origin": "http://["}),
+            (good, {"origin": "null", "host": ""}),
         ):
             for path in ("/orders", f"/orders/{uuid4()}/terminate", f"/orders/{uuid4()}/approve", "/logout"):
                 answer = await browser.http.post(path, data=fields, headers=headers)

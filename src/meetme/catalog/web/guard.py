@@ -165,7 +165,8 @@ class Guard:
         if origin is None:
             return  # what is no browser; the form's word is asked for all the same
         ours = {request.headers.get("host", "")} | ({self._public.netloc} if self._public else set())
-        if urlsplit(origin).netloc not in ours:
+        theirs = origin.partition("://")[2]
+        if not theirs or theirs not in ours:
             raise _foreign()
 
 

@@ -17,6 +17,7 @@ from meetme.catalog.words import ENDED, State
 from meetme.lab import first_packet
 from meetme.model.errors import DeviceFailed, Fault
 from meetme.negotiator.client import NegotiatorClient
+from meetme.negotiator.intents import as_reached
 from meetme.negotiator.states import State as Negotiation
 
 if TYPE_CHECKING:
@@ -84,8 +85,10 @@ async def buy(
             raise _failed(f"order of {offer}: {said}")
         await point
         assert watcher.stdout is not None
-        arrived = float(await asyncio.to_thread(watcher.stdout.readline))
-        return Bought(order, await buyer.negotiator.negotiation(order.negotiation), arrived - clicked)
+        answered = (await asyncio.to_thread(watcher.stdout.readline)).strip()
+        if answered in ("", first_packet.NEVER):
+            raise _failed(f"order of {offer}: is active, but {service} does not answer")
+        return Bought(order, await buyer.negotiator.negotiation(order.negotiation), float(answered) - clicked)
 
 
 async def give_back(buyer: Buyer, order: OrderView) -> OrderView:
@@ -105,9 +108,9 @@ async def _point(buyer: Buyer, negotiation: str, service: IPv4Address, watcher: 
     async with aclosing(buyer.negotiator.follow(negotiation)) as views:
         async for n in views:
             if n.agreement is not None and n.state is not Negotiation.PROPOSED:
-                theirs = n.agreement.side(n.role.other)
-                prefix = next(each for each in theirs.prefixes if service in each.real)
-                there = prefix.alias[int(service) - int(prefix.real.network_address)]
+                there = as_reached(n.agreement.side(n.role.other), service)
+                if there is None:
+                    raise _failed(f"{service}: is in none of the agreed prefixes")
                 assert watcher.stdin is not None
                 watcher.stdin.write(f"{there}\n")
                 watcher.stdin.flush()

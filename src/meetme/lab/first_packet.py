@@ -16,6 +16,8 @@ from contextlib import suppress
 
 EVERY = 0.002
 """Seconds between two requests: the resolution of the answer."""
+NEVER = "never"
+"""Said when nothing came."""
 
 
 def checksum(data: bytes) -> int:
@@ -53,5 +55,5 @@ def first_answer(address: str, seconds: float) -> float | None:
 if __name__ == "__main__":
     print("ready", flush=True)
     at = first_answer(sys.stdin.readline().strip() if sys.argv[1] == "-" else sys.argv[1], float(sys.argv[2]))
-    print(at if at is not None else "never", flush=True)
+    print(at if at is not None else NEVER, flush=True)
     sys.exit(0 if at is not None else 1)

@@ -162,11 +162,7 @@ class Catalog(Process):
 
         async def perform(lease: Lease) -> Any:
             self.crash_point("before an effect")
-            world.performs(member, lease)
-            try:
-                result = await performer(lease)
-            finally:
-                world.performed(member, lease)
+            result = await performer(lease)
             self.crash_point("after an effect, before it is settled")
             return result
 

@@ -25,7 +25,7 @@ from meetme.catalog.offers import Entry
 from meetme.catalog.order import Order
 from meetme.catalog.words import Party, State
 from meetme.model.agreement import MemberId
-from meetme.runtime.ledger import Lease, Step
+from meetme.runtime.ledger import Step
 from tests.simulation.disk import disk
 from tests.simulation.orders import invariants, times
 from tests.simulation.orders.crook import Crook
@@ -113,7 +113,6 @@ class World:
         self._violation: str | None = None
         self._down_for: float | None = None
         self._failed: asyncio.Future[None] = self._loop.create_future()
-        self._performing: dict[tuple[MemberId, str, str], int] = {}
         self.states: list[State] = []
         self.members: dict[MemberId, Member] = {}
         for number, name in enumerate(schedule.members):
@@ -275,15 +274,6 @@ class World:
         mine = order in self.parties and sender in self.parties[order] and member.id in self.parties[order]
         if said["type"] == "terminated" and json.loads(text)["type"] == "terminate" and mine and not member.crooked:
             self.check(invariants.terminated_is_clean(self, member, order))
-
-    def performs(self, member: Member, lease: Lease) -> None:
-        """An effect is begun."""
-        key = (member.id, lease.instance, lease.key)
-        self._performing[key] = self._performing.get(key, 0) + 1
-
-    def performed(self, member: Member, lease: Lease) -> None:
-        """It has come to an end, one way or another."""
-        self._performing[member.id, lease.instance, lease.key] -= 1
 
     def check(self, wrong: Iterable[str]) -> None:
         """Fail at the first thing that is wrong."""

@@ -173,3 +173,12 @@ def test_what_is_wrong_is_said_and_changes_nothing(
     assert f"[{code}]" in said
     assert "Traceback" not in said
     assert (tmp_path / "a/roster.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize("url", ["https://[", "https://a.example:99999", "http://a.example", "a.example:8470"])
+def test_a_peer_is_asked_at_an_address_only(tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str) -> None:
+    init(tmp_path, "csp-a")
+    before = sorted(tmp_path.iterdir())
+    assert run(["peer", "add", "csp-b", "--dir", str(tmp_path), "--negotiator", url]) == 2
+    assert "[url_malformed]" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before

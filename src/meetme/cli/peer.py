@@ -177,11 +177,21 @@ async def _ask(url: str) -> bytes:
     from meetme.model.errors import InvalidInput
     from meetme.runtime.tls import fetch_certificate
 
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname:
-        raise InvalidInput("url_malformed", f'negotiator: must be https://HOST:PORT ("{url}")', field="negotiator")
-    click.echo(f"asking {parts.hostname} for its certificate ...", err=True)
-    return await fetch_certificate(parts.hostname, parts.port or 443)
+    wrong = InvalidInput(
+        "url_malformed",
+        f'negotiator: must be https://HOST:PORT ("{url}")',
+        hint="for example https://meetme.example.net:8470",
+        field="negotiator",
+    )
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 443
+    except ValueError:  # a bracket that is never closed, a port that is none
+        raise wrong from None
+    if parts.scheme != "https" or not host:
+        raise wrong
+    click.echo(f"asking {host} for its certificate ...", err=True)
+    return await fetch_certificate(host, port)
 
 
 @peer.command("policy", epilog="Example: meetme peer policy csp-b --announce 10.8.0.0/16 --max-agreements 2")

@@ -325,7 +325,7 @@ def test_all_stop_and_leave_what_they_are_meant_to(started: None) -> None:
         folder = Path("/var/lib", unit).resolve()
         assert [path.name for path in folder.rglob("*.db")] == [f"{unit.removeprefix('meetme-')}.db"]
         assert folder.stat().st_mode & 0o077 == 0
-    assert run("systemctl", "--failed", "--plain", "--no-legend", "meetme-*") == ""
+    assert run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "meetme-*") == ""
     run("systemctl", "start", *UNITS)
     for unit in UNITS:
         assert shown(unit, "ActiveState") == ["active"]

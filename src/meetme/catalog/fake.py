@@ -162,6 +162,9 @@ class FakeUnderlay:
             raise Refused("service_unanswered", "service: must answer at its address")
         return replace(self._world.reach, rtt_ms=1.0)
 
+    async def news(self, order: Order, what: What, seen: int) -> None:
+        """Nobody tells."""
+
     async def sight(self, order: Order) -> Sight:
         """That of the world."""
         if self._me in self._world.away:

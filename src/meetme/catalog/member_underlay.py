@@ -13,9 +13,9 @@ from meetme.catalog.offers import Offer, OfferEnd
 from meetme.catalog.order import End, Order, Reach
 from meetme.catalog.settings import CatalogSettings, OwnPort
 from meetme.catalog.sight import Sight
-from meetme.catalog.underlay import CircuitStanding, NegotiationStanding
+from meetme.catalog.underlay import CircuitStanding, NegotiationStanding, News
 from meetme.catalog.ways import Way, Ways, circuit_order, in_order
-from meetme.catalog.words import Connectivity, Party
+from meetme.catalog.words import Connectivity, Party, What
 from meetme.composer import topology_views
 from meetme.composer import wire as composer_wire
 from meetme.composer.topology_views import TOPOLOGY, TopologyView
@@ -35,6 +35,8 @@ from meetme.runtime.peer_client import PeerClient
 CIRCUITS = "/api/v1/circuits"
 BEGUN = frozenset({"idempotency_key_in_flight", "idempotency_key_reused"})
 """What an exchange says of a request with the key of one that led, or is about to lead, to a circuit."""
+WAIT_SECONDS = 5
+"""How long an answer may wait for news: well under what is waited for any answer."""
 Opened = Callable[[], NegotiatorClient]
 
 
@@ -283,6 +285,23 @@ class MemberUnderlay:
                 field="service",
             )
         return reach(order, found)
+
+    # --- listening ----------------------------------------------------------------------------------------------------
+
+    async def news(self, order: Order, what: What, seen: int) -> News | None:
+        """From the exchange that was asked for it, or from the own negotiator."""
+        match what:
+            case What.CIRCUIT if order.circuit.id is not None:
+                path = f"{CIRCUITS}/{order.circuit.id}"
+                for exchange in self._exchanges(order):
+                    with suppress(NotFound):
+                        answer = await self._client.get_news(exchange, "composer", path, seen, WAIT_SECONDS)
+                        return News(circuit_standing(composer_wire.read_view(answer.document)), answer.last_event)
+            case What.NEGOTIATION if order.negotiation.id is not None:
+                async with self._negotiating() as client:
+                    view, last = await client.news(order.negotiation.id, seen, WAIT_SECONDS)
+                return News(self._standing(order, view), last)
+        return None
 
     # --- seeing -------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from meetme.catalog import events as ev
 from meetme.catalog import store, wire
 from meetme.catalog.effects import Make, Send, TakeBack, Verify, Wake, Watch
 from meetme.catalog.events import Event
+from meetme.catalog.listening import heard
 from meetme.catalog.machine import OrderMachine, read_effect
 from meetme.catalog.messages import (
     ANSWERS,
@@ -35,7 +36,7 @@ from meetme.catalog.messages import (
 from meetme.catalog.order import Order
 from meetme.catalog.underlay import CircuitStanding, NegotiationStanding, Underlay
 from meetme.catalog.undoing import terminate_body
-from meetme.catalog.words import What
+from meetme.catalog.words import State, What
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Fault, InvalidInput, MeetMeError, NotFound, Problem, Unreachable
 from meetme.runtime.clock import Clock
@@ -47,8 +48,12 @@ MESSAGE_SECONDS = 30.0
 """How long a message says that it is good. A repetition says so anew."""
 LOOK_SECONDS = 1.0
 """How long to wait at most before something that is under way is looked at again."""
+STANDING_LOOK_SECONDS = 10.0
+"""The same for what stands, and is not expected to change."""
 STILL_AT_IT = "under_way"
 """The note while the other side has been told and is not done yet: it is not why anything fails."""
+Hear = Callable[[Order, What], bool]
+"""Listen for news of a thing of an order. False: it has to be looked for."""
 Made = Event | Callable[[Connection], Event]
 
 
@@ -62,7 +67,17 @@ class CatalogLine(Protocol):
 class Performer:
     """What the loop calls with each lease."""
 
-    def __init__(self, database: Database, ledger: Ledger, line: CatalogLine, underlay: Underlay, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        ledger: Ledger,
+        line: CatalogLine,
+        underlay: Underlay,
+        clock: Clock,
+        hear: Hear = lambda _order, _what: False,
+    ) -> None:
+        """`hear`: what is watched need not be looked for so often where it does something."""
+        self._hear = hear
         self._database = database
         self._ledger = ledger
         self._line = line
@@ -152,11 +167,11 @@ class Performer:
         try:
             match what:
                 case What.CIRCUIT:
-                    return self._circuit_seen(await self._underlay.make_circuit(n))
+                    return self._seen(await self._underlay.make_circuit(n))
                 case What.ATTACHMENT:
                     return ev.Attached(self._clock.now(), await self._underlay.attach(n), sure)
                 case What.NEGOTIATION:
-                    return self._negotiation_seen(await self._underlay.make_negotiation(n))
+                    return self._seen(await self._underlay.make_negotiation(n))
         except Unreachable:
             raise  # whether it was made is not known: the same again does no harm
         except MeetMeError as error:
@@ -168,17 +183,23 @@ class Performer:
         if what is What.CIRCUIT:
             circuit = await self._underlay.circuit(n)
             if circuit is None:
-                return self._circuit_seen(CircuitStanding(n.circuit.id or "", "unknown", ended=_lost(what)))
+                return self._seen(CircuitStanding(n.circuit.id or "", "unknown", ended=_lost(what)))
             if circuit.words != known or circuit.ended:
-                return self._circuit_seen(circuit)
+                return self._seen(circuit)
         else:
             negotiation = await self._underlay.negotiation(n)
             if negotiation is None and n.negotiation.known:
                 lost = NegotiationStanding(n.negotiation.id or "", "unknown", ended=_lost(what))
-                return self._negotiation_seen(lost)
+                return self._seen(lost)
             if negotiation is not None and (negotiation.words != known or negotiation.ended):
-                return self._negotiation_seen(negotiation)
-        raise _again(attempts, f"the {what} stands as it did")
+                return self._seen(negotiation)
+        raise self._later(n, what, attempts)
+
+    def _later(self, n: Order, what: What, attempts: int) -> Retry:
+        note = f"{STILL_AT_IT}: the {what} stands as it did"
+        if n.state is State.ACTIVE:
+            return Retry(STANDING_LOOK_SECONDS, note)
+        return Retry(LOOK_SECONDS, note) if self._hear(n, what) else _again(attempts, f"the {what} stands as it did")
 
     async def _take_back(self, n: Order, what: What, attempts: int) -> Made:
         gone = True
@@ -204,11 +225,8 @@ class Performer:
         except MeetMeError as error:
             return ev.VerifyFailed(self._clock.now(), error.problem)
 
-    def _circuit_seen(self, c: CircuitStanding) -> Event:
-        return ev.CircuitSeen(self._clock.now(), c.id, c.words, c.built, c.committed, c.ended)
-
-    def _negotiation_seen(self, n: NegotiationStanding) -> Event:
-        return ev.NegotiationSeen(self._clock.now(), n.id, n.words, n.active, n.reach, n.ended)
+    def _seen(self, standing: CircuitStanding | NegotiationStanding) -> Event:
+        return heard(standing, self._clock.now())
 
 
 def body_of(n: Order, kind: MessageType) -> Body:

@@ -6,9 +6,9 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Collection
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from meetme import __version__
 from meetme.catalog import local_api, peers_api, store, wire
@@ -18,6 +18,7 @@ from meetme.catalog.events import Event
 from meetme.catalog.figures import CourseFigures, standing
 from meetme.catalog.inbox import Inbox
 from meetme.catalog.line import Line
+from meetme.catalog.listening import Listener, awaits
 from meetme.catalog.logbook import BOOK
 from meetme.catalog.machine import OrderMachine
 from meetme.catalog.member_underlay import MemberUnderlay
@@ -34,6 +35,7 @@ from meetme.catalog.web.guard import Guard
 from meetme.catalog.web.looks import environment
 from meetme.catalog.web.site import build_site
 from meetme.catalog.web.visits import House
+from meetme.catalog.words import What
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Unreachable
 from meetme.model.members import Roster
@@ -107,7 +109,9 @@ class CatalogService(Service):
             url, token = settings.negotiator, negotiator_token
             opened = None if token is None else lambda: NegotiatorClient(url, token)
             underlay = MemberUnderlay(settings, me, self._client, opened)
-        performer = Performer(database, ledger, line, underlay, clock)
+        self._ledger, self._machine = ledger, machine
+        self._listener = Listener(underlay, self._heard, clock)
+        performer = Performer(database, ledger, line, underlay, clock, self._listener.listen)
         owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._loop: Loop[Order, Event] = Loop(
             database,
@@ -210,12 +214,26 @@ class CatalogService(Service):
     async def close(self) -> None:
         """Answer no more, give back what is under way. Orders stay as they are."""
         await super().close()
+        await self._listener.close()
         await self._client.close()
 
     async def kill(self) -> None:
         """End the own tasks; nobody is told."""
         await super().kill()
+        await self._listener.close()
         await self._replicas.leave()
+
+    # --- what it hears ------------------------------------------------------------------------------------------------
+
+    async def _heard(self, id: UUID, what: What, standing: str, event: Event) -> Order | None:
+        def deliver(tx: Connection) -> Order | None:
+            self._ledger.lock(tx, self._machine.name, str(id))
+            n = store.load(tx, id)
+            if n is None or not awaits(n, what) or n.thing(what).standing == standing:
+                return n
+            return self._ledger.deliver(tx, self._machine, str(id), event, self._clock.now())
+
+        return await self._loop.commit(deliver)
 
     # --- what keeps it right ------------------------------------------------------------------------------------------
 

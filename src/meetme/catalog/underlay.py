@@ -15,6 +15,7 @@ from meetme.catalog.offers import Offer
 from meetme.catalog.order import End, Order, Reach
 from meetme.catalog.sight import Sight
 from meetme.catalog.ways import Ways
+from meetme.catalog.words import What
 from meetme.composer.topology_views import TopologyView
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem
@@ -47,6 +48,14 @@ class NegotiationStanding:
     reach: Reach | None = None
     """How the other side's network is reached, once it is active."""
     ended: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """How a circuit or a negotiation stands, up to and with event `seen` of whoever has it (0: it does not say)."""
+
+    standing: CircuitStanding | NegotiationStanding
+    seen: int
 
 
 class Underlay(Protocol):
@@ -84,6 +93,11 @@ class Underlay(Protocol):
 
     async def verify(self, order: Order) -> Reach:
         """See that packets reach the service. Raises Refused where they do not."""
+
+    async def news(self, order: Order, what: What, seen: int) -> News | None:
+        """How the order's circuit or negotiation stands: as soon as something happens to it behind event `seen`, or
+        after some seconds. None: nobody tells, it has to be looked for.
+        """
 
     async def sight(self, order: Order) -> Sight:
         """What is seen of it from near. Raises nothing: what could not be seen is said in it."""

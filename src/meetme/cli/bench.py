@@ -139,6 +139,28 @@ def federation(count: int, circuits: int, seed: int, form: str) -> int:
     return 0
 
 
+@bench.command()
+@click.option("--count", type=click.IntRange(1), default=30, show_default=True, help="How many orders, in turn.")
+@format_option
+def order(count: int, form: str) -> int:
+    """From the click in the catalogue to the first packet of the service, over three exchanges.
+
+    Builds the lab `federation`, orders a service two exchanges away COUNT times, each time sends from the buyer's
+    network until the service answers, gives it back, and takes the lab down. Says what each step has taken. One order
+    more comes first, which opens every connection and is not counted. The baseline is what the kernel needs for a
+    namespace, a veth pair and a translation, made by forked commands.
+    """
+    from meetme.cli import bench_order
+    from meetme.cli.output import print_json
+
+    figures = bench_order.run(count, lambda text: click.echo(text, err=True))
+    if form == "json":
+        print_json(figures)
+    else:
+        bench_order.show(figures)
+    return 0
+
+
 async def _agreements(count: int) -> dict[str, Any]:
     """Run in a border router of the lab: agreements with csp-b in turn, the baseline between them."""
     from uuid import uuid4

@@ -26,7 +26,8 @@ BUILD = "Building four exchanges with two switches each, and three providers; cs
 OFFER = "csp-c/object-storage"
 SERVICE = IPv4Address("10.0.0.2")
 ROUTER, MACHINE = "router1", "vm1"
-CATALOG, NEGOTIATOR = 8472, 8471
+PORTS = (8472, 8471)
+"""On which its catalog and its negotiator listen."""
 TOKEN_FILE, CONFIG = "/etc/meetme/token", "/etc/meetme/meetme.toml"
 ACCOUNT = "anna"
 """Who may log in at the page while it stays up."""
@@ -47,9 +48,7 @@ def run(lab: Lab, show: Show, verifier: Verifier, keep: bool, held: ExitStack) -
     from meetme.lab.door import doors
 
     before, during, after = parts(lab)
-    catalog, negotiator = held.enter_context(
-        doors(lab, ROUTER, (CATALOG, NEGOTIATOR), preferred=CATALOG if keep else 0)
-    )
+    catalog, negotiator = held.enter_context(doors(lab, ROUTER, PORTS, preferred=PORTS[0] if keep else 0))
     with show.step("alone", "Before: nothing crosses"):
         show.checks += verifier.do(before)
     bought = asyncio.run(_order(lab, show, catalog, negotiator))

@@ -27,12 +27,13 @@ from meetme.runtime.api_client import LAST_EVENT
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 from meetme.runtime.ledger import Debt, Ledger
-from meetme.runtime.sse import Bell, Page, StreamEvent, event_stream, last_event_id
+from meetme.runtime.sse import Bell, Page, StreamEvent, as_it_stands, event_stream, last_event_id, preferred_wait
 
 CIRCUITS = "/api/v1/circuits"
 TAGS: list[str | Enum] = ["circuits"]
 Id = Annotated[UUID, Path(description="the circuit")]
 After = Annotated[int, Depends(last_event_id)]
+Wait = Annotated[float, Depends(preferred_wait)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", description="repeats of a request have the same one")]
 OrderedWith = Annotated[str | None, Query(description="the Idempotency-Key of the request that began it")]
 Offers = Annotated[bool, Query(description="only say what there is; nothing is held")]
@@ -83,8 +84,10 @@ class CircuitsApi:
             return await self._all(caller)
 
         @app.get(CIRCUITS + "/{id}", dependencies=read, tags=TAGS, summary="One circuit")
-        async def get_circuit(id: Id, response: Response, caller: MemberId | None = who) -> CircuitView:
-            shown, last = await self._one(id, caller)
+        async def get_circuit(
+            id: Id, response: Response, after: After, wait: Wait, caller: MemberId | None = who
+        ) -> CircuitView:
+            shown, last = await as_it_stands(lambda: self._one(id, caller), self._bell, str(id), after, wait)
             response.headers[LAST_EVENT] = str(last)
             return shown
 

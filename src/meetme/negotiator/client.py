@@ -51,6 +51,13 @@ class NegotiatorClient(ApiClient):
         """One of them."""
         return wire.read_view(await self._call("GET", f"/negotiations/{part(id)}"))
 
+    async def news(self, id: UUID | str, after: int, wait: int) -> tuple[NegotiationView, int]:
+        """How it stands as soon as something happens behind event `after`, or else in `wait` seconds; and the number
+        of the last event that is part of that.
+        """
+        raw, last = await self._standing(f"/negotiations/{part(id)}", after=after, wait=wait)
+        return wire.read_view(raw), last
+
     async def terminate(self, id: UUID | str) -> NegotiationView:
         """Take it back, on both sides."""
         return wire.read_view(await self._call("DELETE", f"/negotiations/{part(id)}"))

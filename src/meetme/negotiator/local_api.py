@@ -41,7 +41,7 @@ from meetme.runtime.database import Database
 from meetme.runtime.http import Access
 from meetme.runtime.ledger import Debt, Ledger
 from meetme.runtime.loop import Loop
-from meetme.runtime.sse import Bell, Page, StreamEvent, event_stream, last_event_id
+from meetme.runtime.sse import Bell, Page, StreamEvent, as_it_stands, event_stream, last_event_id, preferred_wait
 from meetme.runtime.tokens import Tokens
 
 NEGOTIATIONS = "/api/v1/negotiations"
@@ -50,6 +50,7 @@ LAST_EVENT = "last-event-id"
 Id = Annotated[UUID, Path(description="the negotiation")]
 Circuit = Annotated[str, Path(description="the circuit's name, as its order has it")]
 After = Annotated[int, Depends(last_event_id)]
+Wait = Annotated[float, Depends(preferred_wait)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", description="repeats of a request have the same one")]
 
 
@@ -109,13 +110,17 @@ def add_routes(
         return [shown(n, vain.get(str(n.id), ()), now) for n in listed]
 
     @app.get(NEGOTIATIONS + "/{id}", dependencies=read, tags=["negotiations"], summary="One negotiation")
-    async def get_negotiation(id: Id, response: Response) -> NegotiationView:
+    async def get_negotiation(id: Id, response: Response, after: After, wait: Wait) -> NegotiationView:
         def read(tx: Connection) -> tuple[Negotiation, int, list[Debt]]:
             return _find(tx, id), logbook.last_told(tx, id), Ledger().owed(tx, NegotiationMachine.name, str(id))
 
-        n, last, debts = await database.run(read)
+        async def look() -> tuple[NegotiationView, int]:
+            n, last, debts = await database.run(read)
+            return shown(n, debts, clock.now()), last
+
+        seen, last = await as_it_stands(look, bell, str(id), after, wait)
         response.headers[LAST_EVENT] = str(last)
-        return shown(n, debts, clock.now())
+        return seen
 
     @app.patch(
         NEGOTIATIONS + "/{id}",

@@ -92,9 +92,11 @@ class ApiClient:
         response = await self._response(method, path, body, headers)
         return response.json() if response.content else None
 
-    async def _standing(self, path: str) -> tuple[Any, int]:
-        """How something stands, and the number of the last event that is part of it."""
-        response = await self._response("GET", path)
+    async def _standing(self, path: str, *, after: int = 0, wait: int = 0) -> tuple[Any, int]:
+        """How something stands, and the number of the last event that is part of it: at once, or as soon as there is
+        one behind event `after`, for which it is waited `wait` seconds.
+        """
+        response = await self._response("GET", path, headers=waiting(after, wait))
         return response.json(), int(response.headers.get(LAST_EVENT, "0"))
 
     async def _response(
@@ -149,6 +151,11 @@ class ApiClient:
 
     def _unreachable(self, error: httpx2.HTTPError) -> Unreachable:
         raise NotImplementedError
+
+
+def waiting(after: int, seconds: int) -> dict[str, str]:
+    """The headers of a request whose answer may wait for news (RFC 7240, section 4.3)."""
+    return {LAST_EVENT: str(after), "prefer": f"wait={seconds}"} if seconds else {}
 
 
 def unreachable(code: str, service: str, url: str, error: httpx2.HTTPError) -> Unreachable:

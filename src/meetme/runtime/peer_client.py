@@ -14,6 +14,7 @@ import httpx2
 
 from meetme.model.errors import MeetMeError, NotFound, Unreachable
 from meetme.model.members import Member
+from meetme.runtime.api_client import LAST_EVENT, waiting
 from meetme.runtime.correlation import TRACEPARENT, traceparent
 from meetme.runtime.problems import error_of_problem
 from meetme.runtime.tls import Trust, refuses_us
@@ -33,6 +34,8 @@ class Answer:
 
     status: int
     document: Any
+    last_event: int = 0
+    """Which is part of what `document` tells (`Last-Event-ID`); 0: none, or it was not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,10 @@ class PeerClient:
     async def get(self, member: str, service: str, path: str) -> Answer:
         """GET `path` of a member's `service`. Raises what `post` raises."""
         return await self._send("GET", member, service, path, None)
+
+    async def get_news(self, member: str, service: str, path: str, after: int, wait: int) -> Answer:
+        """The same, as soon as there is something behind event `after`, or else in `wait` seconds."""
+        return _read(member, *await self._exchange("GET", member, service, path, None, waiting(after, wait)))
 
     async def get_changed(self, member: str, service: str, path: str, etag: str) -> Changed | None:
         """GET a document, unless it still is the one of `etag` (RFC 9110, section 13.1.2; empty: none is known).
@@ -224,7 +231,8 @@ def _read(name: str, response: httpx2.Response, body: bytes) -> Answer:
             f"peer '{name}': must answer with JSON ({response.headers.get('content-type', 'no content type')!r})",
             hint="is there something else at its address?",
         )
-    return Answer(response.status_code, document)
+    last = response.headers.get(LAST_EVENT, "")
+    return Answer(response.status_code, document, int(last) if last.isascii() and last.isdigit() else 0)
 
 
 async def _unreachable(name: str, url: httpx2.URL, context: ssl.SSLContext, error: Exception) -> MeetMeError:

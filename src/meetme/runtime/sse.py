@@ -1,4 +1,7 @@
-"""Event streams (SSE) that a client can resume: what it missed is read from the database, then it waits for more."""
+"""News for clients: event streams (SSE) that can be resumed, and answers that wait until there is something new.
+
+What a client missed is read from the database, then it waits for more.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from fastapi import Header
@@ -15,6 +18,9 @@ from fastapi.responses import StreamingResponse
 from meetme.model.errors import InvalidInput
 
 PING_SECONDS = 15.0
+WAIT_LIMIT = 20.0
+"""How many seconds an answer waits at most, whatever the client prefers."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,38 @@ def last_event_id(value: Annotated[str | None, Header(alias="Last-Event-ID")] = 
             field="Last-Event-ID",
         )
     return int(value)
+
+
+def preferred_wait(value: Annotated[str | None, Header(alias="Prefer")] = None) -> float:
+    """A dependency: how many seconds the client is ready to wait for news (`Prefer: wait=5`, RFC 7240, section 4.3).
+
+    0: it is not. What it says is a wish: one that makes no sense is none.
+    """
+    for preference in (value or "").lower().split(","):
+        name, _, seconds = preference.partition(";")[0].strip().partition("=")
+        if name == "wait" and seconds.isascii() and seconds.isdigit():
+            return min(float(seconds[:9]), WAIT_LIMIT)
+    return 0.0
+
+
+async def as_it_stands(
+    look: Callable[[], Awaitable[tuple[T, int]]], bell: Bell, about: str, after: int, seconds: float
+) -> tuple[T, int]:
+    """What `look` sees, and the last event that is part of it: at once, or, to who is ready to wait `seconds` and knows
+    all up to event `after`, as soon as there is a later one or they are over.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        rung = bell.listen(about)
+        seen, last = await look()
+        if last > after or loop.time() >= deadline:
+            return seen, last
+        try:
+            async with asyncio.timeout_at(deadline):
+                await rung.wait()
+        except TimeoutError:
+            return seen, last
 
 
 def event_stream(load: Callable[[int], Awaitable[Page]], bell: Bell, about: str, after: int) -> StreamingResponse:

@@ -68,7 +68,7 @@ def test_a_person_decides() -> None:
     two.pass_time(3600)
     assert two.buyer.state is S.APPROVING
     two.give(two.seller, ev.Decided(two.at, "ada"))
-    two.pass_time(3)
+    two.pass_time(3)  # less than until the buyer would ask again by itself
     assert (two.buyer.state, two.seller.state) == (S.ACTIVE, S.ACTIVE)
     assert two.seller.now.decided_by == "ada"
 
@@ -78,7 +78,7 @@ def test_a_person_declines_and_the_buyer_reads_why() -> None:
     two.place()
     two.run()
     two.give(two.seller, ev.Decided(two.at, "ada", NO))
-    two.pass_time(3)
+    two.pass_time(11)
     assert (two.buyer.state, two.seller.state) == (S.DECLINED, S.DECLINED)
     assert two.buyer.now.problem == NO
     assert two.circuits_made == 0

@@ -16,8 +16,8 @@ REQUEST_SECONDS = 30.0
 """How long the seller may take to say anything."""
 APPROVAL_SECONDS = 7 * 86_400.0
 """How long the buyer waits for a person at the seller, whose own deadline comes first."""
-ASK_AGAIN_SECONDS = 2.0
-"""How often the buyer asks whether that person has decided."""
+ASK_AGAIN_SECONDS = 10.0
+"""How often the buyer asks whether that person has decided, if it is not told."""
 COMPOSE_SECONDS = 60.0
 LINK_SECONDS = 300.0
 """An exchange may have people in its way: what it builds is waited for longer than what machines agree on."""
@@ -66,9 +66,14 @@ def on_request(n: Order | None, event: ev.RequestReceived) -> Move:
 
 
 def on_decided(n: Order, event: ev.Decided) -> Move:
-    """Seller: a person has decided. The buyer hears of it when it asks again."""
+    """Seller: a person has decided. The buyer is told where that leaves the order, and asks for the answer at once.
+
+    Who has declined owes nothing any more: the buyer hears of that when it asks again.
+    """
     if event.problem is None:
-        return _approve(n, event.by, event.at)
+        n, effects = _approve(n, event.by, event.at)
+        n = replace(n, asked=n.asked + 1)
+        return n, (*effects, Send(MessageType.QUERY, n.message(MessageType.QUERY)))
     return _declined(replace(n, decided_by=event.by), event.problem, event.at)
 
 
@@ -230,6 +235,9 @@ def on_partner_state(n: Order, event: ev.QueryReceived | ev.StateReceived) -> Mo
     elif over and (n.state is S.ACTIVE or event.state is not None):
         ended = S.TERMINATED if n.state is S.ACTIVE else S.FAILED
         moved, effects = undo(replace(n, partner_knows=True), ended, event.at, gave_up(n.party))
+    elif n.state is S.APPROVING and n.party is Party.BUYER and event.state not in (None, S.APPROVING):
+        moved = replace(n, asked=n.asked + 1)
+        effects = (Send(MessageType.REQUEST, moved.message(MessageType.REQUEST)),)
     else:
         moved, effects = n, ()
     if isinstance(event, ev.QueryReceived):

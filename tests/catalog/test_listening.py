@@ -33,7 +33,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self.asked: list[int] = []
-        self.told: asyncio.Queue[News | None | Exception] = asyncio.Queue()
+        self.told: asyncio.Queue[News | Exception | None] = asyncio.Queue()
 
     async def news(self, order: Order, what: What, seen: int) -> News | None:
         self.asked.append(seen)
@@ -55,6 +55,15 @@ class Desk:
             self.order = replace(self.order, circuit=replace(self.order.circuit, standing=standing))
             self.events.put_nowait(event)
         return self.order
+
+
+async def turns(done: Callable[[], bool]) -> None:
+    """Let the others take their turns until it is so."""
+    for _ in range(1000):
+        if done():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never is")
 
 
 def news(words: str, seen: int, *, built: bool = False) -> News:
@@ -83,8 +92,7 @@ async def test_what_changes_is_delivered_and_what_does_not_is_not() -> None:
         assert isinstance(event, CircuitSeen)
         assert (event.id, event.standing, event.built) == ("c1", "active", True)
         exchange.told.put_nowait(news("active", 4, built=True))
-        while len(exchange.asked) < 4:
-            await asyncio.sleep(0)
+        await turns(lambda: len(exchange.asked) == 4)
         assert exchange.asked == [0, 3, 4, 4]
         assert desk.events.empty()
 
@@ -99,8 +107,7 @@ async def test_nobody_listens_to_what_the_order_does_not_wait_for() -> None:
         listener.listen(ORDER, What.CIRCUIT)
         desk.order = replace(ORDER, circuit=replace(ORDER.circuit, presence=Presence.THERE))
         exchange.told.put_nowait(news("committed", 3))
-        while listener.listen(desk.order, What.CIRCUIT):
-            await asyncio.sleep(0)
+        await turns(lambda: not listener.listen(desk.order, What.CIRCUIT))
         assert exchange.asked == [0]
 
     await listening(work)
@@ -112,8 +119,7 @@ async def test_who_does_not_tell_is_left_to_the_looks_that_are_owed() -> None:
             exchange.asked.clear()
             assert listener.listen(ORDER, What.CIRCUIT)
             exchange.told.put_nowait(said)
-            while listener._listening:
-                await asyncio.sleep(0)
+            await turns(lambda: not listener._listening)
             assert exchange.asked == [0]
 
     await listening(work)

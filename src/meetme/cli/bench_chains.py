@@ -14,13 +14,14 @@ from random import Random
 from uuid import UUID
 
 from meetme.cli.federation_model import ACCESS_PORTS, Line, Model
-from meetme.composer import bodies, capacity, signalling
+from meetme.composer import bodies, building, capacity, signalling
 from meetme.composer import events as ev
 from meetme.composer.capacity import Claim, Kind, Ledger, Limit, Resource, resources
 from meetme.composer.circuit import Circuit, CircuitRequest, End, Hop, MemberId
 from meetme.composer.effects import Build, Cancel, Compose, Effect, Look, Remove, Send, Wake
 from meetme.composer.events import Event
 from meetme.composer.graph import NoPath
+from meetme.composer.heading import SEARCH_SECONDS
 from meetme.composer.messages import (
     ActivateBody,
     ActivatedBody,
@@ -45,8 +46,8 @@ LABELS = ((2, 4094),)
 BANDWIDTHS = (50, 100, 100, 200, 500)
 BEGIN = 1_800_000_000.0
 """Virtual time at which it begins."""
-PATIENCE = 120.0
-"""Virtual seconds until whatever is not up counts as not up."""
+LONGEST = SEARCH_SECONDS + building.HOLD_SECONDS + building.BUILD_SECONDS
+"""Virtual seconds that a circuit may take until it is up or has failed: its search, and the last attempt of it."""
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class Owed:
     effect: Effect
     token: int
     attempts: int = 0
+    due: float = 0.0
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ class Circuits:
         self.down: set[str] = set()
         self.messages = 0
         self.tries: Counter[UUID] = Counter()
-        """How often a route was looked for, for each circuit."""
+        """How many routes were tried, for each circuit."""
         self._random = Random(seed)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
@@ -139,6 +141,14 @@ class Circuits:
         a, b = self.model.sites[line.a].name, self.model.sites[line.b].name
         self.parties[a].limits.pop(capacity.link(f"n{line.b:04}"), None)
         self.parties[b].limits.pop(capacity.link(f"n{line.a:04}"), None)
+
+    def revive(self) -> None:
+        """Whoever is down comes back with all that was on its disk."""
+        back, self.down = self.down, set()
+        for party in (self.parties[MemberId(name)] for name in sorted(back)):
+            for key, owed in party.owed.items():
+                if owed.due <= self.now:
+                    self._plan(party, key, owed.token, 0.0)
 
     def order(self, a: int, b: int, bandwidth: int, after: float) -> tuple[UUID, MemberId]:
         """A circuit between two exchanges, ordered in a while."""
@@ -200,6 +210,7 @@ class Circuits:
         self._plan(party, key, self._number, getattr(effect, "after", 0.0))
 
     def _plan(self, party: Party, key: tuple[UUID, str], token: int, after: float) -> None:
+        party.owed[key].due = self.now + after
         self._later(after, lambda: self._perform(party, key, token))
 
     # --- effects ------------------------------------------------------------------------------------------------------
@@ -250,12 +261,12 @@ class Circuits:
 
     def _compose(self, party: Party, id: UUID, effect: Compose) -> Event:
         circuit = party.circuits[id]
-        self.tries[id] += 1
         excluded = [element for path in effect.paths for element in circuit.search(path).excluded]
         try:
             routes = find_routes(self.atlas, circuit.request, effect.paths, excluded=excluded)
         except NoPath as error:
             return ev.ComposeFailed(self.now, error.problem)
+        self.tries[id] += 1
         return ev.Composed(self.now, routes, party.ledger(id, routes[0].hops, 0))
 
     def _send(

@@ -10,12 +10,15 @@ from statistics import median
 from typing import Any
 from uuid import UUID
 
-from meetme.cli.bench_chains import BANDWIDTHS, BEGIN, PATIENCE, Circuits, Party
+from meetme.cli.bench_chains import BANDWIDTHS, BEGIN, LONGEST, Circuits, Party
 from meetme.cli.federation_model import Model
 from meetme.composer import capacity
 from meetme.composer.advertisement import AdvertisedPoint, PointKind, told
 from meetme.composer.circuit import ENDED, MemberId, State
 from meetme.composer.topology import Atlas
+
+ORDERS_SECONDS = 10.0
+"""Virtual seconds within which all are ordered."""
 
 # --- what is measured -------------------------------------------------------------------------------------------------
 
@@ -32,7 +35,7 @@ def measure(model: Model, atlas: Atlas, seed: int, count: int, tell: Callable[[s
     circuits.atlas = _told(circuits, model)
     name = "a twentieth of the exchanges is down, all know"
     figures[name] = _batch(circuits, random, count // 4, tell, name)
-    circuits.down = set()
+    circuits.revive()
     circuits.atlas = _told(circuits, model)
     lines = set(random.sample(model.lines, max(1, len(model.lines) // 10)))
     for line in lines:
@@ -72,7 +75,7 @@ def _batch(circuits: Circuits, random: Random, count: int, tell: Callable[[str],
     orders: dict[UUID, tuple[MemberId, float]] = {}
     for _ in range(count):
         a, b = random.sample(alive, 2)
-        after = random.uniform(0.0, 10.0)
+        after = random.uniform(0.0, ORDERS_SECONDS)
         id, head = circuits.order(a, b, random.choice(BANDWIDTHS), after)
         orders[id] = head, circuits.now + after
     up: dict[UUID, float] = {}
@@ -89,7 +92,7 @@ def _batch(circuits: Circuits, random: Random, count: int, tell: Callable[[str],
                 failed.add(id)
         return len(up) + len(failed) == count
 
-    circuits.run(done, PATIENCE)
+    circuits.run(done, ORDERS_SECONDS + LONGEST)
     done()
     seconds = time.process_time() - began
     tries = [circuits.tries[id] for id in orders]
@@ -99,6 +102,7 @@ def _batch(circuits: Circuits, random: Random, count: int, tell: Callable[[str],
         "ordered": count,
         "active": len(up),
         "refused": len(failed),
+        "without_end": count - len(up) - len(failed),
         "crank_backs": sum(each - 1 for each in tries if each),
         "most_crank_backs_of_one": max(tries, default=1) - 1,
         "exchanges_a_circuit": round(sum(hops) / len(hops), 2) if hops else None,

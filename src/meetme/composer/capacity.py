@@ -66,7 +66,7 @@ class Claim:
     bandwidth: int
     """Mbit/s. 0 on a link that the other exchange owns: its capacity is not ours to give."""
     firm: bool
-    """It stays unless somebody ends the circuit: whoever finds no room need not wait for it."""
+    """It stays unless somebody ends the circuit, or it is given back much too late: nobody need wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def leg_claims(leg: Leg, bandwidth: int) -> tuple[Claim, ...]:
     if leg.state is State.RELEASED or leg.own is None:
         return ()
     way_in, way_out, through = resources(leg.hops, leg.position)
-    own, firm = leg.own, leg.state is State.ACTIVE
+    own, firm = leg.own, leg.state is State.ACTIVE or leg.overdue
     here = leg.live or leg.segment is not Segment.ABSENT
     held = []
     for resource, label, neighbour, gone in (

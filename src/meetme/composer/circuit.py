@@ -113,6 +113,8 @@ class Leg:
     """`release` messages of the previous composer that are answered once nothing is left here and beyond."""
     beyond_asks: tuple[UUID, ...] = ()
     """`release` messages of the next composer that are answered once nothing is left here and before."""
+    overdue: bool = False
+    """It was given up long ago: nobody need wait for what is still kept of it."""
     let_go: bool = False
     """A person has ended the quarantine of what a neighbour never gave back, on own responsibility."""
 
@@ -154,10 +156,16 @@ class Search:
     path: int
     attempt: int = 0
     """The number of the last attempt."""
+    since: float | None = None
+    """When its first attempt was refused, or the path broke, by the own clock."""
     tries: int = 0
-    """How many attempts were refused since the search began or began anew."""
+    """How many attempts were refused for good since the search began or began anew."""
+    detours: int = 0
+    """How many were refused since then, or since it has last waited, by what others held for the moment."""
     waits: int = 0
-    """How often it has waited for something that others held for the moment."""
+    """How often it has waited for that."""
+    due: float | None = None
+    """Until when it waits, by the own clock: it looks for no route before."""
     excluded: tuple[Element, ...] = ()
     """What has refused since then."""
     over: Problem | None = None
@@ -194,7 +202,9 @@ class Circuit:
     """How many paths it is to have."""
     searches: tuple[Search, ...] = ()
     heals: int = 0
-    """How often a broken path was searched anew in vain."""
+    """How many searches for a broken path have had to pause since all was last well for a while."""
+    breaks: int = 0
+    """How often a path that was active has broken since then."""
     asked_by: MemberId | None = None
     """The composer that was asked and has passed the request on."""
     offered: tuple[Route, ...] = ()

@@ -2,7 +2,8 @@
 
 Crank-back: a route that was refused is tried again without the element that refused. Elements are collected for one
 search, at most `MOST_TRIES` of them. What is only held by somebody else, who may not get it in the end, is waited for
-instead, with pauses that grow, as long as setting up may take. An access port has no way around it.
+instead, with pauses that grow. An access port has no way around it. Every search has an end: its ninth refusal for
+good, or the first one after `SEARCH_SECONDS`. A path that was active once is searched again then, after a pause.
 """
 
 from __future__ import annotations
@@ -21,12 +22,20 @@ from meetme.model.errors import Fault, Problem
 
 MOST_TRIES = 8
 """How many refusals one search survives."""
-SETUP_SECONDS = 120.0
-"""How long a new circuit may be on its way to being reserved, once its turn has come."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 3.0
+MOST_DETOURS = 8
+"""How often it tries another way at once where others hold something for the moment; then it waits first."""
+SEARCH_SECONDS = 120.0
+"""How long a search may take: of a new circuit once its turn has come, of a broken path since then."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
 """How long it waits for what others hold for the moment: doubles, half of it by chance."""
+SHORTEST_PAUSE_SECONDS = 0.05
+"""Nobody is woken sooner: who wakes a moment too early waits at least so long again."""
 FIRST_HEAL_SECONDS, LONGEST_HEAL_SECONDS = 5.0, 300.0
 """How long until a broken path is searched anew when there was no way: doubles, half of it by chance."""
+MOST_BREAKS = 2
+"""How often a path that has broken is searched anew at once before all is well for `STEADY_SECONDS`."""
+STEADY_SECONDS = 300.0
+"""All is well when every path has been there so long, since its route was tried."""
 
 S = State
 
@@ -44,10 +53,15 @@ def missing(circuit: Circuit) -> tuple[int, ...]:
     return tuple(path for path in range(1, circuit.wanted + 1) if circuit.live_leg(path) is None)
 
 
+def sought(circuit: Circuit) -> tuple[int, ...]:
+    """Those of them that do not wait for anything."""
+    return tuple(path for path in missing(circuit) if circuit.search(path).due is None)
+
+
 def composed(circuit: Circuit, routes: tuple[Route, ...], ledger: Ledger, at: float) -> Move:
     """Routes were found for what is missing: reserve the own part of each, and pass it on."""
     circuit = _in_turn(circuit, at)
-    lacking = missing(circuit)
+    lacking = sought(circuit)
     found = {route.path for route in routes}
     if circuit.request.redundancy is Redundancy.BEST_EFFORT and lacking == (1, 2) and found == {1}:
         circuit = replace(circuit, wanted=1)
@@ -76,17 +90,21 @@ def crank_back(circuit: Circuit, path: int, problem: Problem, element: Element |
         return circuit, ()
     search = circuit.search(path)
     passing = element is not None and element.passing
-    hard = search.tries + (not passing)
-    excluded = search.excluded if element is None or element in search.excluded else (*search.excluded, element)
-    search = replace(search, tries=hard, excluded=excluded)
+    search = replace(
+        search,
+        since=at if search.since is None else search.since,
+        tries=search.tries + (not passing),
+        detours=search.detours + passing,
+        excluded=search.excluded if element is None or element in search.excluded else (*search.excluded, element),
+    )
     circuit = _with(circuit, search)
-    too_long = _too_long(circuit, at)
     no_way_around = element is not None and element.kind is ElementKind.END
-    if too_long or hard > MOST_TRIES or (no_way_around and not passing):
+    too_long = _left(circuit, search, at) <= 0
+    if too_long or search.tries > MOST_TRIES or (no_way_around and not passing):
         return over(circuit, path, problem, at)
-    if no_way_around:
-        return _wait(circuit, path)
-    return circuit, (Compose(missing(circuit)),)
+    if no_way_around or search.detours > MOST_DETOURS:
+        return _wait(circuit, path, at)
+    return circuit, (Compose(sought(circuit)),)
 
 
 def _in_turn(circuit: Circuit, at: float) -> Circuit:
@@ -94,38 +112,46 @@ def _in_turn(circuit: Circuit, at: float) -> Circuit:
     return replace(circuit, offered=(), turn=at if circuit.turn is None else circuit.turn)
 
 
-def _too_long(circuit: Circuit, at: float) -> bool:
-    return not circuit.established and circuit.turn is not None and at - circuit.turn > SETUP_SECONDS
+def _left(circuit: Circuit, search: Search, at: float) -> float:
+    """How many seconds the search may still take: with nothing left the next refusal is its last."""
+    begun = search.since if circuit.established or circuit.turn is None else circuit.turn
+    return SEARCH_SECONDS if begun is None else begun + SEARCH_SECONDS - at
 
 
-def _wait(circuit: Circuit, path: int) -> Move:
-    """What is in the way may be gone shortly."""
+def _wait(circuit: Circuit, path: int, at: float) -> Move:
+    """What is in the way may be gone shortly; it is tried a last time when the search has no time left."""
     search = circuit.search(path)
-    left = tuple(element for element in search.excluded if not element.passing)
-    circuit = _with(circuit, replace(search, waits=search.waits + 1, excluded=left))
+    kept = tuple(element for element in search.excluded if not element.passing)
     pause = _pause(circuit.id, f"{path} {search.waits}", search.waits, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
-    return circuit, (Wake(ev.SearchDue, pause),)
+    pause = min(pause, _left(circuit, search, at))
+    circuit = _with(circuit, replace(search, waits=search.waits + 1, detours=0, excluded=kept, due=at + pause))
+    return circuit, _next_due(circuit, at)
+
+
+def _next_due(circuit: Circuit, at: float) -> tuple[Effect, ...]:
+    """The timer of the path that has waited longest."""
+    due = [time for path in missing(circuit) if (time := circuit.search(path).due) is not None]
+    return (Wake(ev.SearchDue, max(SHORTEST_PAUSE_SECONDS, min(due) - at)),) if due else ()
 
 
 def on_compose_failed(circuit: Circuit, event: ev.ComposeFailed) -> Move:
     """There is no route with what is left: wait for what may come free, search both paths together, or give up."""
     circuit = _in_turn(circuit, event.at)
-    lacking = missing(circuit)
+    lacking = sought(circuit)
     if not lacking:
         return circuit, ()
-    too_long = _too_long(circuit, event.at)
-    for path in lacking:
-        if not too_long and any(element.passing for element in circuit.search(path).excluded):
-            return _wait(circuit, path)
+    for each in (circuit.search(path) for path in lacking):
+        if _left(circuit, each, event.at) > 0 and any(element.passing for element in each.excluded):
+            return _wait(circuit, each.path, event.at)
     effects: tuple[Effect, ...] = ()
     other = next((leg for leg in circuit.legs if leg.live and leg.path <= circuit.wanted), None)
     search = circuit.search(other.path) if other else None
     strict = circuit.request.redundancy is Redundancy.STRICT and not circuit.established
-    if other and search and strict and not too_long and search.tries <= MOST_TRIES:
+    if other and search and strict and _left(circuit, search, event.at) > 0 and search.tries <= MOST_TRIES:
         # The route of the other path may be the very one that leaves no room for a second (a trap): both anew.
         circuit = _with(circuit, replace(search, tries=search.tries + 1))
         circuit, effects = give_up(circuit, other, event.problem)
-        return circuit, (*effects, Compose(missing(circuit)))
+        return circuit, (*effects, Compose(sought(circuit)))
     for path in lacking:
         circuit, more = over(circuit, path, _why(circuit, path, event.problem), event.at)
         effects += more
@@ -143,31 +169,37 @@ def _why(circuit: Circuit, path: int, none_left: Problem) -> Problem:
 
 def over(circuit: Circuit, path: int, problem: Problem, at: float) -> Move:
     """No route for this path: the end of a new circuit, unless it can do with the other one; else later again."""
-    search = circuit.search(path)
-    circuit = _with(circuit, replace(search, over=problem))
+    circuit = _with(circuit, replace(circuit.search(path), over=problem, due=None))
     others = [leg for leg in circuit.legs if leg.live and leg.path != path]
     strict = circuit.request.redundancy is Redundancy.STRICT
     if not circuit.established and (strict or not others):
         return give_up_all(circuit, problem)
     circuit = replace(circuit, heals=circuit.heals + 1, problem=problem)
     pause = _pause(circuit.id, f"heal {circuit.heals}", circuit.heals - 1, FIRST_HEAL_SECONDS, LONGEST_HEAL_SECONDS)
-    return circuit, (Wake(ev.SearchDue, pause),)
+    circuit = _with(circuit, replace(circuit.search(path), due=at + pause))
+    return circuit, _next_due(circuit, at)
 
 
-def on_search_due(circuit: Circuit) -> Move:
+def on_search_due(circuit: Circuit, at: float) -> Move:
     """Look for routes again. What refused when the last search was over may do it no more."""
-    lacking = missing(circuit)
-    for path in lacking:
+    for path in missing(circuit):
         search = circuit.search(path)
-        if search.over is not None:
-            circuit = _with(circuit, replace(search, tries=0, waits=0, excluded=(), over=None))
-    return circuit, (Compose(lacking),) if lacking else ()
+        if search.due is None or search.due <= at:
+            anew = Search(path, search.attempt) if search.over is not None else replace(search, due=None)
+            circuit = _with(circuit, anew)
+    paths = sought(circuit)
+    return circuit, (*((Compose(paths),) if paths else ()), *_next_due(circuit, at))
 
 
-def leg_gone(circuit: Circuit, leg: Leg, at: float) -> Move:
-    """A leg was given up, for whatever reason but the end of the circuit."""
+def leg_gone(circuit: Circuit, leg: Leg, at: float, *, broken: bool) -> Move:
+    """A leg was given up, for whatever reason but the end of the circuit. `broken`: it was active."""
     lost = Problem("path_lost", "path: was given up by an exchange on it", fault=Fault.REMOTE)
-    return crank_back(circuit, leg.path, leg.problem or lost, leg.element, at)
+    problem = leg.problem or lost
+    if broken and circuit.established and not circuit.ending and leg.path <= circuit.wanted:
+        if circuit.breaks >= MOST_BREAKS:
+            return over(circuit, leg.path, problem, at)
+        circuit = replace(circuit, breaks=circuit.breaks + 1)
+    return crank_back(circuit, leg.path, problem, leg.element, at)
 
 
 def advance(circuit: Circuit, at: float) -> Move:
@@ -189,7 +221,9 @@ def advance(circuit: Circuit, at: float) -> Move:
     if not circuit.established and active and (len(active) == circuit.wanted or alone):
         circuit = replace(circuit, established=True, problem=None)
     if circuit.established and len(active) == circuit.wanted:
-        circuit = replace(circuit, heals=0, problem=None)
+        circuit = replace(circuit, problem=None)
+        if all(at - leg.began >= STEADY_SECONDS for leg in active):
+            circuit = replace(circuit, heals=0, breaks=0)
     return circuit, effects
 
 

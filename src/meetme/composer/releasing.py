@@ -17,6 +17,8 @@ from meetme.composer.effects import COMPOSE, Build, Cancel, Effect, Look, Move, 
 from meetme.composer.messages import Body, MessageType, RefusedBody, ReleasedBody
 from meetme.model.errors import Fault, Problem
 
+OVERDUE_SECONDS = 30.0
+"""After this long what is still kept of a leg, for a neighbour or for the own exchange, may be kept for ever."""
 SWEEP_SECONDS = 10.0
 """After this long an order to build, whose sender has given it up, is on its way no more."""
 LAST_LOOK_SECONDS = 60.0
@@ -71,7 +73,7 @@ def give_up(
         before_done=before_done or leg.before is None,
         beyond_done=beyond_done or leg.beyond is None,
     )
-    effects = quiet(leg)
+    effects = (*quiet(leg), Wake(ev.Deadline, OVERDUE_SECONDS, leg.path, leg.attempt))
     if leg.segment is not Segment.ABSENT:
         building = leg.segment is Segment.BUILDING
         leg = replace(leg, segment=Segment.CANCELLING if building else Segment.REMOVING)
@@ -103,6 +105,7 @@ def settle(circuit: Circuit, leg: Leg, effects: tuple[Effect, ...] = ()) -> Move
         leg = replace(leg, state=S.RELEASED, before_asks=(), beyond_asks=())
         sides = (side for side in (leg.before, leg.beyond) if side is not None)
         effects += tuple(Cancel(say(circuit, leg, MessageType.RELEASE, side).key) for side in sides)
+        effects += (Cancel(Wake(ev.Deadline, 0, leg.path, leg.attempt).key),)
     return put(circuit, leg), effects
 
 
@@ -149,6 +152,14 @@ def on_removed(circuit: Circuit, leg: Leg, at: float) -> Move:
     leg = replace(leg, segment=Segment.ABSENT)
     again = (Remove(leg.path, leg.attempt, name, LAST_LOOK_SECONDS - since),) if fresh else ()
     return settle(put(circuit, leg), leg, again)
+
+
+def on_overdue(circuit: Circuit, leg: Leg) -> Move:
+    """Somebody has not given it back in time, and may be dead: what is kept of it is passing no more.
+
+    It is still waited for here, and owed. But no search of others hangs on it.
+    """
+    return put(circuit, replace(leg, overdue=True)), ()
 
 
 def let_go(circuit: Circuit) -> Move:

@@ -64,6 +64,7 @@ TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {
     (S.RELEASED, ev.ReleaseReceived): (S.RELEASED,),
     (S.RELEASING, ev.ReleasedReceived): (S.RELEASING, S.RELEASED),
     (S.RELEASING, ev.Removed): (S.RELEASING, S.RELEASED),
+    (S.RELEASING, ev.Deadline): (S.RELEASING,),
     (S.RELEASING, ev.QueryReceived): (S.RELEASING, S.RELEASED),
     (S.RELEASING, ev.StateReceived): (S.RELEASING, S.RELEASED),
     # the circuit, at the head and wherever people ask for it
@@ -197,6 +198,8 @@ def _of_leg(c: Circuit, leg: Leg, event: Event) -> Move:
             return building.on_build_failed(c, leg, event)
         case ev.Seen():
             return building.on_seen(c, leg, event)
+        case ev.Deadline() if leg.state is S.RELEASING:
+            return releasing.on_overdue(c, leg)
         case ev.Deadline():
             return building.on_deadline(c, leg, event)
         case ev.QueryReceived():
@@ -223,7 +226,7 @@ def _of_circuit(c: Circuit, event: Event) -> Move:
         case ev.ComposeFailed():
             return heading.on_compose_failed(c, event)
         case ev.SearchDue():
-            return heading.on_search_due(c)
+            return heading.on_search_due(c, event.at)
         case ev.CompareDue():
             return _compare(c)
         case ev.ReleaseAsked():
@@ -289,7 +292,7 @@ def _decide(before: Circuit | None, after: Circuit, event: Event) -> Move:
         for leg in after.legs:
             old = before.leg(leg.path, leg.attempt)
             if old is not None and old.live and not leg.live:
-                after, more = heading.leg_gone(after, leg, event.at)
+                after, more = heading.leg_gone(after, leg, event.at, broken=old.state is S.ACTIVE)
                 effects += more
     if after.ending:
         return after, effects

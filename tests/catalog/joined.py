@@ -18,7 +18,6 @@ from meetme.catalog.views import OrderView
 from meetme.catalog.words import ENDED, Connectivity, State
 from meetme.model.agreement import MemberId
 from meetme.model.members import Roster
-from meetme.negotiator.client import NegotiatorClient
 from meetme.runtime.clock import SystemClock
 from meetme.runtime.database import Database
 from meetme.runtime.peer_client import PeerClient
@@ -81,9 +80,8 @@ class World:
     def underlay(self, side: Provider, **changes: Any) -> MemberUnderlay:
         """What the orders of `side` are done with, with settings that differ."""
         name = MemberId(side.negotiator.name)
-        url = side.negotiator.service.local_url
         own = replace(side.settings, **changes)
-        return MemberUnderlay(own, name, self.clients[name], lambda: NegotiatorClient(url, TOKEN))
+        return MemberUnderlay(own, name, self.clients[name], side.negotiator.client)
 
     def vault(self, **changes: Any) -> Offer:
         """An offer of csp-b's."""

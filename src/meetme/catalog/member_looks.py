@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from meetme.catalog.settings import OwnPort
 from meetme.composer import topology_views
@@ -14,10 +14,8 @@ from meetme.negotiator.client import NegotiatorClient
 from meetme.runtime.diagnosis import Finding
 from meetme.runtime.peer_client import PeerClient
 
-Opened = Callable[[], NegotiatorClient]
 
-
-async def look(ports: Sequence[OwnPort], client: PeerClient, negotiator: Opened | None) -> Sequence[Finding]:
+async def look(ports: Sequence[OwnPort], client: PeerClient, negotiator: NegotiatorClient | None) -> Sequence[Finding]:
     """All of them at once."""
     exchanges = sorted({port.exchange for port in ports})
     asked = (_exchange(each, [port.port for port in ports if port.exchange == each], client) for each in exchanges)
@@ -42,13 +40,12 @@ async def _exchange(exchange: MemberId, ports: Sequence[str], client: PeerClient
     return found
 
 
-async def _negotiator(opened: Opened | None) -> list[Finding]:
-    if opened is None:
+async def _negotiator(client: NegotiatorClient | None) -> list[Finding]:
+    if client is None:
         said = "none: services that need layer 3 are neither bought nor sold"
         return [Finding("negotiator", False, said, "negotiator_token in [catalog]", needed=False)]
     try:
-        async with opened() as client:
-            await client.attachments()
+        await client.attachments()
     except MeetMeError as error:
         return [Finding("negotiator", False, error.text, error.hint or "start it: meetme serve negotiator")]
     return [Finding("negotiator", True, "answers")]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from meetme.catalog import member_looks, member_sight
@@ -37,13 +37,17 @@ BEGUN = frozenset({"idempotency_key_in_flight", "idempotency_key_reused"})
 """What an exchange says of a request with the key of one that led, or is about to lead, to a circuit."""
 WAIT_SECONDS = 5
 """How long an answer may wait for news: well under what is waited for any answer."""
-Opened = Callable[[], NegotiatorClient]
 
 
 class MemberUnderlay:
-    """This member's share of the federation. `negotiator`: a client of the own one; None: there is none."""
+    """This member's share of the federation. `negotiator`: a client of the own one; None: there is none.
 
-    def __init__(self, settings: CatalogSettings, me: MemberId, client: PeerClient, negotiator: Opened | None) -> None:
+    Both clients stay their owner's to close.
+    """
+
+    def __init__(
+        self, settings: CatalogSettings, me: MemberId, client: PeerClient, negotiator: NegotiatorClient | None
+    ) -> None:
         self._settings = settings
         self._me = me
         self._client = client
@@ -194,9 +198,9 @@ class MemberUnderlay:
                     hint="[[catalog.port]] exchange, port, lands",
                     field="port",
                 )
-            async with self._negotiating() as client:
-                attachment = Attachment(*landing, end.vlan, end.mtu, order.partner)
-                await client.put_attachment(_circuit(order), attachment)
+            client = self._own_negotiator()
+            attachment = Attachment(*landing, end.vlan, end.mtu, order.partner)
+            await client.put_attachment(_circuit(order), attachment)
         return end
 
     async def _end(self, order: Order) -> End:
@@ -234,12 +238,12 @@ class MemberUnderlay:
             return
         if self._negotiator is None and not order.attachment.known:
             return  # where there is none, nothing was registered
-        async with self._negotiating() as client:
-            known = (await client.attachments()).get(_circuit(order))
-            if known is None or known.peer != order.partner:
-                return  # gone, or never this order's: the seller has the circuit's name from the buyer
-            with suppress(NotFound):
-                await client.delete_attachment(_circuit(order))
+        client = self._own_negotiator()
+        known = (await client.attachments()).get(_circuit(order))
+        if known is None or known.peer != order.partner:
+            return  # gone, or never this order's: the seller has the circuit's name from the buyer
+        with suppress(NotFound):
+            await client.delete_attachment(_circuit(order))
 
     # --- negotiations -------------------------------------------------------------------------------------------------
 
@@ -248,33 +252,33 @@ class MemberUnderlay:
         offer = _offered(order)
         target = None if offer.address is None else str(offer.address)
         request = StartRequest(peer=order.partner, circuit=_circuit(order), order=str(order.id), probe_target=target)
-        async with self._negotiating() as client:
-            return self._standing(order, await client.start(request, idempotency_key=_key(order)))
+        client = self._own_negotiator()
+        return self._standing(order, await client.start(request, idempotency_key=_key(order)))
 
     async def negotiation(self, order: Order) -> NegotiationStanding | None:
         """How the one over the order's circuit stands, whoever started it: the newest, if there were several."""
-        async with self._negotiating() as client:
-            found = await self._negotiation(client, order)
+        client = self._own_negotiator()
+        found = await self._negotiation(client, order)
         return None if found is None else self._standing(order, found)
 
     async def end_negotiation(self, order: Order) -> bool:
         """Have it taken back. False: that is under way."""
         if order.wanted.connectivity is not Connectivity.L3 or order.circuit.id is None:
             return True
-        async with self._negotiating() as client:
-            found = await self._negotiation(client, order)
-            if found is None or found.state in ENDED:
-                return True
-            if found.state is not State.TERMINATING:
-                await client.terminate(found.id)
+        client = self._own_negotiator()
+        found = await self._negotiation(client, order)
+        if found is None or found.state in ENDED:
+            return True
+        if found.state is not State.TERMINATING:
+            await client.terminate(found.id)
         return False
 
     async def verify(self, order: Order) -> Reach:
         """What the negotiation has proven: packets went along the customers' path, to the service itself where the
         offer names an address of it.
         """
-        async with self._negotiating() as client:
-            found = await self._negotiation(client, order)
+        client = self._own_negotiator()
+        found = await self._negotiation(client, order)
         if found is None or found.state is not State.ACTIVE:
             raise Refused("negotiation_ended", "negotiation: must be active", field="negotiation")
         if found.verified is not Verified.PATH:
@@ -298,8 +302,8 @@ class MemberUnderlay:
                         answer = await self._client.get_news(exchange, "composer", path, seen, WAIT_SECONDS)
                         return News(circuit_standing(composer_wire.read_view(answer.document)), answer.last_event)
             case What.NEGOTIATION if order.negotiation.id is not None:
-                async with self._negotiating() as client:
-                    view, last = await client.news(order.negotiation.id, seen, WAIT_SECONDS)
+                client = self._own_negotiator()
+                view, last = await client.news(order.negotiation.id, seen, WAIT_SECONDS)
                 return News(self._standing(order, view), last)
         return None
 
@@ -321,16 +325,16 @@ class MemberUnderlay:
         """How the data plane of every agreement does, by the id of its negotiation."""
         if self._negotiator is None:
             return {}
-        async with self._negotiating() as client:
-            return {str(n.id): n.health for n in await client.negotiations() if n.health is not None}
+        client = self._own_negotiator()
+        return {str(n.id): n.health for n in await client.negotiations() if n.health is not None}
 
     async def _circuit_of(self, order: Order) -> CircuitView | None:
         found = await self._find(order)
         return None if found is None else found[1]
 
     async def _view_of(self, order: Order) -> NegotiationView | None:
-        async with self._negotiating() as client:
-            return await self._negotiation(client, order)
+        client = self._own_negotiator()
+        return await self._negotiation(client, order)
 
     async def federation(self) -> TopologyView | None:
         """The exchanges and their links, as an own exchange knows them. None: none of them tells."""
@@ -356,8 +360,7 @@ class MemberUnderlay:
         active = n.state is State.ACTIVE
         return NegotiationStanding(str(n.id), n.state.value, active, reach(order, n) if active else None, ended)
 
-    @asynccontextmanager
-    async def _negotiating(self) -> AsyncIterator[NegotiatorClient]:
+    def _own_negotiator(self) -> NegotiatorClient:
         if self._negotiator is None:
             raise Refused(
                 "negotiator_missing",
@@ -365,8 +368,7 @@ class MemberUnderlay:
                 hint="negotiator_token in [catalog]",
                 field="negotiator_token",
             )
-        async with self._negotiator() as client:
-            yield client
+        return self._negotiator
 
 
 def _offered(order: Order) -> Offer:

@@ -36,7 +36,7 @@ from meetme.catalog.messages import (
 from meetme.catalog.order import Order
 from meetme.catalog.underlay import CircuitStanding, NegotiationStanding, Underlay
 from meetme.catalog.undoing import terminate_body
-from meetme.catalog.words import State, What
+from meetme.catalog.words import Presence, State, What
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Fault, InvalidInput, MeetMeError, NotFound, Problem, Unreachable
 from meetme.runtime.clock import Clock
@@ -199,7 +199,9 @@ class Performer:
         note = f"{STILL_AT_IT}: the {what} stands as it did"
         if n.state is State.ACTIVE:
             return Retry(STANDING_LOOK_SECONDS, note)
-        return Retry(LOOK_SECONDS, note) if self._hear(n, what) else _again(attempts, f"the {what} stands as it did")
+        if n.thing(what).presence is Presence.THERE or self._hear(n, what):
+            return Retry(LOOK_SECONDS, note)
+        return _again(attempts, f"the {what} stands as it did")
 
     async def _take_back(self, n: Order, what: What, attempts: int) -> Made:
         gone = True

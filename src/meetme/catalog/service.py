@@ -105,10 +105,9 @@ class CatalogService(Service):
         self._client = PeerClient(trust)
         messages = PeerFigures(self.registry)
         line = Line(self._client, messages)
+        self._negotiator = None if negotiator_token is None else NegotiatorClient(settings.negotiator, negotiator_token)
         if underlay is None:
-            url, token = settings.negotiator, negotiator_token
-            opened = None if token is None else lambda: NegotiatorClient(url, token)
-            underlay = MemberUnderlay(settings, me, self._client, opened)
+            underlay = MemberUnderlay(settings, me, self._client, self._negotiator)
         self._ledger, self._machine = ledger, machine
         self._listener = Listener(underlay, self._heard, clock)
         performer = Performer(database, ledger, line, underlay, clock, self._listener.listen)
@@ -216,6 +215,8 @@ class CatalogService(Service):
         await super().close()
         await self._listener.close()
         await self._client.close()
+        if self._negotiator is not None:
+            await self._negotiator.close()
 
     async def kill(self) -> None:
         """End the own tasks; nobody is told."""

@@ -14,7 +14,7 @@ import httpx2
 
 from meetme.model.errors import MeetMeError, NotFound, Unreachable
 from meetme.model.members import Member
-from meetme.runtime.api_client import LAST_EVENT, waiting
+from meetme.runtime.api_client import KEEP_ALIVE_SECONDS, LAST_EVENT, waiting
 from meetme.runtime.correlation import TRACEPARENT, traceparent
 from meetme.runtime.problems import error_of_problem
 from meetme.runtime.tls import Trust, refuses_us
@@ -24,8 +24,6 @@ CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
 NOT_MODIFIED = 304
 LONGEST_ETAG = 200
-KEEP_ALIVE_SECONDS = 60.0
-"""Shorter than the listener's, so that a connection is never used just as the other side gives it up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from meetme.ixapi.over_http import (
 )
 from meetme.model.errors import NotFound, Unauthenticated
 from meetme.runtime.database import Database
+from meetme.runtime.sse import Bell, as_soon_as, preferred_wait
 
 ROOT = "/api/v2"
 SCHEMA_VERSION = "2.1.0"
@@ -57,8 +58,12 @@ class Operation:
 class Api:
     """Everything below /api/v2."""
 
-    def __init__(self, desk: Desk, directory: Directory, doorman: Doorman, database: Database, health: Health) -> None:
+    def __init__(
+        self, desk: Desk, directory: Directory, doorman: Doorman, database: Database, bell: Bell, health: Health
+    ) -> None:
+        """`bell`: rung after every change of a service or a config."""
         self._desk = desk
+        self._bell = bell
         self._directory = directory
         self._doorman = doorman
         self._database = database
@@ -252,8 +257,17 @@ class Api:
                 if len(query.get(name, ())) == 1 and "\x00" not in query[name][0]
             }
             archived = "archived" in query.get("state", ()) or "id" in query
-            documents = await self._database.run(lambda tx: _documents(tx, kind, who, equal, archived=archived))
-            return page_answer(lists.choose(collection, documents, query), query)
+
+            async def look() -> list[Document]:
+                documents = await self._database.run(lambda tx: _documents(tx, kind, who, equal, archived=archived))
+                return lists.choose(collection, documents, query)
+
+            wait = preferred_wait(request.headers.get("prefer"))
+            found = await as_soon_as(look, bool, self._bell, collection, wait)
+            answer = page_answer(found, query)
+            if wait:
+                answer.headers["preference-applied"] = f"wait={wait:.0f}"
+            return answer
 
         return answer
 

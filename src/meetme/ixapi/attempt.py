@@ -35,6 +35,10 @@ class Patience:
     longest_look: float = 2.0
 
 
+TELLING_SECONDS = 1
+"""How long an exchange may wait with its answer: also how late it is noticed at most that something went wrong."""
+
+
 @dataclass(slots=True)
 class Turn:
     """Who orders under a reference."""
@@ -128,7 +132,7 @@ class Attempt:
         )
         if step.until is not None and (step.until - datetime.fromtimestamp(self._clock.now(), UTC).date()).days > 0:
             raise pending
-        await self._rest(pending)
+        await self._rest(pending, built=step.built)
         return None
 
     async def create(
@@ -211,10 +215,15 @@ class Attempt:
         self.since = self._clock.monotonic()
         self._pause = self._patience.first_look
 
-    async def _rest(self, error: MeetMeError) -> None:
-        """Wait before the next look, longer than the last time. Raises `error` when the time is over."""
+    async def _rest(self, error: MeetMeError, *, built: bool = False) -> None:
+        """Wait before the next look, longer than the last time. Raises `error` when the time is over.
+
+        `built`: no longer than until the service is in production, where the exchange tells.
+        """
         left = self._deadline - self._clock.monotonic()
         if left <= 0 or self._turn.unwanted:
             raise error
+        if built and left >= TELLING_SECONDS and await self._requests.in_production(self.reference, TELLING_SECONDS):
+            return
         await self._sleep(min(self._pause * self._random.uniform(0.5, 1.0), left))
         self._pause = min(self._pause * 1.6, self._patience.longest_look)

@@ -75,6 +75,8 @@ class IxApiClient:
         self._random = random or Random()
         self._session = Session(credentials, self._post_credentials, self._clock)
         self._implementation: Implementation | None = None
+        self._waits: bool | None = None
+        """Whether the exchange lets an answer wait; None: it has not been asked to."""
         self._log = structlog.get_logger().bind(exchange=self.url)
 
     async def close(self) -> None:
@@ -118,6 +120,21 @@ class IxApiClient:
         A filter that an exchange does not know it ignores (IX-API 2.1.0): whoever asks has to look at what comes.
         """
         return [each async for each in self._pages(path, dict(query or {}))]
+
+    async def wait_for(self, path: str, query: Mapping[str, Any], seconds: int) -> bool:
+        """Wait until there is something of that kind, or `seconds` are over: both are good to look again for.
+
+        The exchange is asked to answer no sooner (`Prefer: wait`, RFC 7240, section 4.3). False: it does not do that,
+        which is remembered, or has not answered.
+        """
+        if self._waits is False:
+            return False
+        try:
+            answer = await self._send("GET", path, query=query, more={"prefer": f"wait={seconds}"})
+        except MeetMeError:
+            return False
+        self._waits = "wait" in answer.headers.get("preference-applied", "").lower()
+        return self._waits
 
     # --- pages -------------------------------------------------------------------------------------------------------
 
@@ -189,12 +206,13 @@ class IxApiClient:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
         media_type: str = "application/json",
+        more: Mapping[str, str] | None = None,
     ) -> _Answer:
         waited, logins = 0.0, 0
         content = json.dumps(body).encode() if body is not None else None
         while True:
             token = await self._session.token()
-            headers = {"authorization": f"Bearer {token}"}
+            headers = {"authorization": f"Bearer {token}", **(more or {})}
             if content is not None:
                 headers["content-type"] = media_type
             begin = self._clock.monotonic()

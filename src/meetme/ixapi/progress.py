@@ -139,7 +139,7 @@ def _ready(order: SegmentOrder, service: ShownService, ends: dict[Side, ShownCon
         says = next((each.says for each in unready if each.says), "")
         states = ", ".join(sorted({each.state for each in unready}))
         person = any(each.standing is Standing.PERSON for each in unready)
-        return Wait(f"{states}{': ' if says else ''}{says}", person=person)
+        return Wait(f"{states}{': ' if says else ''}{says}", person=person, built=True)
     a, b = ends[Side.A], ends[Side.B]
     terms = past.terms or Terms()
     return Done(BuiltSegment(order.reference, service.id, a.vlan, b.vlan, order.bandwidth, terms))

@@ -34,6 +34,7 @@ from meetme.runtime.clock import Clock
 T = TypeVar("T")
 CATALOGUE_SECONDS = 300.0
 """For how long offerings, connections and accounts are taken to be as they were."""
+PRODUCTION = "production"
 FIRST_VLAN = 2
 VLAN_TRIES = 8
 SERVICES, CONFIGS = "/network-services", "/network-service-configs"
@@ -94,6 +95,10 @@ class OrderRequests:
             tuple(s for s in found.values() if s.standing is not Standing.GONE),
             tuple(c for c in configs.values() if c.standing is not Standing.GONE),
         )
+
+    async def in_production(self, reference: str, seconds: int) -> bool:
+        """Wait until the service is in production, or `seconds` are over. False: the exchange does not do that."""
+        return await self._client.wait_for(SERVICES, {"external_ref": reference, "state": PRODUCTION}, seconds)
 
     async def references(self) -> tuple[str, ...]:
         """Those of all services that our account manages and that are not gone."""

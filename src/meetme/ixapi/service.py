@@ -44,6 +44,7 @@ from meetme.runtime.loop import Loop
 from meetme.runtime.problems import MEDIA_TYPE, error_of_validation, problem_document
 from meetme.runtime.replicas import Replicas
 from meetme.runtime.service import Service, Where
+from meetme.runtime.sse import Bell
 from meetme.runtime.telemetry import Registry
 from meetme.runtime.tls import optional_server_context
 from meetme.runtime.tracing import Tracer
@@ -92,12 +93,14 @@ class IxApiService(Service):
             Performer(database, self._switches, clock, plant.mtu),
             owner=owner,
             clock=clock,
+            committed=lambda _bundles: self._bell.ring(),
             figures=LoopFigures(self.registry),
         )
         self._watcher = Watcher(database, self._loop, clock, plant.mtu, figures.reordered)
         self._replicas = Replicas(
             database, self._ledger, owner=owner, clock=clock, changed=self._elsewhere, time_is=shared.set
         )
+        self._bell = Bell()
         self._signing = ""
         directory = Directory(settings, plant)
         doorman = Doorman(
@@ -125,7 +128,7 @@ class IxApiService(Service):
             registry=self.registry,
             tracer=tracer,
         )
-        Api(desk, directory, doorman, database, self._health).add_routes(self._app)
+        Api(desk, directory, doorman, database, self._bell, self._health).add_routes(self._app)
         _speak_ixapi(self._app)
 
     @property
@@ -175,6 +178,7 @@ class IxApiService(Service):
     def _elsewhere(self, _instances: Collection[str]) -> None:
         """Another replica on the same database has written, or may have."""
         self._loop.wake()
+        self._bell.ring()
 
     async def _health(self) -> Mapping[str, str]:
         said = await asyncio.gather(*(_said(check) for check in self._checks.values()))

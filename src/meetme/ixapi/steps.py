@@ -75,6 +75,8 @@ class Wait:
     """Whether somebody at the exchange has to act, so that waiting may be for ever."""
     until: date | None = None
     """The day before which nothing will happen."""
+    built: bool = False
+    """Whether it is over as soon as the service is in production."""
 
 
 @dataclass(frozen=True, slots=True)

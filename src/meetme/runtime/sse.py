@@ -94,18 +94,25 @@ async def as_it_stands(
     """What `look` sees, and the last event that is part of it: at once, or, to who is ready to wait `seconds` and knows
     all up to event `after`, as soon as there is a later one or they are over.
     """
+    return await as_soon_as(look, lambda seen: seen[1] > after, bell, about, seconds)
+
+
+async def as_soon_as(
+    look: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], bell: Bell, about: str, seconds: float
+) -> T:
+    """What `look` sees as soon as `is_so` says yes to it, looking again at each ring; or after `seconds`, as it is."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:
         rung = bell.listen(about)
-        seen, last = await look()
-        if last > after or loop.time() >= deadline:
-            return seen, last
+        seen = await look()
+        if is_so(seen) or loop.time() >= deadline:
+            return seen
         try:
             async with asyncio.timeout_at(deadline):
                 await rung.wait()
         except TimeoutError:
-            return seen, last
+            return seen
 
 
 def event_stream(load: Callable[[int], Awaitable[Page]], bell: Bell, about: str, after: int) -> StreamingResponse:

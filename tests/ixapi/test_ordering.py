@@ -194,3 +194,14 @@ async def test_errors_say_whose_fault_it_is() -> None:
         await bench.client.build(SegmentOrder("c1", OrderEnd("con-x", 5), OrderEnd("con-nni", 100), 100))
     assert (refused.value.field, refused.value.fault.value) == ("connection", "remote")
     assert not bench.exchange.live()
+
+
+async def test_an_exchange_that_does_not_wait_with_its_answer_is_asked_to_once() -> None:
+    bench = Bench()
+    await bench.client.build(order())
+    await bench.client.build(order("c2", b=101))
+    assert bench.api._waits is False
+    assert await bench.api.wait_for("/network-services", {}, 1) is False
+    before = len(bench.exchange.requests)
+    assert await bench.api.wait_for("/network-services", {}, 1) is False
+    assert len(bench.exchange.requests) == before

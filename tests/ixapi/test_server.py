@@ -442,3 +442,24 @@ async def test_a_switch_that_hangs_does_not_keep_others_from_being_served(market
     assert (await market.fed.get(f"network-services/{stuck['id']}"))["state"] == "allocated"
     market.switches["s2"].hold.set()
     await market.fed.in_production(stuck)
+
+
+async def test_an_answer_waits_for_a_service_that_is_in_production(market: Market) -> None:
+    """RFC 7240, section 4.3: what the client prefers is said to have been applied."""
+    held = market.switches["s1"].hold = asyncio.Event()
+    service = await market.fed.order("a1", "b1", "circuit-7")
+    query = {"external_ref": "circuit-7", "state": "production"}
+
+    async def asked(seconds: int) -> httpx2.Response:
+        prefer = {"prefer": f"wait={seconds}"}
+        return await market.fed.http.get("network-services", params=query, headers=prefer)
+
+    soon = await asked(0)
+    assert (soon.json(), "preference-applied" in soon.headers) == ([], False)
+    over = await asked(1)
+    assert (over.json(), over.headers["preference-applied"]) == ([], "wait=1")
+    waiting = asyncio.create_task(asked(15))
+    assert await market.b.get("network-services", **query, limit=1) == []
+    held.set()
+    (found,) = (await waiting).json()
+    assert (found["id"], found["state"]) == (service["id"], "production")

@@ -11,7 +11,16 @@ from fastapi import Depends
 
 from meetme.runtime.http import build_app
 from meetme.runtime.listener import listening, open_listener
-from meetme.runtime.sse import Bell, Page, StreamEvent, event_stream, last_event_id
+from meetme.runtime.sse import (
+    WAIT_LIMIT,
+    Bell,
+    Page,
+    StreamEvent,
+    as_it_stands,
+    event_stream,
+    last_event_id,
+    preferred_wait,
+)
 
 
 class Negotiation:
@@ -113,3 +122,46 @@ async def test_an_open_stream_does_not_hold_up_the_end(negotiation: Negotiation)
             await listener.close(grace=0.01)
         with pytest.raises(httpx2.HTTPError):
             assert [line async for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("preferred", "seconds"),
+    [
+        (None, 0.0),
+        ("", 0.0),
+        ("wait=5", 5.0),
+        ("respond-async, Wait=7; foo=bar", 7.0),
+        ("wait=3600", WAIT_LIMIT),
+        ("wait=" + "9" * 50, WAIT_LIMIT),
+        ("wait=-1", 0.0),
+        ("wait=soon", 0.0),
+        ("wait=²", 0.0),
+        ("return=minimal", 0.0),
+    ],
+)
+def test_how_long_a_client_is_ready_to_wait(preferred: str | None, seconds: float) -> None:
+    assert preferred_wait(preferred) == seconds
+
+
+async def test_who_waits_is_answered_when_it_is_so_or_when_the_time_is_over() -> None:
+    bell, there, looks = Bell(), [1], 0
+
+    async def look() -> tuple[int, int]:
+        nonlocal looks
+        looks += 1
+        return there[0], there[0]
+
+    assert await as_it_stands(look, bell, "it", 1, 0.0) == (1, 1)
+    assert await as_it_stands(look, bell, "it", 0, 60.0) == (1, 1), "what is new is told at once"
+    assert looks == 2
+    waiting = asyncio.create_task(as_it_stands(look, bell, "it", 1, 60.0))
+    await asyncio.sleep(0)
+    bell.ring(["it"])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert looks == 4
+    assert not waiting.done(), "a ring for something else"
+    there[0] = 2
+    bell.ring(["it"])
+    assert await waiting == (2, 2)
+    assert await as_it_stands(look, bell, "it", 2, 0.01) == (2, 2)

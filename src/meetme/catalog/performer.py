@@ -179,6 +179,8 @@ class Performer:
             return ev.MakingFailed(self._clock.now(), what, error.problem, sure and what is not What.ATTACHMENT)
 
     async def _watch(self, n: Order, what: What, attempts: int) -> Made:
+        if not attempts and self._hear(n, what):
+            raise Retry(LOOK_SECONDS, f"{STILL_AT_IT}: the {what} is listened for")
         known = n.thing(what).standing
         if what is What.CIRCUIT:
             circuit = await self._underlay.circuit(n)

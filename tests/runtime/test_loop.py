@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 from sqlalchemy import event as sqlalchemy_event
+from structlog.testing import capture_logs
 
 from meetme.model.errors import Conflict, Unreachable
 from meetme.runtime.clock import ManualClock, SystemClock
@@ -186,6 +187,19 @@ async def test_a_failure_is_tried_again_with_back_off_and_says_why(database: Dat
             world.loop.wake()
         await until(lambda: world.owed() == [])
     assert world.seen() == ("x/start", "x/done")
+
+
+async def test_what_is_only_waited_for_is_no_news_and_a_failure_is(database: Database) -> None:
+    async def perform(lease: Lease) -> None:
+        raise Retry(60.0, "under_way: it stands as it did") if lease.key == "waits" else Unreachable("away", "x: no")
+
+    reaction = owes(start=(Owed("waits", "watch", "{}"), Owed("fails", "send", "{}")))
+    with capture_logs() as told:
+        async with World(database, reaction, perform).running() as world:
+            await world.loop.deliver("x", "x/start")
+            await until(lambda: {debt.key for debt in world.owed() if debt.attempts} == {"waits", "fails"})
+    levels = {entry["kind"]: entry["log_level"] for entry in told if entry["event"] == "an effect is postponed"}
+    assert levels == {"watch": "debug", "send": "info"}
 
 
 async def test_an_event_that_the_machine_refuses_keeps_the_effect_owed(database: Database) -> None:

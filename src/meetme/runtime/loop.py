@@ -50,7 +50,7 @@ LOCKED_SECONDS = 0.05
 
 
 class Retry(Exception):
-    """Raised by `perform`: not now, try again `after` seconds from now."""
+    """Raised by `perform`: nothing failed, it is only not time yet; try again `after` seconds from now."""
 
     def __init__(self, after: float, note: str) -> None:
         super().__init__(note)
@@ -237,7 +237,8 @@ class Loop(Generic[S, E]):
                     attempt.ending = Ending.DONE
             except Retry as retry:
                 attempt.ending = Ending.RETRIED
-                await self._postpone(lease, retry.after, retry.note)
+                # What is waited for is looked at every second or so, for as long as an order is active: no news.
+                await self._postpone(lease, retry.after, retry.note, tell=self._log.debug)
             except MeetMeError as error:
                 attempt.ending = Ending.FAILED
                 await self._postpone(
@@ -266,10 +267,11 @@ class Loop(Generic[S, E]):
             # Before the result is committed: that transaction takes what comes next in its place.
             self._make_room(lease)
 
-    async def _postpone(self, lease: Lease, seconds: float, note: str) -> None:
-        self._log.info(
-            "an effect is postponed", kind=lease.kind, attempts=lease.attempts + 1, seconds=seconds, note=note
-        )
+    async def _postpone(
+        self, lease: Lease, seconds: float, note: str, *, tell: Callable[..., object] | None = None
+    ) -> None:
+        tell = tell or self._log.info
+        tell("an effect is postponed", kind=lease.kind, attempts=lease.attempts + 1, seconds=seconds, note=note)
         try:
             await self.commit(lambda tx: self._ledger.postpone(tx, lease, self._clock.now(), seconds, note))
         except Exception:

@@ -122,6 +122,22 @@ def test_an_exchange_is_known_by_its_composer(tmp_path: Path, capsys: pytest.Cap
     assert (member.kind, member.urls) == (MemberKind.IXP, ServiceUrls(composer="https://192.0.2.9:8470"))
 
 
+def test_what_is_known_of_a_member_stays_where_no_flag_changes_it(tmp_path: Path) -> None:
+    init(tmp_path / "a", "csp-a")
+    init(tmp_path / "x", "ix-x")
+    file = tmp_path / "x/certificate.pem"
+    add_it = ["peer", "add", "ix-x", "--dir", str(tmp_path / "a"), "--certificate", str(file), "--yes"]
+    composer, catalog = "https://192.0.2.9:8470", "https://192.0.2.9:8480"
+    assert run([*add_it, "--kind", "ixp", "--country", "DE", "--composer", composer, "--catalog", catalog]) == 0
+    (before,) = read_roster(tmp_path / "a/roster.toml").members
+    assert run(add_it) == 0
+    assert read_roster(tmp_path / "a/roster.toml").members == (before,)
+    assert run([*add_it, "--negotiator", "https://192.0.2.9:8490"]) == 0
+    (member,) = read_roster(tmp_path / "a/roster.toml").members
+    assert (member.kind, member.country) == (MemberKind.IXP, "DE")
+    assert member.urls == ServiceUrls(negotiator="https://192.0.2.9:8490", composer=composer, catalog=catalog)
+
+
 def test_two_keys_while_a_peer_changes_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine, old, new, third = (tmp_path / name for name in ("a", "old", "new", "third"))
     init(mine, "csp-a")

@@ -68,7 +68,7 @@ def peer() -> None:
 @click.option("--catalog", help="Where its catalog listens for peers, https://HOST:PORT.")
 @click.option("--certificate", type=click.Path(path_type=Path), help="Its certificate.  [default: ask one of these]")
 @click.option("--pin", help="Its pin, when it was told by a way you trust: then nobody is asked to confirm.")
-@click.option("--kind", type=click.Choice(["csp", "ixp"]), default="csp", show_default=True)
+@click.option("--kind", type=click.Choice(["csp", "ixp"]), help="What it is.  [default: csp]")
 @click.option("--country", help="Two letters, ISO 3166-1.")
 @policy_options
 @click.option("--yes", is_flag=True, help="Trust the certificate without asking; only for a file you trust.")
@@ -80,7 +80,7 @@ def add(
     catalog: str | None,
     certificate: Path | None,
     pin: str | None,
-    kind: str,
+    kind: str | None,
     country: str | None,
     yes: bool,
     directory: Path | None,
@@ -88,7 +88,7 @@ def add(
 ) -> int:
     """Make MEMBER known: its key is pinned from now on, and a second key may be added while it changes keys.
 
-    Of a member that is known already, what policy says and no flag changes stays.
+    Of a member that is known already, everything stays that no flag changes.
 
     Without --certificate its negotiator, composer or catalog is asked for it, and you compare the fingerprint with what
     its operator tells you, by telephone or in person. Nothing is trusted before you have confirmed it.
@@ -155,14 +155,15 @@ def add(
             field="member",
         )
     policy = _changed(known.policy if known else MemberPolicy(), **rules)
-    urls = replace(known.urls if known else ServiceUrls(), negotiator=url, composer=composer)
-    urls = replace(urls, catalog=catalog or urls.catalog)
+    urls = known.urls if known else ServiceUrls()
+    given = {"negotiator": url, "composer": composer, "catalog": catalog}
+    urls = replace(urls, **{service: where for service, where in given.items() if where is not None})
     entry = Member(
         id=name,
-        kind=MemberKind(kind),
+        kind=MemberKind(kind) if kind else known.kind if known else MemberKind.CSP,
         pins=pins,
         certificates=certificates,
-        country=country,
+        country=country or (known.country if known else None),
         urls=urls,
         policy=policy,
     )

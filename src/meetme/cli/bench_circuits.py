@@ -95,7 +95,7 @@ def _batch(circuits: Circuits, random: Random, count: int, tell: Callable[[str],
     circuits.run(done, ORDERS_SECONDS + LONGEST)
     done()
     seconds = time.process_time() - began
-    tries = [circuits.tries[id] for id in orders]
+    crank_backs = [circuits.tries[id] - (id in up) for id in orders]
     hops = [len(circuits.parties[head].circuits[id].legs[-1].hops) for id, (head, _) in orders.items() if id in up]
     times = sorted(up.values())
     return {
@@ -103,8 +103,8 @@ def _batch(circuits: Circuits, random: Random, count: int, tell: Callable[[str],
         "active": len(up),
         "refused": len(failed),
         "without_end": count - len(up) - len(failed),
-        "crank_backs": sum(each - 1 for each in tries if each),
-        "most_crank_backs_of_one": max(tries, default=1) - 1,
+        "crank_backs": sum(crank_backs),
+        "most_crank_backs_of_one": max(crank_backs, default=0),
         "exchanges_a_circuit": round(sum(hops) / len(hops), 2) if hops else None,
         "seconds_to_active": {
             "median": round(median(times), 3) if times else None,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meetme.composer.building import BUILD_SECONDS
+from meetme.composer.capacity import leg_claims
 from meetme.composer.circuit import ENDED, Circuit, Leg, Segment, State, reference
 from meetme.composer.effects import Look, Send, Wake
+from meetme.composer.heading import MOST_DETOURS, MOST_TRIES, SEARCH_SECONDS
 from meetme.composer.messages import MessageType
+from meetme.composer.releasing import OVERDUE_SECONDS
 from tests.simulation.chains.places import place
 
 if TYPE_CHECKING:
@@ -14,6 +18,8 @@ if TYPE_CHECKING:
     from tests.simulation.chains.world import World
 
 LONGEST_HOLD = 45.0
+LONGEST_SETUP = SEARCH_SECONDS + LONGEST_HOLD + BUILD_SECONDS
+"""A search, and the last attempt of it."""
 TROUBLE_WITH_SEGMENTS = ("exchange lies",)
 
 
@@ -26,6 +32,9 @@ def after_an_event(world: World, composer: Composer, before: Circuit | None, aft
     reserving = [c for c in composer.disk.circuits.values() if c.is_head and c.searching and not c.composing]
     if len(reserving) > composer.rules.setups:
         world.fail(f"{composer.name}: {len(reserving)} circuits are being set up at a time")
+    for search in after.searches:
+        if search.tries > MOST_TRIES + 1 or search.detours > MOST_DETOURS + 1:
+            world.fail(f"{composer.name}: a search for #{world.number(after.id)} goes on after {search.tries} refusals")
     known = {leg.key for leg in before.legs} if before else set()
     for leg in after.legs:
         overtaken = composer.disk.given_up.get((after.id, leg.path), 0)
@@ -47,7 +56,7 @@ def after_an_event(world: World, composer: Composer, before: Circuit | None, aft
 
 
 def now_and_then(world: World) -> None:
-    """Nothing is held much longer than a hold may take."""
+    """Nothing is held much longer than a hold may take, searched longer than a search may, or hoped for too long."""
     for composer in world.composers.values():
         if not composer.alive or world.now - composer.since < LONGEST_HOLD:
             continue
@@ -55,6 +64,14 @@ def now_and_then(world: World) -> None:
             for leg in circuit.legs:
                 if leg.state is State.HELD and composer.now() - leg.began > LONGEST_HOLD:
                     world.fail(f"{composer.name}: leg {leg.key} of #{world.number(circuit.id)} is held for ever")
+                since = world.given_up.get((composer.name, circuit.id, leg.key), world.now)
+                late = world.now - max(since, composer.since) > OVERDUE_SECONDS + 5.0
+                passing = any(not claim.firm for claim in leg_claims(leg, circuit.request.bandwidth))
+                if leg.state is State.RELEASING and late and passing:
+                    world.fail(f"{composer.name}: leg {leg.key} of #{world.number(circuit.id)} is hoped for for ever")
+            begun = circuit.turn if circuit.is_head and not (circuit.established or circuit.ending) else None
+            if begun is not None and not circuit.composing and composer.now() - begun > LONGEST_SETUP:
+                world.fail(f"{composer.name}: #{world.number(circuit.id)} is being set up for ever")
 
 
 def _segments_may_go(world: World) -> bool:

@@ -136,6 +136,17 @@ class FollowedAtOnce(Without):
         return isinstance(effect, Wake) and effect.event is ev.CompareDue and circuit.passed and not circuit.legs
 
 
+@mutant("partitions")
+class DeadAreHopedFor(Without):
+    """Others wait for what a neighbour has not given back, however long ago it should have."""
+
+    def forgotten(self, circuit: Circuit, event: Event, effect: Effect) -> bool:
+        if not (isinstance(effect, Wake) and effect.event is ev.Deadline):
+            return False
+        leg = circuit.leg(effect.path, effect.attempt)
+        return leg is not None and leg.state is State.RELEASING
+
+
 # --- what is decided --------------------------------------------------------------------------------------------------
 
 

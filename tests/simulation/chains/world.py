@@ -92,6 +92,8 @@ class World:
         """Circuits that somebody has ordered, at a composer that has written it down."""
         self.release_asked: set[UUID] = set()
         self.established: set[UUID] = set()
+        self.given_up: dict[tuple[MemberId, UUID, str], float] = {}
+        """Since when each composer takes a leg back."""
         self.log: list[str] = []
         self.rows: set[tuple[State | None, str]] = set()
         self.crashed: set[str] = set()
@@ -188,6 +190,9 @@ class World:
         else:
             self.rows.add((before.state if before else None, type(event).__name__))
         about = f"{event.path}@{event.attempt}" if isinstance(event, OF_LEG) else ""
+        for leg in after.legs:
+            if leg.state is State.RELEASING:
+                self.given_up.setdefault((composer.name, after.id, leg.key), self.now)
         legs = " ".join(f"{x.key}:{x.state}/{x.segment}" for x in after.legs)
         number = self.number(after.id)
         self.tell(f"{composer.name} #{number} {type(event).__name__} {about} -> {after.state} [{legs}]")

@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from sqlalchemy import Connection
 
 from meetme.catalog import store
-from meetme.catalog.machine import OrderMachine
+from meetme.catalog.machine import STILL_AT_IT, OrderMachine
 from meetme.catalog.mirroring import FRESH_SECONDS, Mirroring
 from meetme.catalog.order import Order
-from meetme.catalog.performer import STILL_AT_IT
 from meetme.catalog.underlay import Underlay
 from meetme.catalog.words import UNDER_WAY, Party, State
 from meetme.model.agreement import MemberId

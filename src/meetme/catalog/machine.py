@@ -26,6 +26,8 @@ from meetme.catalog.words import What
 from meetme.runtime.database import afterwards
 from meetme.runtime.ledger import Cancelled, Debt, Owed, Step
 
+STILL_AT_IT = "under_way"
+"""The note while the other side has been told and is not done yet: it is not why anything fails."""
 ANSWER_SECONDS = 60.0
 """How long an answer says that it is good."""
 WAKES: dict[str, type[ev.Deadline] | type[ev.PatienceOver] | type[ev.CompareDue]] = {
@@ -146,11 +148,11 @@ def read_effect(kind: str, body: str) -> Effect:
 
 
 def still_due(debts: Iterable[Debt], now: float) -> tuple[Due, ...]:
-    """What of an order's debts a person wants to know: timers are none of it."""
+    """What of an order's debts a person wants to know: timers are none of it, nor what is only looked after."""
     return tuple(
         Due(_named(debt), debt.attempts, debt.note, 0.0 if debt.owner else max(0.0, debt.due - now))
         for debt in debts
-        if debt.kind != "wake"
+        if debt.kind != "wake" and not (debt.kind == "watch" and debt.note.startswith(STILL_AT_IT))
     )
 
 

@@ -18,7 +18,7 @@ from meetme.catalog import store, wire
 from meetme.catalog.effects import Make, Send, TakeBack, Verify, Wake, Watch
 from meetme.catalog.events import Event
 from meetme.catalog.listening import heard
-from meetme.catalog.machine import OrderMachine, read_effect
+from meetme.catalog.machine import STILL_AT_IT, OrderMachine, read_effect
 from meetme.catalog.messages import (
     ANSWERS,
     ApprovedBody,
@@ -50,8 +50,7 @@ LOOK_SECONDS = 1.0
 """How long to wait at most before something that is under way is looked at again."""
 STANDING_LOOK_SECONDS = 10.0
 """The same for what stands, and is not expected to change."""
-STILL_AT_IT = "under_way"
-"""The note while the other side has been told and is not done yet: it is not why anything fails."""
+MANY_LOOKS = 60
 Hear = Callable[[Order, What], bool]
 """Listen for news of a thing of an order. False: it has to be looked for."""
 Made = Event | Callable[[Connection], Event]
@@ -284,5 +283,6 @@ def _lost(what: What) -> Problem:
 
 
 def _again(attempts: int, note: str) -> Retry:
-    """Soon at first, then less often."""
-    return Retry(min(LOOK_SECONDS, 0.02 * 2.0 ** min(attempts, 8)), f"{STILL_AT_IT}: {note}")
+    """Soon at first, then less often: what has not gone for long will not go within a second."""
+    longest = LOOK_SECONDS if attempts < MANY_LOOKS else STANDING_LOOK_SECONDS
+    return Retry(min(longest, 0.02 * 2.0 ** min(attempts, 9)), f"{STILL_AT_IT}: {note}")

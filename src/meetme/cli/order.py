@@ -130,8 +130,14 @@ async def show(order: str, watch: bool, api: LocalApi, form: str) -> int:
     return 0
 
 
+NOT_TAKEN_BACK = 4
+"""Exit status: something of it is still there."""
+TAKEN_BACK_SECONDS = 60.0
+"""How long who follows an order that fails waits until everything is taken back."""
 _wait = click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until everything is taken back.")
-_timeout = click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for that.")
+_timeout = click.option(
+    "--timeout", type=float, default=TAKEN_BACK_SECONDS, show_default=True, help="Seconds to wait for that."
+)
 
 
 @order.command(epilog="Example: meetme order cancel csp-b/backup")
@@ -264,7 +270,7 @@ async def _follow(client: CatalogClient, view: OrderView, form: str) -> int:
     taken: set[str] = set()
     click.secho(f"{view.id}  {view.offer} of {view.seller}", bold=True, err=True)
     try:
-        async with aclosing(client.follow(view.id)) as views:
+        async with asyncio.timeout(None) as limit, aclosing(client.follow(view.id)) as views:
             async for now in views:
                 view = now
                 order_tables.show_steps(view.steps[shown:])
@@ -274,17 +280,22 @@ async def _follow(client: CatalogClient, view: OrderView, form: str) -> int:
                     until = "" if view.deadline is None else f", until {view.deadline:%Y-%m-%d %H:%M} UTC"
                     click.echo(f"                  a person at {view.seller} decides{until}", err=True)
                 if view.state is State.TERMINATING:
+                    if limit.when() is None:
+                        limit.reschedule(asyncio.get_running_loop().time() + TAKEN_BACK_SECONDS)
                     gone = {thing.what.value for thing in view.things if thing.presence in ("gone", "sweeping")}
                     for what in sorted(gone - taken):
                         click.echo(f"                  {what}: taken back", err=True)
                     taken |= gone
                 if view.state in ENDED or view.state is State.ACTIVE:
                     break
+    except TimeoutError:
+        view = await client.order(view.id)
     except asyncio.CancelledError:
         click.echo(f"\nthe order goes on; see it: meetme order show {view.id}", err=True)
         click.echo(f"  take it back: meetme order cancel {view.id}", err=True)
         raise
-    return _result(view, form)
+    code = _result(view, form)
+    return code if view.state in ENDED or view.state is State.ACTIVE else _still_there(view)
 
 
 def _result(view: OrderView, form: str) -> int:
@@ -335,12 +346,16 @@ async def _take_back(
                 view = await client.order(view.id)
     _say(view, form, f"is {view.state}")
     if wait and view.state not in ENDED:
-        click.echo("not everything is taken back yet; it is tried until it is", err=True)
-        for due in view.owed:
-            if due.note:
-                click.echo(f"  {due.what}: {due.note}", err=True)
-        return 4
+        return _still_there(view)
     return 0
+
+
+def _still_there(view: OrderView) -> int:
+    click.echo("not everything is taken back yet; it is tried until it is", err=True)
+    for due in view.owed:
+        if due.note:
+            click.echo(f"  {due.what}: {due.note}", err=True)
+    return NOT_TAKEN_BACK
 
 
 def _say(view: OrderView, form: str, words: str) -> None:

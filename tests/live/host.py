@@ -29,6 +29,7 @@ _OPEN_HOME = """
 set -e
 umount -R -l /run/netns 2>/dev/null || :
 mount -t tmpfs -o mode=755 tmpfs /run
+ip link set lo up
 mkdir -p /run/user && mkdir -m 700 /run/user/$1 && chown $1 /run/user/$1
 if [ -n "$2" ]; then
     mkdir /run/python && mount --rbind "$2" /run/python

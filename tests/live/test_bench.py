@@ -46,3 +46,11 @@ def test_links(host: Host) -> None:
     assert 0 < found["seconds_to_heal"] < 60
     assert found["seconds_until_packets_cross_again"] < 60
     assert found["memory_mib"]["full"]["negotiator"] > 20
+
+
+def test_order(host: Host) -> None:
+    found = figures(host, "order", "--count", "1")
+    packet = found["milliseconds"]["click to first packet"]
+    assert 0 < packet["least"] <= packet["median"] <= packet["most"]
+    assert {"compose", "link", "attach", "negotiate", "given back"} < set(found["milliseconds"])
+    assert found["ratio"] > 1

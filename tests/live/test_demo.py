@@ -14,8 +14,11 @@ from urllib.request import urlopen
 import pytest
 
 from meetme.lab.state import running_labs
+from tests.live.host import USER, why_not_as_user
+from tests.live.labs import lab_host
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+WHY_NOT = why_not_as_user()
 DEMO = [str(Path(sys.executable).with_name("meetme")), "demo", "--format", "json"]
 
 
@@ -54,6 +57,24 @@ def test_a_service_two_exchanges_away_is_ordered_reached_and_given_back() -> Non
     pings = [check for check in result["checks"] if check["name"].startswith("ping")]
     assert {(check["from"], check["to"]) for check in pings} == {("vm1", "vm3"), ("vm3", "vm1")}
     assert all(not check["address"].startswith("10.0.0.") for check in pings), "both use 10.0.0.0/24 themselves"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
+def test_an_ordinary_user_needs_no_root_for_it() -> None:
+    with lab_host(USER) as host:
+        before = host.traces()
+        told = subprocess.run(
+            host.command(sys.executable, "-P", "-m", "meetme", "demo", "--format", "json"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert told.returncode == 0, f"{told.stdout}{told.stderr}"
+        result = json.loads(told.stdout)
+        assert all(check["ok"] for check in result["checks"])
+        assert (result["left_behind"], result["verified"]) == ([], "path")
+        assert host.traces() == before
 
 
 @pytest.mark.slow

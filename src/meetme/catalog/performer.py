@@ -161,6 +161,8 @@ class Performer:
     # --- what it makes ------------------------------------------------------------------------------------------------
 
     async def _make(self, n: Order, what: What, attempts: int) -> Made | None:
+        if n.thing(what).presence is not Presence.MAKING:
+            return None  # it is being taken back since this was leased: what takes its place waits for us
         # An attempt whose answer did not come may still arrive, after the next one has succeeded or was refused.
         sure = attempts == 0
         try:

@@ -132,8 +132,8 @@ async def show(offer: str, redundancy: str | None, ways: bool, api: LocalApi, fo
 async def publish(file: str, only: bool, dry_run: bool, api: LocalApi, form: str) -> int:
     """Offer what is in FILE, in the place of what was offered under the same names.
 
-    FILE is TOML with one [[offer]] table for each, or JSON with one offer (-: JSON from the standard input). If one is
-    wrong, nothing is changed. Members see it within seconds. Orders that there are stay as they are.
+    FILE is TOML with one [[offer]] table for each, or JSON with one offer (-: JSON from the standard input). All of
+    it is read before anything is changed. Members see it within seconds. Orders that there are stay as they are.
     """
     from meetme.catalog.client import CatalogClient
     from meetme.catalog.wire import offer_json

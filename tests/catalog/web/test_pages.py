@@ -14,12 +14,15 @@ import pytest
 
 from meetme.catalog import accounts_store
 from meetme.catalog.accounts import Role
-from meetme.catalog.fake import FakeWorld, Trouble
+from meetme.catalog.fake import FakeUnderlay, FakeWorld, Trouble
+from meetme.catalog.service import CatalogService
+from meetme.catalog.settings import CatalogSettings
 from meetme.catalog.web import sessions, sessions_store
 from meetme.catalog.web.site import HEADERS
 from meetme.catalog.words import State, What
 from meetme.model.agreement import MemberId
 from meetme.runtime.clock import SystemClock
+from meetme.runtime.tokens import Tokens
 from tests.catalog.test_service import Side
 from tests.catalog.web.showcase import PASSWORD, showing, world
 
@@ -118,6 +121,31 @@ async def test_an_order_from_search_to_end_without_script(tmp_path: Path) -> Non
             while (await b.client.order(path.rpartition("/")[2])).state is not State.TERMINATED:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert shared.empty
+
+
+async def test_a_login_holds_at_another_replica_and_ends_at_both(tmp_path: Path) -> None:
+    """And so after a restart: what a session is, is in the database alone."""
+    shared = world()
+    async with browsing(tmp_path, shared=shared) as (browser, a, _):
+        second = CatalogService(
+            CatalogSettings(listen="127.0.0.1:0"),
+            identity=a.identity,
+            roster=lambda: a.service._trust.roster,
+            tokens=Tokens.of({}),
+            database=a.database,
+            clock=SystemClock(),
+            underlay=FakeUnderlay(shared, MemberId("csp-a")),
+        )
+        await second.start()
+        try:
+            first, browser.http.base_url = browser.http.base_url, httpx2.URL(second.local_url)
+            page = await browser.get("/approvals")
+            assert (page.url.path, page.url.port) == ("/approvals", httpx2.URL(second.local_url).port)
+            assert (await browser.send("/logout")).url.path == "/login", "a form of one is taken by the other"
+            browser.http.base_url = first
+            assert (await browser.get("/orders")).url.path == "/login"
+        finally:
+            await second.close()
 
 
 async def test_whoever_is_not_known_sees_the_login_and_comes_back(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from meetme.ixapi.objects import P2P_VC, WHOLE_PORT, Cancellation, Config, Owners, Papers, Service, State, Status
 from meetme.ixapi.plant import Connection
+from meetme.model.errors import NotFound
 
 Document = dict[str, Any]
 MEDIA = {1000: "1000BASE-LX", 10000: "10GBASE-LR", 25000: "25GBASE-LR", 40000: "40GBASE-LR4", 100000: "100GBASE-LR4"}
@@ -136,3 +137,11 @@ def _owned(owners: Owners, papers: Papers) -> Document:
         "purchase_order": papers.purchase_order,
         "contract_ref": papers.contract_ref,
     }
+
+
+def pending_change(service: Service | Config) -> Document:
+    """The change that was asked for (later versions). Raises NotFound `change_unknown` where there is none."""
+    change = service.change if isinstance(service, Service) else None
+    if change is None:
+        raise NotFound("change_unknown", "change-request: must be pending", field="id")
+    return {"product_offering": change.offering, "capacity": change.capacity}

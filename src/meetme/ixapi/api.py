@@ -263,11 +263,7 @@ class Api:
                 return lists.choose(collection, documents, query)
 
             wait = preferred_wait(request.headers.get("prefer"))
-            found = await as_soon_as(look, bool, self._bell, collection, wait)
-            answer = page_answer(found, query)
-            if wait:
-                answer.headers["preference-applied"] = f"wait={wait:.0f}"
-            return answer
+            return page_answer(await as_soon_as(look, bool, self._bell, collection, wait), query, waited=wait)
 
         return answer
 
@@ -354,11 +350,11 @@ class Api:
 
     async def _read_change(self, request: Request) -> Response:
         service = await self._seen(self._who(request), store.SERVICE, id_of(request))
-        return JSONResponse(_change(service), 202)
+        return JSONResponse(answers.pending_change(service), 202)
 
     async def _withdraw_change(self, request: Request) -> Response:
         before = await self._desk.withdraw_change(self._who(request), id_of(request))
-        return JSONResponse(_change(before), 202)
+        return JSONResponse(answers.pending_change(before), 202)
 
 
 _COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -383,13 +379,6 @@ def _load(tx: Any, kind: str, id: str) -> Service | Config | None:
 
 def _document(thing: Service | Config) -> Document:
     return answers.service(thing) if isinstance(thing, Service) else answers.config(thing)
-
-
-def _change(service: Service | Config) -> Document:
-    change = service.change if isinstance(service, Service) else None
-    if change is None:
-        raise NotFound("change_unknown", "change-request: must be pending", field="id")
-    return {"product_offering": change.offering, "capacity": change.capacity}
 
 
 def _at_once(read: Callable[[Who], list[Document]]) -> Callable[[Who], Awaitable[list[Document]]]:

@@ -44,11 +44,13 @@ def day_of(query: Query) -> date | None:
     return wire.read(wire.CancellationBody, {"decommission_at": text}).decommission_at
 
 
-def page_answer(documents: list[Document], query: Query) -> Response:
-    """What the query asks for of a list: 200 whole, 206 a part of it."""
+def page_answer(documents: list[Document], query: Query, *, waited: float = 0.0) -> Response:
+    """What the query asks for of a list: 200 whole, 206 a part of it. `waited`: for how many seconds it would have."""
     page = lists.page(documents, query)
-    headers = {"x-total-count": str(page.total), "x-page-token": page.token}
-    return JSONResponse(page.documents, 200 if page.whole else 206, headers if not page.whole else None)
+    headers = {} if page.whole else {"x-total-count": str(page.total), "x-page-token": page.token}
+    if waited:
+        headers["preference-applied"] = f"wait={waited:.0f}"
+    return JSONResponse(page.documents, 200 if page.whole else 206, headers)
 
 
 def tokens_answer(pair: Pair) -> Response:

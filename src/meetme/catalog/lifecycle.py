@@ -47,6 +47,10 @@ _AT_THE_END: tuple[type[Event], ...] = (
     ev.QueryReceived,
     ev.Deadline,
 )
+_ON_THE_WAY = {B: UNDER_WAY, T: UNDER_WAY - {S.PLACED, S.VERIFYING}}
+"""The seller is asked before it knows of an order, and does not verify."""
+_MAKING = {B: (S.COMPOSING, S.LINKING, S.NEGOTIATING), T: (S.LINKING,)}
+"""Where something is being made that can fail to be."""
 TRANSITIONS: dict[tuple[Party, State | None, type[Event]], tuple[State, ...]] = {
     # the buyer asks, the seller decides
     (B, None, ev.Placed): (S.PLACED,),
@@ -81,21 +85,30 @@ TRANSITIONS: dict[tuple[Party, State | None, type[Event]], tuple[State, ...]] = 
     **{(party, S.ACTIVE, ev.NegotiationSeen): (S.ACTIVE, S.TERMINATING) for party in Party},
     **{(party, S.ACTIVE, ev.CompareDue): (S.ACTIVE,) for party in Party},
     **{
-        (party, state, event): (state, S.TERMINATING, *ENDED)
+        (party, state, ev.QueryReceived): (state, S.TERMINATING, *ENDED)
         for party in Party
-        for state in (*UNDER_WAY, S.ACTIVE)
-        for event in (ev.QueryReceived, ev.StateReceived)
+        for state in (*_ON_THE_WAY[party], S.ACTIVE)
+    },
+    # who asks is active, or has just approved it
+    **{
+        (party, state, ev.StateReceived): (state, S.TERMINATING, *ENDED)
+        for party in Party
+        for state in (S.ACTIVE, *((S.COMPOSING, S.LINKING, S.NEGOTIATING) if party is T else ()))
     },
     # whatever goes wrong, or is not wanted any more, is taken back
     **{
         (party, s, ev.Deadline): (S.TERMINATING, *ENDED)
         for party in Party
-        for s in UNDER_WAY
+        for s in _ON_THE_WAY[party]
         if (party, s) != (T, S.APPROVING)
     },
-    **{(party, s, ev.MakingFailed): (S.TERMINATING, *ENDED) for party in Party for s in UNDER_WAY},
-    **{(party, s, ev.TerminateAsked): (S.TERMINATING, *ENDED) for party in Party for s in (*UNDER_WAY, S.ACTIVE)},
-    **{(party, s, ev.TerminateReceived): (S.TERMINATING, *ENDED) for party in Party for s in (*UNDER_WAY, S.ACTIVE)},
+    **{(party, s, ev.MakingFailed): (S.TERMINATING, *ENDED) for party in Party for s in _MAKING[party]},
+    **{
+        (party, s, event): (S.TERMINATING, *ENDED)
+        for party in Party
+        for s in (*_ON_THE_WAY[party], S.ACTIVE)
+        for event in (ev.TerminateAsked, ev.TerminateReceived)
+    },
     **{(party, S.TERMINATING, event): (S.TERMINATING, *ENDED) for party in Party for event in _AT_THE_END},
     **{(party, S.TERMINATING, ev.PatienceOver): (S.TERMINATING,) for party in Party},
 }

@@ -91,9 +91,8 @@ async def test_what_changes_is_delivered_and_what_does_not_is_not() -> None:
         event = await desk.events.get()
         assert isinstance(event, CircuitSeen)
         assert (event.id, event.standing, event.built) == ("c1", "active", True)
-        exchange.told.put_nowait(news("active", 4, built=True))
-        await turns(lambda: len(exchange.asked) == 4)
-        assert exchange.asked == [0, 3, 4, 4]
+        await turns(lambda: len(exchange.asked) == 3)
+        assert exchange.asked == [0, 3, 4]
         assert desk.events.empty()
 
     await listening(work)
@@ -109,6 +108,19 @@ async def test_nobody_listens_to_what_the_order_does_not_wait_for() -> None:
         exchange.told.put_nowait(news("committed", 3))
         await turns(lambda: not listener.listen(desk.order, What.CIRCUIT))
         assert exchange.asked == [0]
+
+    await listening(work)
+
+
+async def test_who_answers_at_once_and_without_news_is_not_asked_without_end() -> None:
+    """As one does that knows nothing of waiting."""
+
+    async def work(exchange: Exchange, desk: Desk, listener: Listener) -> None:
+        for _ in range(20):
+            exchange.told.put_nowait(news("committed", 3))
+        listener.listen(ORDER, What.CIRCUIT)
+        await turns(lambda: not listener._listening)
+        assert exchange.asked == [0, 3]
 
     await listening(work)
 

@@ -20,6 +20,8 @@ from meetme.runtime.clock import Clock
 
 AT_ONCE = 256
 """For how many things one process waits at the same time. What is beyond is looked for."""
+LEAST_WAIT_SECONDS = 1.0
+"""An answer without news that comes sooner was not waited with."""
 Deliver = Callable[[UUID, What, str, Event], Awaitable[Order | None]]
 """Deliver to an order what is heard of a thing, unless that stands so already; gives the order as it is then."""
 
@@ -52,14 +54,17 @@ class Listener:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _listen(self, n: Order, what: What) -> None:
-        seen = 0
+        seen, loop = 0, asyncio.get_running_loop()
         while True:
+            asked = loop.time()
             try:
                 news = await self._underlay.news(n, what, seen)
             except MeetMeError:
                 return  # the look that is owed finds out why, and says it
             if news is None or news.seen < seen:
                 return
+            if news.seen == seen and loop.time() - asked < LEAST_WAIT_SECONDS:
+                return  # it does not let anybody wait: to ask it again at once would be to ask without end
             after = await self._deliver(n.id, what, news.standing.words, heard(news.standing, self._clock.now()))
             if after is None or not awaits(after, what) or not news.seen:
                 return

@@ -199,12 +199,12 @@ class Performer:
         raise self._later(n, what, attempts)
 
     def _later(self, n: Order, what: What, attempts: int) -> Retry:
-        note = f"{STILL_AT_IT}: the {what} stands as it did"
+        note = f"the {what} stands as it did"
         if n.state is State.ACTIVE:
-            return Retry(STANDING_LOOK_SECONDS, note)
+            return Retry(STANDING_LOOK_SECONDS, f"{STILL_AT_IT}: {note}")
         if n.thing(what).presence is Presence.THERE or self._hear(n, what):
-            return Retry(LOOK_SECONDS, note)
-        return _again(attempts, f"the {what} stands as it did")
+            return Retry(LOOK_SECONDS, f"{STILL_AT_IT}: {note}")
+        return _again(attempts, note)
 
     async def _take_back(self, n: Order, what: What, attempts: int) -> Made:
         gone = True

@@ -205,3 +205,19 @@ async def test_an_exchange_that_does_not_wait_with_its_answer_is_asked_to_once()
     before = len(bench.exchange.requests)
     assert await bench.api.wait_for("/network-services", {}, 1) is False
     assert len(bench.exchange.requests) == before
+
+
+async def test_an_exchange_that_says_too_early_that_it_is_done_is_not_asked_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(Manners(looks=8))
+    asked = 0
+
+    async def done(*_: object) -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    monkeypatch.setattr(bench.api, "wait_for", done)
+    await bench.client.build(order())
+    assert asked == 1

@@ -77,6 +77,8 @@ class Attempt:
         self._pause = patience.first_look
         self._turn = turn
         self._fresh = fresh
+        self._told = False
+        """Whether the exchange has said that the service is in production. If it is not then, it is not asked again."""
         self._there: frozenset[str] = frozenset()
         self._services: frozenset[str] = frozenset()
 
@@ -214,6 +216,7 @@ class Attempt:
     def _done(self) -> None:
         self.since = self._clock.monotonic()
         self._pause = self._patience.first_look
+        self._told = False
 
     async def _rest(self, error: MeetMeError, *, built: bool = False) -> None:
         """Wait before the next look, longer than the last time. Raises `error` when the time is over.
@@ -223,7 +226,10 @@ class Attempt:
         left = self._deadline - self._clock.monotonic()
         if left <= 0 or self._turn.unwanted:
             raise error
-        if built and left >= TELLING_SECONDS and await self._requests.in_production(self.reference, TELLING_SECONDS):
-            return
+        if built and not self._told and left >= TELLING_SECONDS:
+            asked = self._clock.monotonic()
+            if await self._requests.in_production(self.reference, TELLING_SECONDS):
+                self._told = self._clock.monotonic() - asked < TELLING_SECONDS
+                return
         await self._sleep(min(self._pause * self._random.uniform(0.5, 1.0), left))
         self._pause = min(self._pause * 1.6, self._patience.longest_look)

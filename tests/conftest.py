@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -15,6 +16,9 @@ from sqlalchemy import create_engine, text
 
 # Machines are entered by forking. For that gRPC has handlers, which take locks that its threads may hold.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# What an earlier test left to the garbage collector is not the child's: collected there, gRPC's locks wait for threads
+# that the child does not have, and it dies.
+os.register_at_fork(after_in_child=gc.freeze)
 
 
 # What a helper asserts is told in as many words as what a test asserts.

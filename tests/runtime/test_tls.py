@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from meetme.runtime.identity import Identity, create_identity
 from meetme.runtime.listener import listening, open_listener
 from meetme.runtime.peer_client import PeerClient
 from meetme.runtime.roster import read_roster, write_roster
-from meetme.runtime.tls import Trust, fetch_certificate
+from meetme.runtime.tls import Trust, fetch_certificate, pinned_client_context
 
 from .webs import Federation, member_of
 
@@ -212,3 +213,10 @@ async def test_one_process_may_have_many_listeners_on_one_trust(federation: Fede
         for listener in listeners:
             federation.url = listener.url
             assert (await ask(federation.trust_of(federation.b))).status == 204
+
+
+def test_no_key_is_written_to_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is killed in the middle would leave it there."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    identity = create_identity("csp-a")
+    assert pinned_client_context(identity.certificate, identity).verify_mode is ssl.CERT_REQUIRED

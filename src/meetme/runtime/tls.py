@@ -7,10 +7,9 @@ moment, and every request checks again whose key the connection was made with.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from meetme.model.errors import Unauthenticated, Unreachable
 from meetme.model.members import Member, Roster
@@ -86,12 +85,11 @@ def _context(
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["http/1.1"])
     if identity is not None:
-        # The standard library reads keys from files only.
-        with tempfile.TemporaryDirectory(prefix="meetme-") as folder:
-            path = Path(folder) / "identity.pem"
-            path.touch(mode=0o600)
-            path.write_bytes(identity.key + identity.certificate)
-            context.load_cert_chain(path)
+        # The standard library reads keys from files only. One in memory is not left behind by who is killed here.
+        with os.fdopen(os.memfd_create("meetme-identity", os.MFD_CLOEXEC), "wb") as file:
+            file.write(identity.key + identity.certificate)
+            file.flush()
+            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
     if protocol == ssl.PROTOCOL_TLS_SERVER:
         context.num_tickets = 0  # a resumed session would show no certificate to check
     else:

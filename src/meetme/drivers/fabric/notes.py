@@ -47,7 +47,7 @@ class Notes:
 
     def drop(self, circuit: str) -> None:
         """Forget; what is not there is no error."""
-        self._path(circuit).unlink(missing_ok=True)
+        _drop(self._path(circuit))
 
     def all(self) -> list[Note]:
         """Every note there is."""
@@ -64,7 +64,7 @@ class Notes:
         """All of them, which are then forgotten."""
         path = self._directory / _SETTINGS
         noted = {str(key): str(value) for key, value in (_load(path) or {}).items()}
-        path.unlink(missing_ok=True)
+        _drop(path)
         return noted
 
     @property
@@ -85,9 +85,18 @@ def _load(path: Path) -> dict[str, Any] | None:
 
 def _store(path: Path, whole: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = path.with_suffix(".new")
+    new = _draft(path)
     new.write_text(json.dumps(whole))
     new.rename(path)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_suffix(".new")
+
+
+def _drop(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _draft(path).unlink(missing_ok=True)  # of somebody who died while writing
 
 
 def _note(found: dict[str, Any] | None) -> Note | None:

@@ -72,13 +72,17 @@ class Notes:
             "generation": note.generation,
             "tracked": [str(p) for p in note.tracked],
         }
-        new = self._directory / f"{name}.new"
+        new = self._draft(name)
         new.write_text(json.dumps(whole))
         new.rename(self._directory / f"{name}.json")
 
     def drop(self, name: str) -> None:
         """Forget; what is not there is no error."""
         (self._directory / f"{name}.json").unlink(missing_ok=True)
+        self._draft(name).unlink(missing_ok=True)  # of somebody who died while writing
+
+    def _draft(self, name: str) -> Path:
+        return self._directory / f"{name}.new"
 
     def all(self) -> list[Note]:
         """Every note there is."""

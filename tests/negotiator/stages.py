@@ -169,3 +169,7 @@ def restored() -> ev.Restored:
     from meetme.model.agreement import Role
 
     return ev.Restored(AT, message(), agreement(), Role.INITIATOR, PORT, 99)
+
+
+def waiting_for_the_peer() -> Negotiation:
+    return after(terminating(), ev.Removed(AT))

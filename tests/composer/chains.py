@@ -8,8 +8,8 @@ from uuid import UUID
 from meetme.composer import events as ev
 from meetme.composer.capacity import Claim, Ledger, Limit, Resource, access, link, transit
 from meetme.composer.circuit import Circuit, CircuitRequest, End, Hop, MemberId, Redundancy, Reservation, Route
-from meetme.composer.effects import Outcome
-from meetme.composer.messages import HoldBody
+from meetme.composer.effects import Outcome, Send
+from meetme.composer.messages import ActivatedBody, Body, HoldBody, MessageType
 from meetme.composer.signalling import step
 
 A, B, C = MemberId("ix-a"), MemberId("ix-b"), MemberId("ix-c")
@@ -70,3 +70,25 @@ def active() -> Circuit:
     """The head once everything is in production."""
     circuit = step(committed().circuit, ev.Built(NOW, 1, 1, 2, 2)).circuit
     return step(circuit, ev.ActivatedReceived(NOW, 1, 1)).circuit
+
+
+def sent(outcome: Outcome, kind: MessageType) -> list[str]:
+    """To whom a message of this type is owed."""
+    return [e.to for e in outcome.effects if isinstance(e, Send) and e.type is kind]
+
+
+def answer(outcome: Outcome) -> Body:
+    """The one answer that was given."""
+    (only,) = outcome.circuit.answers
+    return only.body
+
+
+def middle_ready() -> Circuit:
+    """The composer between, once it has answered `activated`."""
+    circuit = step(None, hold()).circuit
+    circuit = step(circuit, ev.CommitReceived(NOW, C, UUID(int=1), 1, 1, whole_trace(), ledger(HOPS[1]))).circuit
+    circuit = step(circuit, ev.ActivateReceived(NOW, A, UUID(int=2), 1, 1, whole_trace(), 60.0)).circuit
+    circuit = step(circuit, ev.ActivatedReceived(NOW, 1, 1)).circuit
+    outcome = step(circuit, ev.Built(NOW, 1, 1, 2, 2))
+    assert answer(outcome) == ActivatedBody()
+    return outcome.circuit

@@ -84,12 +84,15 @@ class Federation:
                 while len(ixp.service.spreader.atlas().advertisements) < (number or len(self.ixps)):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
 
-    async def as_member(self, member: str, at: str, method: str, path: str, body: Any = None) -> httpx2.Response:
+    async def as_member(
+        self, member: str, at: str, method: str, path: str, body: Any = None, *, key: str | None = None
+    ) -> httpx2.Response:
         """A request to the listener for other members, with the certificate of `member`."""
+        headers = {} if key is None else {"idempotency-key": key}
         there = self.roster().member(at)
         context = Trust(self.identities[member], self.roster).client_context(there)
         async with httpx2.AsyncClient(verify=context, trust_env=False) as http:
-            return await http.request(method, (self[at].service.peers_url or "") + path, json=body)
+            return await http.request(method, (self[at].service.peers_url or "") + path, json=body, headers=headers)
 
     async def empty(self, seconds: float = 20.0) -> None:
         """Wait until nothing is left anywhere."""

@@ -169,7 +169,20 @@ def test_a_second_route_keeps_away_from_the_first() -> None:
     with pytest.raises(NoPath):
         find_routes(lonely, pair(), (2,), kept={1: first.hops})
     best_effort = pair(redundancy=Redundancy.BEST_EFFORT)
-    assert ways(find_routes(lonely, best_effort, (2,), kept={1: first.hops})) == ["ac"]
+    with pytest.raises(NoPath, match="must differ"):
+        find_routes(lonely, best_effort, (2,), kept={1: first.hops})
+    shared = atlas({("a", "c"): {}, ("c", "d"): {}, ("c", "e"): {}, ("d", "f"): {}, ("e", "f"): {}})
+    (long,) = find_routes(shared, request("a", "f"))
+    far = request("a", "f", redundancy=Redundancy.BEST_EFFORT, disjoint=Disjoint.LINK)
+    assert ways(find_routes(shared, far, (2,), kept={1: long.hops})) == ["acef"], "a part of it may be shared"
+
+
+def test_one_route_will_do_where_all_are_broken() -> None:
+    lonely = atlas({("a", "c"): {}})
+    for redundancy in (Redundancy.STRICT, Redundancy.BEST_EFFORT):
+        (route,) = find_routes(lonely, pair(redundancy=redundancy), (1, 2), alone=True)
+        assert (route.path, ways((route,))) == (1, ["ac"])
+    assert ways(find_routes(atlas(), pair(), (1, 2), alone=True)) == ["ac", "abc"], "two are better"
 
 
 # --- crank-back -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from meetme.composer.messages import MessageType
 from meetme.composer.releasing import OVERDUE_SECONDS
 from meetme.composer.signalling import step
 from meetme.model.errors import Problem
-from tests.composer.chains import HOPS, NOW, A, B, active, begun, committed, composed, ledger, whole_trace
+from tests.composer.chains import HOPS, NOW, A, B, active, begun, committed, composed, hold, ledger, whole_trace
 
 NO = Problem("no", "no")
 ROUTE = Route(1, HOPS, 9000)
@@ -149,7 +149,7 @@ def broken(circuit: Circuit, at: float, path: int = 1) -> tuple[Circuit, tuple[E
     return outcome.circuit, outcome.effects
 
 
-def built(circuit: Circuit, at: float, *paths: int) -> Circuit:
+def built(circuit: Circuit, at: float, *paths: int, state: State = State.ACTIVE) -> Circuit:
     """Routes are found for these paths, held, committed and built."""
     circuit = composed(circuit, *(replace(ROUTE, path=path) for path in paths), at=at).circuit
     for path in paths:
@@ -166,7 +166,7 @@ def built(circuit: Circuit, at: float, *paths: int) -> Circuit:
         assert leg.own is not None
         circuit = step(circuit, ev.Built(at, path, leg.attempt, leg.own.in_label, leg.own.out_label)).circuit
         circuit = step(circuit, ev.ActivatedReceived(at, path, leg.attempt)).circuit
-    assert circuit.state is State.ACTIVE
+    assert circuit.state is state
     return circuit
 
 
@@ -231,3 +231,31 @@ def test_a_path_that_pauses_is_not_searched_because_the_other_one_breaks() -> No
     last = step(due.circuit, ev.SearchDue(NOW + 2 + pause))
     assert composes(last.effects) == [(1, 2)]
     assert not any(isinstance(each, Send) and each.type is MessageType.HOLD for each in last.effects)
+
+
+@pytest.mark.parametrize("redundancy", [Redundancy.STRICT, Redundancy.BEST_EFFORT])
+def test_where_both_are_broken_one_is_better_than_none(redundancy: Redundancy) -> None:
+    circuit = built(begun(redundancy), NOW, 1, 2)
+    circuit, _ = broken(circuit, NOW + 1, 2)
+    circuit, effects = broken(circuit, NOW + 1, 1)
+    assert composes(effects) == [(1, 2)]
+    found = composed(circuit, ROUTE, at=NOW + 2)
+    assert found.circuit.wanted == 2
+    assert found.circuit.live_leg(1) is not None
+    (pause,) = timers(found.effects)
+    assert pause >= 2.5, "the other one is not searched at once"
+    alone = built(circuit, NOW + 2, 1, state=State.DEGRADED)
+    later = step(alone, ev.SearchDue(NOW + 2 + pause))
+    assert composes(later.effects) == [(2,)]
+    assert built(later.circuit, NOW + 9, 2).problem is None
+
+
+@pytest.mark.parametrize("early", [1e-10, 5.0])
+def test_who_is_woken_too_early_is_woken_again(early: float) -> None:
+    circuit = step(None, hold(2)).circuit
+    (leg,) = circuit.legs
+    assert (leg.state, leg.deadline) == (State.COMMITTED, NOW + 30)
+    outcome = step(circuit, ev.Deadline(NOW + 30 - early, 1, 1))
+    assert outcome.circuit.legs == circuit.legs
+    assert timers(outcome.effects, ev.Deadline) == [pytest.approx(max(0.05, early))]
+    assert step(circuit, ev.Deadline(NOW + 30, 1, 1)).circuit.legs[0].state is State.RELEASING

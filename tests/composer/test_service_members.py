@@ -57,6 +57,25 @@ async def test_a_member_orders_sees_its_own_end_and_takes_it_back() -> None:
         assert "ixp-1" not in told.replace("ordered_by", "")
 
 
+async def test_a_member_is_told_what_it_has_begun_with_which_key() -> None:
+    async with federation(chain("ixp-1", "ixp-2", mandates=("csp-b",))) as fed:
+        keys, begun = "/api/v1/circuit-keys", {}
+        for member, key in (("csp-a", "order-1"), ("csp-a", "Order-2"), ("csp-a", "other"), ("csp-b", "order-3")):
+            at = "ixp-1" if member == "csp-a" else "ixp-2"
+            made = await fed.as_member(member, at, "POST", CIRCUITS, {"a": A1, "b": B1, "bandwidth": 1}, key=key)
+            assert made.status_code == 202, made.text
+            begun[key] = made.json()["id"]
+        (told,) = (await fed.as_member("csp-a", "ixp-1", "GET", keys + "?beginning=order-")).json()
+        assert (told["key"], told["circuit"]) == ("order-1", begun["order-1"])
+        everything = (await fed.as_member("csp-a", "ixp-1", "GET", keys)).json()
+        assert {each["key"] for each in everything} == {"order-1", "Order-2", "other"}
+        assert (await fed.as_member("csp-b", "ixp-1", "GET", keys)).json() == []
+        assert (await fed.as_member("csp-a", "ixp-1", "GET", keys + "?beginning=%00")).status_code == 422
+        await fed.as_member("csp-a", "ixp-1", "DELETE", f"{CIRCUITS}/{begun['order-1']}")
+        await fed["ixp-1"].until(UUID(begun["order-1"]))
+        assert (await fed.as_member("csp-a", "ixp-1", "GET", keys + "?beginning=order-")).json() == []
+
+
 WRONG = [
     ({"a": A1, "b": B1}, 422, "field_missing", "bandwidth"),
     ({"a": A1, "b": B1, "bandwidth": 0}, 422, "bandwidth_invalid", "bandwidth"),

@@ -259,7 +259,8 @@ def show(figures: dict[str, Any]) -> None:
         heads = ("circuits", "active", "crank-backs", "seconds, median p99", "messages each", "a processor second")
         print_table(heads, rows, empty="")
         oversold = sum(each["oversold"] for each in figures["circuits"].values())
-        click.echo(f"oversold: {oversold}")
+        without_end = sum(each["without_end"] for each in figures["circuits"].values())
+        click.echo(f"oversold: {oversold}; neither active nor refused in the end: {without_end}")
     click.echo(figures["machine"])
 
 

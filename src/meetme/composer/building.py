@@ -20,6 +20,8 @@ BUILD_SECONDS = 120.0
 """How long the head waits until every exchange has its segment in production."""
 HOLD_SECONDS = 30.0
 """How long anything is held at most without the next move."""
+SHORTEST_WAIT_SECONDS = 0.05
+"""Who was woken too early waits at least so long again."""
 LATE_SECONDS = 1.0
 """Who wakes so much too late is short of time itself: what others have said may be there, and not have been read."""
 LONGEST_HOLD_SECONDS = 3 * HOLD_SECONDS
@@ -128,8 +130,12 @@ def on_seen(circuit: Circuit, leg: Leg, event: ev.Seen) -> Move:
 
 def on_deadline(circuit: Circuit, leg: Leg, event: ev.Deadline) -> Move:
     """The time for the leg's present state is over."""
-    if leg.deadline is None or event.at < leg.deadline:
+    if leg.deadline is None:
         return circuit, ()
+    if event.at < leg.deadline:
+        # A timer may be early, by a rounding or because the clock was put back; nobody else would wake the leg.
+        early = max(SHORTEST_WAIT_SECONDS, leg.deadline - event.at)
+        return circuit, (Wake(ev.Deadline, early, leg.path, leg.attempt),)
     if leg.state is S.HELD or leg.segment is Segment.ABSENT:
         late = event.at - leg.deadline
         if late > LATE_SECONDS and event.at - leg.began < LONGEST_HOLD_SECONDS:

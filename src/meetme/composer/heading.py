@@ -12,7 +12,7 @@ from dataclasses import replace
 from uuid import UUID, uuid5
 
 from meetme.composer import events as ev
-from meetme.composer.building import build
+from meetme.composer.building import SHORTEST_WAIT_SECONDS, build
 from meetme.composer.capacity import Ledger, Shortage
 from meetme.composer.circuit import Circuit, Element, ElementKind, Leg, Redundancy, Route, Search, State
 from meetme.composer.effects import Compose, Effect, Move, Wake
@@ -28,8 +28,6 @@ SEARCH_SECONDS = 120.0
 """How long a search may take: of a new circuit once its turn has come, of a broken path since then."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
 """How long it waits for what others hold for the moment: doubles, half of it by chance."""
-SHORTEST_PAUSE_SECONDS = 0.05
-"""Nobody is woken sooner: who wakes a moment too early waits at least so long again."""
 FIRST_HEAL_SECONDS, LONGEST_HEAL_SECONDS = 5.0, 300.0
 """How long until a broken path is searched anew when there was no way: doubles, half of it by chance."""
 MOST_BREAKS = 2
@@ -63,12 +61,16 @@ def composed(circuit: Circuit, routes: tuple[Route, ...], ledger: Ledger, at: fl
     circuit = _in_turn(circuit, at)
     lacking = sought(circuit)
     found = {route.path for route in routes}
-    if circuit.request.redundancy is Redundancy.BEST_EFFORT and lacking == (1, 2) and found == {1}:
+    effects: tuple[Effect, ...] = ()
+    short = Problem("no_route", "path: there must be a route for each", fault=Fault.REMOTE)
+    one_of_two = lacking == (1, 2) and found == {1}
+    if one_of_two and circuit.established:
+        # Both are broken: one is better than none, and the other may be found later.
+        circuit, effects = over(circuit, 2, short, at)
+    elif one_of_two and circuit.request.redundancy is Redundancy.BEST_EFFORT:
         circuit = replace(circuit, wanted=1)
     elif not set(lacking) <= found:
-        short = Problem("no_route", "path: there must be a route for each", fault=Fault.REMOTE)
         return on_compose_failed(circuit, ev.ComposeFailed(at, short))
-    effects: tuple[Effect, ...] = ()
     for route in routes:
         if circuit.live_leg(route.path) is not None or route.path not in lacking or circuit.ending:
             continue
@@ -131,7 +133,7 @@ def _wait(circuit: Circuit, path: int, at: float) -> Move:
 def _next_due(circuit: Circuit, at: float) -> tuple[Effect, ...]:
     """The timer of the path that has waited longest."""
     due = [time for path in missing(circuit) if (time := circuit.search(path).due) is not None]
-    return (Wake(ev.SearchDue, max(SHORTEST_PAUSE_SECONDS, min(due) - at)),) if due else ()
+    return (Wake(ev.SearchDue, max(SHORTEST_WAIT_SECONDS, min(due) - at)),) if due else ()
 
 
 def on_compose_failed(circuit: Circuit, event: ev.ComposeFailed) -> Move:

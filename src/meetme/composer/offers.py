@@ -18,12 +18,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from meetme.composer.disjoint import disjoint_pair
+from meetme.composer.finding import find
 from meetme.composer.graph import Disjoint, Exclusions, Graph, NoPath, Pair, Path, Point, Refusal, Shared
 from meetme.composer.holding import MOST_HOPS
 from meetme.composer.metrics import BANDWIDTH, HOPS, LATENCY, MTU, OBJECTIVES, PRICE, Better, Bound, Metric
 from meetme.composer.pareto import CHOSEN, pareto
 from meetme.composer.paths import shortest, widest
-from meetme.composer.query import Budget
+from meetme.composer.query import Budget, Meter
 from meetme.composer.topology import Atlas, link_name
 from meetme.composer.words import CircuitRequest, Element, ElementKind, End, Hop, Redundancy, Route
 from meetme.model.agreement import MemberId
@@ -154,16 +155,23 @@ def find_routes(
     *,
     excluded: Iterable[Element] = (),
     kept: Mapping[int, tuple[Hop, ...]] | None = None,
+    alone: bool = False,
     budget: Budget = Budget(),
 ) -> tuple[Route, ...]:
     """Routes for the paths of a circuit that have none; for path 1 alone where two are wanted and may share everything.
 
     `excluded`: what has refused. `kept`: the routes of the circuit's other path, which is not to be met again as far as
-    the request says so. Raises NoPath, and what `locate` raises.
+    the request says so. `alone`: where there are no two that are far enough apart, one will do. Raises NoPath, and what
+    `locate` raises.
     """
     question = _Question(atlas, locate(atlas, request), tuple(excluded))
     if len(paths) == 2:
-        both = _paths(question.pair(budget))
+        try:
+            both = _paths(question.pair(budget))
+        except NoPath:
+            if not alone:
+                raise
+            both = (question.best(budget),)
         return tuple(question.route(number, path) for number, path in zip(paths, both, strict=False))
     other = next(iter((kept or {}).values()), None)
     path = question.best(budget) if other is None else question.apart(other, budget)
@@ -246,7 +254,25 @@ class _Question:
         try:
             return self.best(budget, Exclusions(links=links))
         except NoPath:
-            return self.best(budget)
+            path = self._sharing_little(links, budget)
+        if self.route(0, path).hops in (other, other[::-1]):
+            # The same over again would protect from nothing, and cost twice.
+            raise NoPath("path: must differ from the one that there is (there is no other)", ())
+        return path
+
+    def _sharing_little(self, links: frozenset[str], budget: Budget) -> Path:
+        """A path without as many of these links as can be spared together, one after the other. Raises NoPath."""
+        metric = OBJECTIVES[self._request.objective]
+        bounds = (*self._bounds, _SHORT_ENOUGH)
+        part = replace(budget, steps=budget.steps // (2 * len(links) + 2))
+        spared: frozenset[str] = frozenset()
+        found: Path | None = None
+        for link in sorted(links):
+            without = _both(self._exclude, Exclusions(links=spared | {link}))
+            path = find(self._graph, self._a, self._b, metric, bounds, without, Meter(part))
+            if path is not None:
+                spared, found = spared | {link}, path
+        return found or self.best(budget)
 
     def route(self, number: int, path: Path) -> Route:
         """A path as the rules of a circuit have it."""

@@ -37,14 +37,21 @@ class Planner:
         return locate(self._atlas(), request)
 
     async def routes(self, c: Circuit, lacking: Collection[int]) -> tuple[Route, ...]:
-        """A route for each of the paths that a circuit lacks, apart from those it has; for fewer where redundancy is
-        best effort and there is only one way. Raises NoPath, and what `locate` raises.
+        """A route for each of the paths that a circuit lacks, apart from those it has; for fewer where there is
+        only one way, and redundancy is best effort or all of them are broken. Raises NoPath, and what `locate` raises.
         """
         paths = tuple(lacking)
         excluded = tuple(element for path in paths for element in c.search(path).excluded)
         kept = {leg.path: leg.hops for leg in c.legs if leg.live and leg.path not in paths}
         return await asyncio.to_thread(
-            find_routes, self._atlas(), c.request, paths, excluded=excluded, kept=kept, budget=_budget()
+            find_routes,
+            self._atlas(),
+            c.request,
+            paths,
+            excluded=excluded,
+            kept=kept,
+            alone=c.established,
+            budget=_budget(),
         )
 
     async def offers(self, request: CircuitRequest) -> tuple[tuple[Offered, ...], tuple[RefusalView, ...]]:

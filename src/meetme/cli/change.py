@@ -88,9 +88,10 @@ async def _follow(
     client: NegotiatorClient, before: NegotiationView, begun: NegotiationView, timeout: float
 ) -> NegotiationView:
     import asyncio
-    from contextlib import aclosing
+    from contextlib import suppress
 
-    from meetme.cli.negotiate import show_step
+    from meetme.cli.negotiate import show_step, watched_negotiation
+    from meetme.model.errors import Unreachable
 
     view, shown = begun, len(before.steps)
     if begun.change is None:
@@ -98,7 +99,7 @@ async def _follow(
     number = begun.change.number
     click.secho(f"change {number} of {view.id}  with {view.peer} over {view.circuit}", bold=True, err=True)
     try:
-        async with asyncio.timeout(timeout), aclosing(client.follow(view.id)) as states:
+        async with asyncio.timeout(timeout), watched_negotiation(client, view.id) as states:
             async for now in states:
                 view = now
                 for done in view.steps[shown:]:
@@ -107,7 +108,8 @@ async def _follow(
                 if not _under_way(view, number):
                     break
     except TimeoutError:
-        view = await client.negotiation(view.id)
+        with suppress(Unreachable):
+            view = await client.negotiation(view.id)
     return view
 
 

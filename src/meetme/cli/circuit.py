@@ -13,7 +13,9 @@ from meetme.cli.member import API_OPTIONS, COMPOSER_URL, LocalApi, api_options_o
 from meetme.cli.output import asynchronous, format_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
 
     from meetme.composer.client import ComposerClient
     from meetme.composer.views import CircuitOrder, CircuitView, EndBody
@@ -206,8 +208,6 @@ async def list_circuits(everything: bool, watch: bool, api: LocalApi, form: str)
 @asynchronous
 async def show(circuit: str, watch: bool, api: LocalApi, form: str) -> int:
     """One circuit: state, ends with their VLANs, the way it takes, what is still owed, what went wrong."""
-    from contextlib import aclosing
-
     from meetme.composer.client import ComposerClient
 
     async with api.reach(ComposerClient) as client:
@@ -215,7 +215,7 @@ async def show(circuit: str, watch: bool, api: LocalApi, form: str) -> int:
         if not watch:
             circuit_tables.show_one(await client.circuit(id), form)
             return 0
-        async with aclosing(client.follow(id)) as views:
+        async with _watched(client, id) as views:
             async for view in views:
                 circuit_tables.show_one(view, form)
     return 0
@@ -236,22 +236,24 @@ async def delete(circuit: str, wait: bool, timeout: float, let_go: bool, api: Lo
     --let-go ends that on your own responsibility: the other side may still use the VLAN.
     """
     import asyncio
-    from contextlib import aclosing
+    from contextlib import suppress
 
     from meetme.cli.output import print_json
     from meetme.composer.client import ComposerClient
     from meetme.composer.words import ENDED
+    from meetme.model.errors import Unreachable
 
     async with api.reach(ComposerClient) as client:
         id = await which(client, circuit)
         view = await (client.release(id) if let_go else client.delete(id))
         if wait and view.state not in ENDED:
             try:
-                async with asyncio.timeout(timeout), aclosing(client.follow(view.id)) as views:
+                async with asyncio.timeout(timeout), _watched(client, view.id) as views:
                     async for now in views:
                         view = now
             except TimeoutError:
-                view = await client.circuit(view.id)
+                with suppress(Unreachable):
+                    view = await client.circuit(view.id)
     if form == "json":
         print_json(view.document)
     else:
@@ -351,13 +353,18 @@ def _end(text: str) -> EndBody:
 # --- how it goes -----------------------------------------------------------------------------------------------------
 
 
+def _watched(client: ComposerClient, id: UUID | str) -> AbstractAsyncContextManager[AsyncGenerator[CircuitView, None]]:
+    from meetme.cli.watching import watched
+
+    return watched(client.follow, id, what="circuit", at="composer", show="meetme circuit show")
+
+
 async def _follow(client: ComposerClient, view: CircuitView, form: str) -> int:
     import time
-    from contextlib import aclosing
 
     begin, said = time.monotonic(), ""
     click.secho(f"{view.id}  {circuit_tables.ends(view)}", bold=True, err=True)
-    async with aclosing(client.follow(view.id)) as views:
+    async with _watched(client, view.id) as views:
         async for now in views:
             view = now
             line = STATE_WORDS.get(view.state, view.state)

@@ -11,6 +11,10 @@ from meetme.cli.output import asynchronous, format_option
 from meetme.cli.which import peer_argument
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
+
     from meetme.negotiator.client import NegotiatorClient
     from meetme.negotiator.negotiation import StepTime
     from meetme.negotiator.views import NegotiationView, Plan
@@ -100,12 +104,19 @@ def _listed(values: tuple[str, ...]) -> list[str]:
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
-async def _follow(client: NegotiatorClient, view: NegotiationView, form: str) -> int:
-    from contextlib import aclosing
+def watched_negotiation(
+    client: NegotiatorClient, id: UUID
+) -> AbstractAsyncContextManager[AsyncGenerator[NegotiationView, None]]:
+    """It is followed, also while the negotiator is away for a while."""
+    from meetme.cli.watching import watched
 
+    return watched(client.follow, id, what="negotiation", at="negotiator", show="meetme show")
+
+
+async def _follow(client: NegotiatorClient, view: NegotiationView, form: str) -> int:
     shown = 0
     click.secho(f"{view.id}  with {view.peer} over {view.circuit}", bold=True, err=True)
-    async with aclosing(client.follow(view.id)) as states:
+    async with watched_negotiation(client, view.id) as states:
         async for now in states:
             view = now
             for done in view.steps[shown:]:

@@ -23,21 +23,24 @@ async def terminate(negotiation: str, wait: bool, timeout: float, api: LocalApi,
     Where it never does: `meetme release`, or, a day later, `meetme attachment remove` of a circuit that was given back.
     """
     import asyncio
-    from contextlib import aclosing
+    from contextlib import suppress
 
+    from meetme.cli.negotiate import watched_negotiation
     from meetme.cli.output import print_json
+    from meetme.model.errors import Unreachable
 
     async with api.client() as client:
         view = await client.terminate(await which(client, negotiation))
         if wait and view.state == "terminating":
             try:
-                async with asyncio.timeout(timeout), aclosing(client.follow(view.id)) as states:
+                async with asyncio.timeout(timeout), watched_negotiation(client, view.id) as states:
                     async for now in states:
                         view = now
                         if view.state != "terminating":
                             break
             except TimeoutError:
-                view = await client.negotiation(view.id)
+                with suppress(Unreachable):
+                    view = await client.negotiation(view.id)
     if form == "json":
         print_json(view.document)
     else:

@@ -20,7 +20,7 @@ from meetme.composer import logbook, store, wire
 from meetme.composer.circuit import Circuit
 from meetme.composer.desk import Desk, find
 from meetme.composer.machine import CircuitMachine, still_due
-from meetme.composer.views import CircuitOrder, CircuitView, Due, OffersView, seen_by, view
+from meetme.composer.views import CIRCUIT_KEYS, BegunView, CircuitOrder, CircuitView, Due, OffersView, seen_by, view
 from meetme.composer.words import ENDED
 from meetme.model.agreement import MemberId
 from meetme.runtime.api_client import LAST_EVENT
@@ -36,6 +36,7 @@ After = Annotated[int, Depends(last_event_id)]
 Wait = Annotated[float, Depends(preferred_wait)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", description="repeats of a request have the same one")]
 OrderedWith = Annotated[str | None, Query(description="the Idempotency-Key of the request that began it")]
+Beginning = Annotated[str, Query(max_length=128, description="how the Idempotency-Key has to begin")]
 Offers = Annotated[bool, Query(description="only say what there is; nothing is held")]
 
 
@@ -82,6 +83,15 @@ class CircuitsApi:
                 begun = await self.desk.begun_with(ordered_with, caller)
                 return [] if begun is None else [self._view(begun, caller)]
             return await self._all(caller)
+
+        @app.get(
+            CIRCUIT_KEYS,
+            dependencies=read,
+            tags=TAGS,
+            summary="Circuits that were begun with a key, until they have ended",
+        )
+        async def list_keys(beginning: Beginning = "", caller: MemberId | None = who) -> list[BegunView]:
+            return await self.desk.begun(beginning, caller)
 
         @app.get(CIRCUITS + "/{id}", dependencies=read, tags=TAGS, summary="One circuit")
         async def get_circuit(

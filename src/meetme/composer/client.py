@@ -14,7 +14,7 @@ from meetme.composer.topology_views import TopologyView
 from meetme.composer.views import CircuitOrder, CircuitView, OffersView
 from meetme.composer.words import ENDED
 from meetme.model.errors import Unreachable
-from meetme.runtime.api_client import ApiClient, ApiEvent, part, unreachable
+from meetme.runtime.api_client import PATIENCE, ApiClient, ApiEvent, Patience, part, unreachable
 
 
 class ComposerClient(ApiClient):
@@ -70,22 +70,19 @@ class ComposerClient(ApiClient):
         """
         return self._events(f"/circuits/{part(id)}/events", after)
 
-    async def follow(self, id: UUID | str) -> AsyncGenerator[CircuitView, None]:
+    async def follow(self, id: UUID | str, patience: Patience = PATIENCE) -> AsyncGenerator[CircuitView, None]:
         """How it stands, now and after everything that happens, until it has ended; also across a restart.
 
-        Whoever stops early closes it (`contextlib.aclosing`), and with it the connection.
+        Whoever stops early closes it (`contextlib.aclosing`), and with it the connection. Raises Unreachable when
+        nobody answers for longer than `patience`.
         """
-        raw, after = await self._standing(f"/circuits/{part(id)}")
-        shown = wire.read_view(raw)
-        yield shown
-        if shown.state in ENDED:
-            return
-        async with aclosing(self._all_events(f"/circuits/{part(id)}/events", after)) as events:
+        async with aclosing(self._follow(f"/circuits/{part(id)}", patience)) as events:
             async for event in events:
-                shown = wire.read_view(event.data)
-                yield shown
-                if shown.state in ENDED:
-                    return
+                if event.kind == "state":
+                    shown = wire.read_view(event.data)
+                    yield shown
+                    if shown.state in ENDED:
+                        return
 
     def _unreachable(self, error: httpx2.HTTPError) -> Unreachable:
         return unreachable("composer_unreachable", "composer", self._url, error)

@@ -15,10 +15,11 @@ from meetme.composer.domain import Domain
 from meetme.composer.events import Event
 from meetme.composer.machine import CircuitMachine
 from meetme.composer.planner import Planner
-from meetme.composer.views import NEGOTIATE, CircuitOrder, OffersView, TakenOffer, is_party, read_order
+from meetme.composer.views import NEGOTIATE, BegunView, CircuitOrder, OffersView, TakenOffer, is_party, read_order
 from meetme.composer.words import ENDED, CircuitRequest, Route, State
 from meetme.model.agreement import MemberId
-from meetme.model.errors import Conflict, Forbidden, InvalidInput, NotFound, Problem, Refused
+from meetme.model.errors import Conflict, Forbidden, InvalidInput, NotFound, Problem, Refused, raise_problems
+from meetme.model.names import bad_name, is_name
 from meetme.runtime.clock import Clock
 from meetme.runtime.keys import Keys, Once
 from meetme.runtime.ledger import Ledger
@@ -85,6 +86,14 @@ class Desk:
             return None if done is None else store.load(tx, done.about)
 
         return await self._loop.commit(work)
+
+    async def begun(self, beginning: str, by: MemberId | None) -> list[BegunView]:
+        """What has not ended of what requests of `by` have begun, by keys that begin so. Raises InvalidInput."""
+        if beginning and not is_name(beginning):
+            raise_problems((bad_name("beginning", beginning),))
+        whose = self._key("", by)
+        found = await self._loop.commit(lambda tx: store.begun(tx, whose + beginning))
+        return [BegunView(key.removeprefix(whose), id, state) for key, id, state in found]
 
     def _key(self, key: str, by: MemberId | None) -> str:
         """One member's keys are none of another's."""

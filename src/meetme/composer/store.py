@@ -146,6 +146,20 @@ def circuits(tx: Connection, member: str | None = None, *, live: bool = False) -
     return [wire.load_circuit(body) for body in tx.scalars(query)]
 
 
+def begun(tx: Connection, beginning: str) -> list[tuple[str, UUID, State]]:
+    """The circuits that have not ended and were begun with a key that begins so: key, circuit, state."""
+    key = KEYS.table.c.key
+    query = (
+        select(key, CIRCUIT.c.id, CIRCUIT.c.state)
+        .join(CIRCUIT, CIRCUIT.c.id == KEYS.table.c.circuit)
+        .where(key.startswith(beginning, autoescape=True))
+        .where(CIRCUIT.c.state.not_in([state.value for state in ENDED]))
+        .order_by(key)
+    )
+    rows = tx.execute(query)  # some databases compare without regard to case
+    return [(row.key, UUID(row.id), State(row.state)) for row in rows if row.key.startswith(beginning)]
+
+
 def count_by_state(tx: Connection) -> dict[State, int]:
     """How many circuits there are in each state."""
     query = select(CIRCUIT.c.state, func.count().label("number")).group_by(CIRCUIT.c.state)

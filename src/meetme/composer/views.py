@@ -239,6 +239,19 @@ class CircuitView:
         return view_json(self)
 
 
+CIRCUIT_KEYS = "/api/v1/circuit-keys"
+"""Where a composer says what was begun with which key."""
+
+
+@dataclass(frozen=True, slots=True)
+class BegunView:
+    """A circuit that has not ended, and the Idempotency-Key of the request that began it."""
+
+    key: str
+    circuit: UUID
+    state: State
+
+
 def view(c: Circuit, owed: tuple[Due, ...] = ()) -> CircuitView:
     """How `c` looks to the operator of this exchange."""
     first, second = _shown_leg(c, 1), _shown_leg(c, 2)

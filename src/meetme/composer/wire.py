@@ -19,7 +19,7 @@ from pydantic import Field
 
 from meetme.composer.circuit import Circuit
 from meetme.composer.messages import BODIES, Body, MessageType, type_of
-from meetme.composer.views import CircuitOrder, CircuitView, OffersView, TakenOffer
+from meetme.composer.views import BegunView, CircuitOrder, CircuitView, OffersView, TakenOffer
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Fault, InvalidInput
 from meetme.runtime.reading import adapter, load, read
@@ -184,6 +184,11 @@ def view_json(view: CircuitView) -> dict[str, Any]:
 def read_view(raw: Any) -> CircuitView:
     """Read what `view_json` wrote."""
     return read(CircuitView, raw, path="answer", code="answer_malformed")
+
+
+def read_begun(raw: Any) -> list[BegunView]:
+    """Read what is said of the keys that circuits were begun with."""
+    return read(list[BegunView], raw, path="answer", code="answer_malformed")
 
 
 def offers_json(offers: OffersView) -> dict[str, Any]:

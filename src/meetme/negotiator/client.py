@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from urllib.parse import urlencode
 from uuid import UUID
 
 import httpx2
@@ -14,7 +15,7 @@ from meetme.negotiator import wire
 from meetme.negotiator.negotiation import Attachment
 from meetme.negotiator.states import ENDED
 from meetme.negotiator.views import ChangeRequest, NegotiationView, Plan, SignedAgreement, StartRequest
-from meetme.runtime.api_client import ApiClient, ApiEvent, part, unreachable
+from meetme.runtime.api_client import PATIENCE, ApiClient, ApiEvent, Patience, part, unreachable
 
 
 class NegotiatorClient(ApiClient):
@@ -43,9 +44,12 @@ class NegotiatorClient(ApiClient):
         body = {**wire.change_json(request), "dry_run": True}
         return wire.read_plan(await self._call("PATCH", f"/negotiations/{part(id)}", body))
 
-    async def negotiations(self) -> list[NegotiationView]:
-        """All of them, the newest first."""
-        return [wire.read_view(raw) for raw in await self._call("GET", "/negotiations")]
+    async def negotiations(self, circuit: str | None = None) -> list[NegotiationView]:
+        """All of them, or those over one circuit, the newest first."""
+        said = "" if circuit is None else "?" + urlencode({"circuit": circuit})
+        found = [wire.read_view(raw) for raw in await self._call("GET", f"/negotiations{said}")]
+        # An older server lists all of them.
+        return [n for n in found if circuit in (None, n.circuit)]
 
     async def negotiation(self, id: UUID | str) -> NegotiationView:
         """One of them."""
@@ -94,17 +98,14 @@ class NegotiatorClient(ApiClient):
         """
         return self._events(f"/negotiations/{part(id)}/events", after)
 
-    async def follow(self, id: UUID | str) -> AsyncGenerator[NegotiationView, None]:
+    async def follow(self, id: UUID | str, patience: Patience = PATIENCE) -> AsyncGenerator[NegotiationView, None]:
         """How it stands, now and after everything that happens, until it has ended; also across a restart.
 
-        Whoever stops early closes it (`contextlib.aclosing`), and with it the connection.
+        Whoever stops early closes it (`contextlib.aclosing`), and with it the connection. Raises Unreachable when
+        nobody answers for longer than `patience`.
         """
-        raw, after = await self._standing(f"/negotiations/{part(id)}")
-        shown = wire.read_view(raw)
-        yield shown
-        if shown.state in ENDED:
-            return
-        async with aclosing(self._all_events(f"/negotiations/{part(id)}/events", after)) as events:
+        shown: NegotiationView | None = None
+        async with aclosing(self._follow(f"/negotiations/{part(id)}", patience)) as events:
             async for event in events:
                 shown = _after(shown, event)
                 yield shown
@@ -115,11 +116,11 @@ class NegotiatorClient(ApiClient):
         return unreachable("negotiator_unreachable", "negotiator", self._url, error)
 
 
-def _after(view: NegotiationView, event: ApiEvent) -> NegotiationView:
-    """How a negotiation looks after one of its events."""
+def _after(view: NegotiationView | None, event: ApiEvent) -> NegotiationView:
+    """How a negotiation looks after one of its events: of those that are followed, the first is `state`."""
+    if view is None or event.kind == "state":
+        return wire.read_view(event.data)
     match event.kind:
-        case "state":
-            return wire.read_view(event.data)
         case "step":
             return replace(view, steps=(*view.steps, wire.read_step(event.data)))
         case "health":

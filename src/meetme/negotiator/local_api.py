@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, FastAPI, Header, Path
+from fastapi import Depends, FastAPI, Header, Path, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from sqlalchemy import Connection
 
@@ -36,6 +36,7 @@ from meetme.negotiator.views import (
     Terms,
     view,
 )
+from meetme.runtime.api_client import LAST_EVENT
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 from meetme.runtime.http import Access
@@ -45,10 +46,9 @@ from meetme.runtime.sse import Bell, Page, StreamEvent, as_it_stands, event_stre
 from meetme.runtime.tokens import Tokens
 
 NEGOTIATIONS = "/api/v1/negotiations"
-LAST_EVENT = "last-event-id"
-"""With a negotiation: up to which of its events this is how it stands."""
 Id = Annotated[UUID, Path(description="the negotiation")]
 Circuit = Annotated[str, Path(description="the circuit's name, as its order has it")]
+OverCircuit = Annotated[str | None, Query(description="over this circuit alone")]
 After = Annotated[int, Depends(last_event_id)]
 Wait = Annotated[float, Depends(preferred_wait)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", description="repeats of a request have the same one")]
@@ -98,9 +98,9 @@ def add_routes(
         return JSONResponse(wire.view_json(view(n)), 202, {"location": f"{NEGOTIATIONS}/{n.id}"})
 
     @app.get(NEGOTIATIONS, dependencies=read, tags=["negotiations"], summary="All negotiations, the newest first")
-    async def list_negotiations() -> list[NegotiationView]:
+    async def list_negotiations(circuit: OverCircuit = None) -> list[NegotiationView]:
         def read(tx: Connection) -> tuple[list[Negotiation], list[tuple[str, Debt]]]:
-            return store.negotiations(tx), Ledger().in_vain(tx, NegotiationMachine.name, 1)
+            return store.negotiations(tx, circuit), Ledger().in_vain(tx, NegotiationMachine.name, 1)
 
         listed, failing = await database.run(read)
         vain: dict[str, list[Debt]] = {}
@@ -235,6 +235,8 @@ def _add_attachments(
         raise_problems(p for p in port_problems(wanted, seen, Terms(), "port") if p.code == "port_unknown")
 
         def put(tx: Connection) -> bool:
+            if store.attachment(tx, circuit) == wanted:
+                return False  # repeated by who was not answered: nothing changes
             _unused(tx, circuit, wanted)
             new = store.put_attachment(tx, circuit, wanted)
             logbook.audit(tx, clock.now(), "AttachmentPut", circuit=circuit, **wire.attachment_json(wanted))

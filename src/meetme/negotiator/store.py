@@ -168,10 +168,12 @@ def save(tx: Connection, n: Negotiation, *, new: bool) -> None:
         tx.execute(_CHANGE, {"negotiation": str(n.id), **values})
 
 
-def negotiations(tx: Connection) -> list[Negotiation]:
-    """All of them, the newest first."""
-    rows = tx.scalars(select(NEGOTIATION.c.body).order_by(NEGOTIATION.c.started.desc(), NEGOTIATION.c.id))
-    return [wire.load_negotiation(body) for body in rows]
+def negotiations(tx: Connection, circuit: str | None = None) -> list[Negotiation]:
+    """All of them, or those over one circuit, the newest first."""
+    query = select(NEGOTIATION.c.body).order_by(NEGOTIATION.c.started.desc(), NEGOTIATION.c.id)
+    if circuit is not None:
+        query = query.where(NEGOTIATION.c.circuit == circuit)
+    return [wire.load_negotiation(body) for body in tx.scalars(query)]
 
 
 def active(tx: Connection) -> dict[UUID, int]:

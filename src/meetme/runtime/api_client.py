@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
@@ -39,6 +40,19 @@ class ApiEvent:
     id: int
     kind: str
     data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """With a service that goes away while something is followed there."""
+
+    seconds: float = 120.0
+    """How long it may be away at a time."""
+    told: Callable[[bool], None] = lambda away: None
+    """Called with True when it has gone away, with False when it answers again."""
+
+
+PATIENCE = Patience()
 
 
 class ApiClient:
@@ -136,16 +150,36 @@ class ApiClient:
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
 
-    async def _all_events(self, path: str, after: int) -> AsyncGenerator[ApiEvent, None]:
-        """The same without end, across breaks and restarts of the service."""
+    async def _follow(self, path: str, patience: Patience) -> AsyncGenerator[ApiEvent, None]:
+        """How something stands (as an event `state`), and what happens to it from then on, without end.
+
+        Whenever the service was away it begins anew with how it stands: a database that was restored meanwhile counts
+        its events anew. Raises Unreachable when the service was away for longer than `patience`.
+        """
+        since: float | None = None
+
+        def answers() -> None:
+            nonlocal since
+            if since is not None:
+                patience.told(False)
+            since = None
+
         while True:
             try:
-                async with aclosing(self._events(path, after)) as events:
+                standing, after = await self._standing(path)
+                answers()
+                yield ApiEvent(after, "state", standing)
+                async with aclosing(self._events(path + "/events", after)) as events:
                     async for event in events:
                         yield event
-                        after = event.id
             except Unreachable:
-                await asyncio.sleep(AGAIN_SECONDS)
+                now = time.monotonic()
+                if since is None:
+                    since = now
+                    patience.told(True)
+                elif now - since > patience.seconds:
+                    raise
+            await asyncio.sleep(AGAIN_SECONDS)
 
     def _error(self, response: httpx2.Response) -> Exception:
         try:

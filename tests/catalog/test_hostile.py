@@ -104,6 +104,29 @@ async def test_a_hostile_member_changes_nothing(tmp_path: Path) -> None:
         await nor_does_a_person_who_errs(b, str(placed.id))
 
 
+async def test_a_buyer_cannot_name_the_circuit_of_another_order(tmp_path: Path) -> None:
+    async with crowd(tmp_path, SharedWorld(), ("csp-a", "csp-b")) as members:
+        a, b = members["csp-a"][0], members["csp-b"][0]
+        placed = await a.client.place("csp-b/backup")
+        await a.until(placed.id, State.ACTIVE)
+        kept = await b.until(placed.id, State.ACTIVE)
+        second = str(uuid4())
+        async with line(members, "csp-a", "csp-b") as http:
+
+            async def say(kind: str, body: Any) -> httpx2.Response:
+                return await http.post(PATH, json=message(kind, body, order=second, **{"from": "csp-a"}))
+
+            asked = (await say("request", {"wanted": WANTED})).json()
+            assert asked["type"] == "approved", asked
+            refused = await say("attach", {"circuit": kept.circuit})
+            assert refused.status_code == 409
+            assert refused.json()["type"].endswith("circuit_taken")
+            assert refused.json()["fault"] == "remote"
+            assert (await b.client.order(second)).state is State.COMPOSING
+            assert (await say("terminate", {})).json()["type"] == "terminated"
+        assert (await b.client.order(str(placed.id))).state is State.ACTIVE
+
+
 async def nor_does_a_person_who_errs(side: Side, order: str) -> None:
     """What cannot be text is refused at the own API too."""
     before = everything(side)

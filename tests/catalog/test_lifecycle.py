@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meetme.catalog import events as ev
-from meetme.catalog.lifecycle import TRANSITIONS
+from meetme.catalog.lifecycle import TRANSITIONS, step
+from meetme.catalog.messages import StateBody
 from meetme.catalog.words import ENDED, UNDER_WAY, Connectivity, Party, State, Wanted, What
+from meetme.model.agreement import MemberId
 from tests.catalog.two import NO, Two
 
 S = State
@@ -206,3 +209,15 @@ def test_whatever_happens_it_is_active_at_both_or_nothing_is_left(seed: int, wan
 def test_no_row_of_the_table_leads_from_an_end() -> None:
     assert not [row for row in TRANSITIONS if row[1] in ENDED]
     assert {row[1] for row in TRANSITIONS if row[1]} == {*UNDER_WAY, S.ACTIVE, S.TERMINATING}
+
+
+@pytest.mark.parametrize(("said", "state"), [(S.ACTIVE, S.LINKING), (None, S.LINKING), (S.FAILED, S.TERMINATING)])
+def test_a_buyer_that_asks_in_the_middle_is_answered(said: State | None, state: State) -> None:
+    """None does so by itself: it asks when it is active, and waits for the seller's end before."""
+    request = ev.RequestReceived(1.0, UUID(int=1), UUID(int=9), MemberId("b"), MemberId("a"), L3, None, 60.0, None)
+    seller = step(None, request).order
+    linking = step(seller, ev.AttachReceived(2.0, UUID(int=2), "c1")).order
+    assert linking.state is S.LINKING
+    after = step(linking, ev.QueryReceived(3.0, UUID(int=3), said)).order
+    assert after.state is state
+    assert [(answer.to, answer.body) for answer in after.answers][-1] == (UUID(int=3), StateBody(state))

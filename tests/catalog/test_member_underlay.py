@@ -63,6 +63,8 @@ async def test_a_service_is_ordered_two_exchanges_away_and_taken_back(tmp_path: 
             "active",
         ]
         (agreed,) = await a.negotiator.client.negotiations()
+        assert await a.negotiator.client.negotiations(agreed.circuit) == [agreed]
+        assert await a.negotiator.client.negotiations(f"{agreed.circuit}%&") == []
         assert (agreed.circuit, str(agreed.id)) == (mine.circuit, mine.negotiation)
         alias = agreed.agreement.side(agreed.role.other).prefixes[0].alias
         assert mine.reach is not None

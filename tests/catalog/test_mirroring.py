@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -10,10 +10,10 @@ import pytest
 from meetme.catalog import logbook, store
 from meetme.catalog.listing_wire import sign_listing
 from meetme.catalog.mirroring import Fetched, Mirroring
-from meetme.catalog.offers import Listing
+from meetme.catalog.offers import Listing, Offer, OfferChange
 from meetme.catalog.publishing import Publisher, etag_of
 from meetme.model.agreement import MemberId
-from meetme.model.errors import InvalidInput, NotFound, Unreachable
+from meetme.model.errors import InvalidInput, NotFound, TooLarge, Unreachable
 from meetme.model.members import Member, MemberKind, Roster, ServiceUrls
 from meetme.runtime.clock import SystemClock
 from meetme.runtime.database import Database, migrate
@@ -188,6 +188,38 @@ async def test_offers_are_published_changed_and_withdrawn(database: Database) ->
     assert kept.etag == etag_of(kept.document)
     audited = [entry.entry for entry in database.run_now(logbook.audit_entries)]
     assert ["OffersPublished" in entry for entry in audited] == [True, True, True]
+
+
+async def test_several_are_published_at_once_or_not_at_all(database: Database) -> None:
+    publisher = Publisher(database, create_identity("csp-a"), At())
+    await publisher.publish([BACKUP])
+    first = _version(database)
+    news = replace(PAGE, name="news")
+
+    def said(found: Sequence[OfferChange]) -> list[str]:
+        return [f"{each.name} {each.what}" for each in found]
+
+    async def bring(*offers: Offer, **how: bool) -> list[str]:
+        return said(await publisher.bring(offers, **how))
+
+    both = replace(BACKUP, title="Better backup"), PAGE
+    assert await bring(*both, dry_run=True) == ["backup changed", "page new"]
+    assert _version(database) == first
+    assert await bring(*both) == ["backup changed", "page new"]
+    assert _version(database) == first + 1, "one new listing for both"
+    assert await bring(*both) == []
+    assert await bring(news) == ["news new"]
+    assert await bring(news, dry_run=True, only=True) == ["backup withdrawn", "page withdrawn"]
+    assert await bring(news, only=True) == ["backup withdrawn", "page withdrawn"]
+    last = _version(database)
+    with pytest.raises(InvalidInput) as caught:
+        await bring(PAGE, replace(PAGE, title=""), replace(PAGE, name="?"))
+    assert [problem.field for problem in caught.value.problems] == ["offer[1].name", "offer[1].title", "offer[2].name"]
+    much = [replace(PAGE, name=f"page-{n}", description="x" * 3000) for n in range(80)]
+    for dry_run in (True, False):
+        with pytest.raises(TooLarge):
+            await bring(*much, dry_run=dry_run)
+    assert _version(database) == last
 
 
 async def test_what_cannot_be_offered_changes_nothing(database: Database) -> None:

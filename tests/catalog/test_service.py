@@ -52,8 +52,10 @@ class Side:
 
 
 @asynccontextmanager
-async def servers(tmp_path: Path, world: FakeWorld, offers_of_b: str = FILE) -> AsyncIterator[tuple[Side, Side]]:
-    """A buyer `csp-a`, and a seller `csp-b` with the offers of FILE, or others."""
+async def servers(
+    tmp_path: Path, world: FakeWorld, offers_of_b: str = FILE, web_url: str | None = None
+) -> AsyncIterator[tuple[Side, Side]]:
+    """A buyer `csp-a`, and a seller `csp-b` with the offers of FILE, or others. `web_url`: of the buyer's page."""
     (tmp_path / "offers.toml").write_text(offers_of_b)
     identities = {name: create_identity(name) for name in ("csp-a", "csp-b")}
     doors = {name: open_door() for name in identities}
@@ -74,7 +76,9 @@ async def servers(tmp_path: Path, world: FakeWorld, offers_of_b: str = FILE) -> 
         database = Database.open("sqlite://")
         offers = tmp_path / "offers.toml" if name == "csp-b" else None
         service = CatalogService(
-            CatalogSettings(offers=offers, listen="127.0.0.1:0", interval=0.2),
+            CatalogSettings(
+                offers=offers, listen="127.0.0.1:0", interval=0.2, web_url=web_url if name == "csp-a" else None
+            ),
             identity=identity,
             roster=lambda: roster,
             tokens=Tokens.of({TOKEN: Scope.WRITE, "to read": Scope.READ}),
@@ -100,6 +104,8 @@ async def servers(tmp_path: Path, world: FakeWorld, offers_of_b: str = FILE) -> 
 @pytest.fixture(autouse=True)
 def nothing_is_long_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meetme.catalog.undoing.SWEEP_SECONDS", 0.05)
+    # Who declines does not tell: the buyer asks now and then.
+    monkeypatch.setattr("meetme.catalog.reactions.ASK_AGAIN_SECONDS", 0.5)
 
 
 async def test_found_ordered_active_and_taken_back(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from meetme.catalog import accounts_store, logbook, store, wire
 from meetme.catalog import events as ev
 from meetme.catalog.machine import OrderMachine, read_effect, write_effect
 from meetme.catalog.messages import ApprovedBody, RequestBody
-from meetme.catalog.order import Order
+from meetme.catalog.order import Order, Thing
 from meetme.catalog.words import Connectivity, Party, State, Wanted
 from meetme.model.agreement import MemberId
 from meetme.runtime.database import Database, migrate
@@ -86,6 +86,23 @@ def test_orders_are_listed_by_side_the_newest_first(database: Database) -> None:
     kept = database.run_now(lambda tx: store.load(tx, first.id))
     assert kept is not None
     assert kept.state is State.COMPOSING
+
+
+def test_a_circuit_is_of_another_order_with_the_same_member_as_long_as_that_lives(database: Database) -> None:
+    circuit = Thing(id="6f9619ff_8b86")
+    order = Order(UUID(int=1), Party.SELLER, ALFA, BRAVO, WANTED, 1.0, circuit=circuit)
+    database.run_now(lambda tx: store.save(tx, order, new=True))
+
+    def has(name: str = "6f9619ff_8b86", partner: str = BRAVO, other_than: int = 2) -> bool:
+        return database.run_now(lambda tx: store.has_circuit(tx, name, partner, UUID(int=other_than)))
+
+    assert has()
+    assert not has(other_than=1)
+    assert not has(partner="charlie")
+    assert not has("6f9619ff%"), "a part of a name is none"
+    assert not has("6f9619ff")
+    database.run_now(lambda tx: store.save(tx, replace(order, state=State.FAILED), new=False))
+    assert not has()
 
 
 def test_an_older_listing_never_comes_back(database: Database) -> None:

@@ -19,12 +19,14 @@ from click.shell_completion import ShellComplete
 from meetme.catalog import client as catalog_client
 from meetme.catalog.fake import FakeWorld, Trouble
 from meetme.catalog.offers import OfferEnd
+from meetme.catalog.stray_views import Made
 from meetme.catalog.views import OrderView
 from meetme.catalog.ways import Way, Ways
 from meetme.catalog.words import State, What
 from meetme.cli.main import cli, run
 from meetme.composer.views import HopView, OfferView, RefusalView
 from meetme.model.agreement import MemberId
+from meetme.runtime.api_client import Patience
 from tests.catalog.test_offers_file import FILE
 from tests.catalog.test_service import TOKEN, Side, servers
 
@@ -72,6 +74,8 @@ class People:
 @pytest.fixture(autouse=True)
 def nothing_is_long_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meetme.catalog.undoing.SWEEP_SECONDS", 0.05)
+    # Who declines does not tell: the buyer asks now and then.
+    monkeypatch.setattr("meetme.catalog.reactions.ASK_AGAIN_SECONDS", 0.5)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("NO_COLOR", "1")
     # What the servers log is not what the verbs say.
@@ -148,6 +152,23 @@ async def test_offering_and_withdrawing(tmp_path: Path, capsys: pytest.CaptureFi
                                                        "connectivity": "none", "instructions": "call"}))  # fmt: skip
         await meetme("catalog", "publish", str(tmp_path / "one.json"), at="b")
         assert await names() == {("pages", "A page"), ("one", "One")}
+        many = [{"name": f"n{n}", "title": "N", "category": "web", "connectivity": "none", "instructions": "call" * 150}
+                for n in range(200)]  # fmt: skip
+        (tmp_path / "many.json").write_text(json.dumps(many))
+        assert (tmp_path / "many.json").stat().st_size > 128 * 1024, "more than other bodies may have"
+        await meetme("catalog", "publish", str(tmp_path / "many.json"), at="b")
+        assert len(await names()) == 202
+        (tmp_path / "many.json").write_text(json.dumps([{**each, "instructions": "call" * 500} for each in many]))
+        said = await meetme("catalog", "publish", str(tmp_path / "many.json"), at="b", status=2)
+        assert "body_too_large" in said[1]
+        await meetme("catalog", "publish", str(tmp_path / "one.json"), "--only", at="b")
+        await meetme("catalog", "publish", str(file), at="b")
+        await meetme("catalog", "withdraw", "backup", at="b")
+        two = FILE.replace("A page", "").replace("category", "kategory", 1)
+        file.write_text(two)
+        _, said = await meetme("catalog", "publish", str(file), at="b", status=2)
+        assert "offer[0].kategory" in said
+        assert "offer[1].title" in said, "what is wrong in form, and what is wrong by the rules"
         for text, said in (
             (FILE.replace("A page", ""), "offer[1].title"),
             (FILE.replace("category", "kategory"), "offer_field_unknown"),
@@ -236,7 +257,6 @@ async def undecided(seller: Side) -> list[OrderView]:
     return [order for order in await seller.client.orders() if order.state is State.APPROVING]
 
 
-@pytest.mark.slow  # buyers ask every two seconds; the how-to has one that approves
 async def test_a_person_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with people(tmp_path, capsys) as meetme:
         for verb, words, status, state in (
@@ -308,6 +328,44 @@ async def test_whoever_looks_away_is_told_that_it_goes_on(tmp_path: Path, capsys
         assert meetme.world.empty
 
 
+async def test_who_watches_is_told_when_the_catalog_stays_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meetme.cli.watching.PATIENCE", Patience(0.3))
+    monkeypatch.setattr("meetme.runtime.api_client.AGAIN_SECONDS", 0.1)
+    async with people(tmp_path, capsys) as meetme:
+        meetme.world.held.add(What.CIRCUIT)
+        arguments = ["order", "csp-b/backup", "--url", meetme.a.service.local_url, "--token", TOKEN]
+        watching = asyncio.create_task(asyncio.to_thread(run, arguments))
+        async with asyncio.timeout(10):
+            while not (placed := await meetme.a.client.orders()):  # noqa: ASYNC110 - it is in a database
+                await asyncio.sleep(0.02)
+        await meetme.a.until(placed[0].id, State.COMPOSING)
+        await meetme.a.service.close()
+        assert await watching == 4
+        said = capsys.readouterr().err
+        assert "the catalog does not answer; waiting for it" in said
+        assert "[catalog_unreachable]" in said
+        show = f"meetme order show {placed[0].id}"
+        assert f"the order is kept, and goes on as soon as the catalog runs; how it stands: {show}" in said
+
+
+async def test_strays_as_people_see_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with people(tmp_path, capsys) as meetme:
+        assert "no strays" in (await meetme("order", "strays"))[1]
+        circuits = [str(UUID(int=number)) for number in (1, 2)]
+        whole = Made(circuits[0], UUID(int=9), MemberId("csp-b"), MemberId("ixp-1"), "active", "n", "active", True)
+        meetme.world.strays = {each.circuit: each for each in (whole, Made(circuits[1], attached=True))}
+        golden("order_strays", (await meetme("order", "strays"))[0])
+        told = await meetme.json("order", "strays")
+        assert [(each["made"]["circuit"], each["state"]) for each in told] == [(name, "unknown") for name in circuits]
+        assert f"'{circuits[0]}' is gone" in (await meetme("order", "strays", "--remove", circuits[0]))[1]
+        assert "stray_unknown" in (await meetme("order", "strays", "--remove", circuits[0], status=2))[1]
+        assert [each["made"]["circuit"] for each in await meetme.json("order", "strays")] == circuits[1:]
+        meetme.world.away.add(MemberId("csp-a"))
+        assert "composer_unreachable" in (await meetme("order", "strays", status=4))[1]
+
+
 async def test_what_is_typed_is_completed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,7 +404,7 @@ def test_an_offer_needs_no_verb_and_no_verb_is_taken_for_an_offer(capsys: pytest
     from meetme.cli.order import order
 
     assert isinstance(order, click.Group)
-    assert set(order.commands) == {"place", "show", "cancel", "terminate", "approve", "decline"}
+    assert set(order.commands) == {"place", "show", "cancel", "terminate", "approve", "decline", "strays"}
     assert run(["order"]) in (0, 2)
     assert "Usage: meetme order" in "".join(capsys.readouterr())
     assert run(["order", "--help"]) == 0

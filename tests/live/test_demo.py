@@ -84,7 +84,14 @@ def test_the_scenario_of_the_thesis_is_still_there() -> None:
 
 @pytest.mark.slow
 def test_kept_its_catalogue_is_reached_from_the_host_until_it_is_interrupted() -> None:
-    demo = subprocess.Popen([*DEMO, "--keep"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    demo = subprocess.Popen(
+        [*DEMO, "--keep"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # A shell lets what it starts in the background ignore it, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert demo.stdout is not None
         text = ""

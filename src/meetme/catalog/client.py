@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlencode
@@ -11,11 +11,12 @@ from uuid import UUID
 import httpx2
 
 from meetme.catalog import wire
+from meetme.catalog.stray_views import Stray
 from meetme.catalog.views import EntryView, OrderView
 from meetme.catalog.ways import Ways
 from meetme.catalog.words import ENDED
 from meetme.model.errors import Unreachable
-from meetme.runtime.api_client import ApiClient, part, unreachable
+from meetme.runtime.api_client import PATIENCE, ApiClient, Patience, part, unreachable
 
 
 class CatalogClient(ApiClient):
@@ -43,6 +44,14 @@ class CatalogClient(ApiClient):
     async def put_offer(self, offer: dict[str, Any]) -> None:
         """Offer something, in the place of what was offered under its name."""
         await self._call("PUT", f"/own-offers/{part(offer['name'])}", offer)
+
+    async def publish(
+        self, offers: Sequence[Mapping[str, Any]], *, only: bool = False, dry_run: bool = False
+    ) -> list[tuple[str, str]]:
+        """Offer all of these at once; the names of what changes, and how."""
+        said = urlencode({"only": str(only).lower(), "dry_run": str(dry_run).lower()})
+        raw = await self._call("PUT", f"/own-offers?{said}", {"offers": list(offers)})
+        return [(each["name"], each["what"]) for each in raw["changes"]]
 
     async def withdraw(self, name: str) -> None:
         """Offer it no more."""
@@ -73,17 +82,21 @@ class CatalogClient(ApiClient):
         """Do not. `why` is what the buyer reads."""
         return wire.read_view(await self._call("POST", f"/orders/{part(id)}/decline", {"by": by, "why": why}))
 
-    async def follow(self, id: UUID | str) -> AsyncGenerator[OrderView, None]:
+    async def strays(self) -> list[Stray]:
+        """What was made for orders that it does not know."""
+        return wire.read_strays(await self._call("GET", "/strays"))
+
+    async def remove_stray(self, circuit: str) -> bool:
+        """Have everything of one circuit taken back; whether it is gone already."""
+        return bool((await self._call("DELETE", f"/strays?circuit={part(circuit)}"))["gone"])
+
+    async def follow(self, id: UUID | str, patience: Patience = PATIENCE) -> AsyncGenerator[OrderView, None]:
         """How it stands, now and after everything that happens, until it has ended; also across a restart.
 
-        Whoever stops early closes it (`contextlib.aclosing`), and with it the connection.
+        Whoever stops early closes it (`contextlib.aclosing`), and with it the connection. Raises Unreachable when
+        nobody answers for longer than `patience`.
         """
-        raw, after = await self._standing(f"/orders/{part(id)}")
-        shown = wire.read_view(raw)
-        yield shown
-        if shown.state in ENDED:
-            return
-        async with aclosing(self._all_events(f"/orders/{part(id)}/events", after)) as events:
+        async with aclosing(self._follow(f"/orders/{part(id)}", patience)) as events:
             async for event in events:
                 if event.kind == "state":
                     shown = wire.read_view(event.data)

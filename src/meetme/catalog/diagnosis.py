@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from sqlalchemy import Connection
 
@@ -11,9 +11,11 @@ from meetme.catalog import store
 from meetme.catalog.machine import STILL_AT_IT, OrderMachine
 from meetme.catalog.mirroring import FRESH_SECONDS, Mirroring
 from meetme.catalog.order import Order
+from meetme.catalog.stray_views import Stray
 from meetme.catalog.underlay import Underlay
 from meetme.catalog.words import UNDER_WAY, Party, State
 from meetme.model.agreement import MemberId
+from meetme.model.errors import MeetMeError
 from meetme.model.members import MemberKind
 from meetme.runtime.clock import Clock
 from meetme.runtime.diagnosis import Checkup, Diagnosis, Finding, Subject, diagnosis_of, span
@@ -31,6 +33,7 @@ class Doctor:
         common: Checkup,
         underlay: Underlay,
         mirroring: Mirroring,
+        strays: Callable[[], Awaitable[Iterable[Stray]]],
         me: MemberId,
         clock: Clock,
         *,
@@ -40,6 +43,7 @@ class Doctor:
         self._common = common
         self._underlay = underlay
         self._mirroring = mirroring
+        self._strays = strays
         self._me = me
         self._clock = clock
         self._fresh = fresh
@@ -47,7 +51,7 @@ class Doctor:
     async def look(self) -> Diagnosis:
         """Everything at once; takes as long as the slowest peer."""
         looks = await asyncio.gather(
-            self._common.store(_known, self._told), self._underlay.looks(), self._common.others()
+            self._common.store(_known, self._told), self._underlay.looks(), self._common.others(), self._left()
         )
         findings = (finding for found in looks for finding in found)
         return diagnosis_of((*self._common.certificates(), *findings, *self._refused()))
@@ -85,6 +89,23 @@ class Doctor:
         ):
             detail = f"is being taken back, {since} after it was ordered"
             yield Finding(what, False, detail, f"{show}; what refuses to go is tried again", needed=False)
+
+    async def _left(self) -> Iterable[Finding]:
+        """What was made for orders that are not known."""
+        try:
+            strays = await self._strays()
+        except MeetMeError as error:
+            return [Finding("strays", False, error.text, error.hint or "ask its operator", needed=False)]
+        return [
+            Finding(
+                f"stray {each.made.circuit}",
+                False,
+                f"{each}: of an order that is {each.state} here",
+                f"was a database lost? meetme order strays --remove {each.made.circuit} takes it back",
+                needed=False,
+            )
+            for each in strays
+        ]
 
     def _refused(self) -> Iterable[Finding]:
         """Why offers of others are not renewed."""

@@ -10,7 +10,8 @@ from uuid import UUID
 from meetme.catalog.offers import Offer
 from meetme.catalog.order import End, Order, Reach
 from meetme.catalog.sight import Sight
-from meetme.catalog.underlay import CircuitStanding, NegotiationStanding
+from meetme.catalog.stray_views import Made
+from meetme.catalog.underlay import CircuitStanding, NegotiationStanding, News
 from meetme.catalog.ways import Ways
 from meetme.catalog.words import What
 from meetme.composer.topology_views import TopologyView
@@ -28,6 +29,10 @@ class Trouble(StrEnum):
     PORT_UNKNOWN = "port unknown"
     NEGOTIATION_FAILS = "negotiation fails"
     SERVICE_SILENT = "service silent"
+
+
+_EVENTS = ("held", "proposed", "committed", "active", "failed")
+"""How far something has got, in order."""
 
 
 @dataclass
@@ -51,6 +56,8 @@ class FakeWorld:
     """Of every order."""
     reach: Reach = field(default_factory=lambda: Reach(prefix="172.16.0.0/24"))
     """How every service is reached."""
+    strays: dict[str, Made] = field(default_factory=dict)
+    """What somebody has made for orders, by its circuit."""
     held: set[What] = field(default_factory=set)
     """What is made no further for now."""
 
@@ -162,8 +169,10 @@ class FakeUnderlay:
             raise Refused("service_unanswered", "service: must answer at its address")
         return replace(self._world.reach, rtt_ms=1.0)
 
-    async def news(self, order: Order, what: What, seen: int) -> None:
-        """Nobody tells."""
+    async def news(self, order: Order, what: What, seen: int) -> News | None:
+        """How it stands, at once: whoever sees nothing new in it looks for itself from then on."""
+        standing = await (self.circuit(order) if what is What.CIRCUIT else self.negotiation(order))
+        return None if standing is None else News(standing, _EVENTS.index(standing.words) + 1)
 
     async def sight(self, order: Order) -> Sight:
         """That of the world."""
@@ -176,6 +185,19 @@ class FakeUnderlay:
         """Whether it is there."""
         away = self._me in self._world.away
         return [Finding("exchange", not away, "does not answer" if away else "answers", "start it" if away else "")]
+
+    async def made(self) -> Sequence[Made]:
+        """The strays of the world."""
+        self._check()
+        return tuple(self._world.strays.values())
+
+    async def take_back(self, made: Made) -> bool:
+        """Have it taken back: at once, unless circuits are stuck."""
+        self._check()
+        if What.CIRCUIT in self._world.stuck:
+            return False
+        self._world.strays.pop(made.circuit, None)
+        return True
 
     async def healths(self) -> Mapping[str, Health]:
         """That of the world, for every negotiation."""

@@ -30,9 +30,9 @@ from meetme.catalog.selling import judge
 from meetme.catalog.words import ENDED
 from meetme.model.agreement import MemberId
 from meetme.model.envelope import check_envelope
-from meetme.model.errors import Fault, Forbidden, InvalidInput
+from meetme.model.errors import Fault, Forbidden, InvalidInput, Refused
 from meetme.runtime.clock import Clock
-from meetme.runtime.database import Database
+from meetme.runtime.database import Database, lock_until_commit
 from meetme.runtime.ledger import Ledger
 from meetme.runtime.loop import Loop
 from meetme.runtime.peer_figures import PeerFigures, Way
@@ -76,7 +76,8 @@ class Inbox:
     async def receive(self, raw: str, sender: MemberId) -> str | None:
         """Handle a message from `sender`, whose certificate was checked: the answer (JSON), or None: ask again.
 
-        Raises InvalidInput, Forbidden `sender_mismatch`, `receiver_mismatch`, `not_a_party`, Stale `message_expired`.
+        Raises InvalidInput, Forbidden `sender_mismatch`, `receiver_mismatch`, `not_a_party`, Stale `message_expired`,
+        Refused `circuit_taken`.
         """
         with self._figures.exchange(Way.RECEIVED) as exchange:
             message = wire.read_message(raw)
@@ -176,6 +177,10 @@ class Inbox:
             case _ if order is None:
                 return stranger_answer(message.type)
             case AttachBody(circuit=circuit):
+                # Two at once, about two orders, are looked at one after the other.
+                lock_until_commit(tx, f"catalog circuit {circuit}")
+                if store.has_circuit(tx, circuit, message.sender, message.order):
+                    raise _taken(circuit)
                 return ev.AttachReceived(at, id, circuit)
             case TerminateBody(reason=reason):
                 return ev.TerminateReceived(at, id, reason)
@@ -194,3 +199,13 @@ class Inbox:
             body=body,
         )
         return wire.write_message(answer)
+
+
+def _taken(circuit: str) -> Refused:
+    return Refused(
+        "circuit_taken",
+        f"circuit: must be of this order alone ('{circuit}' is of another one)",
+        hint="the buyer's catalog server named one circuit for two orders",
+        field="circuit",
+        fault=Fault.REMOTE,
+    )

@@ -43,10 +43,10 @@ _AT_THE_END: tuple[type[Event], ...] = (
     ev.Gone,
     ev.TerminateReceived,
     ev.TerminatedReceived,
-    ev.StateReceived,
     ev.QueryReceived,
     ev.Deadline,
 )
+"""No answer to an own question: with the first step back it is asked no more, and what comes in then is dropped."""
 _ON_THE_WAY = {B: UNDER_WAY, T: UNDER_WAY - {S.PLACED, S.VERIFYING}}
 """The seller is asked before it knows of an order, and does not verify."""
 _MAKING = {B: (S.COMPOSING, S.LINKING, S.NEGOTIATING), T: (S.LINKING,)}

@@ -17,13 +17,15 @@ from meetme.catalog.desk import Desk, find
 from meetme.catalog.machine import OrderMachine, still_due
 from meetme.catalog.mirroring import Mirroring
 from meetme.catalog.offers import Entry, Listing
-from meetme.catalog.offers_file import read_offer
+from meetme.catalog.offers_file import read_all, read_offer
 from meetme.catalog.order import Order
 from meetme.catalog.publishing import Publisher
 from meetme.catalog.search import MOST_ON_PAGE, PAGE, Sort, search
 from meetme.catalog.search import Query as Search
+from meetme.catalog.stray_views import StrayRemoval
+from meetme.catalog.strays import Strays
 from meetme.catalog.underlay import Underlay
-from meetme.catalog.views import Decision, OrderRequest, entry_view, not_listed, view
+from meetme.catalog.views import Decision, Offers, OrderRequest, entry_view, not_listed, view
 from meetme.catalog.words import ENDED, Connectivity
 from meetme.model.agreement import MemberId
 from meetme.model.errors import InvalidInput
@@ -36,6 +38,9 @@ from meetme.runtime.sse import Bell, Page, StreamEvent, event_stream, last_event
 from meetme.runtime.tokens import Tokens
 
 OFFERS, ORDERS, OWN = "/api/v1/offers", "/api/v1/orders", "/api/v1/own-offers"
+STRAYS = "/api/v1/strays"
+LARGE_BODIES = {OWN: 256 * 1024}
+"""As much as fits into a listing, with room for blanks."""
 OFFER_TAGS: list[str | Enum] = ["offers"]
 ORDER_TAGS: list[str | Enum] = ["orders"]
 Id = Annotated[UUID, Path(description="the order")]
@@ -44,6 +49,8 @@ Key = Annotated[str | None, Header(alias="Idempotency-Key", description="repeats
 Words = Annotated[str, Query(max_length=200, description="words, each of which must be found")]
 Size = Annotated[int, Query(ge=1, le=MOST_ON_PAGE)]
 PageNumber = Annotated[int, Query(ge=1, le=1_000_000)]
+Only = Annotated[bool, Query(description="also withdraw what is offered and not named")]
+DryRun = Annotated[bool, Query(description="say what would change; change nothing")]
 Redundancy = Annotated[str | None, Query(description="none, best_effort or strict; left out: as the offer asks for")]
 
 
@@ -62,6 +69,21 @@ def add_routes(
     access = Access(tokens)
     _offer_routes(app, access, mirroring, publisher, underlay, database)
     _order_routes(app, access, desk, database, bell, clock)
+
+
+def add_stray_routes(app: FastAPI, tokens: Tokens, strays: Strays) -> None:
+    """Let `app` tell what was made for orders that are not known, and have it taken back."""
+    access = Access(tokens)
+
+    @app.get(
+        STRAYS, dependencies=[access.read], tags=ORDER_TAGS, summary="Circuits and agreements of orders not known here"
+    )
+    async def list_strays() -> JSONResponse:
+        return JSONResponse([wire.stray_json(each) for each in await strays.find()])
+
+    @app.delete(STRAYS, status_code=202, dependencies=[access.write], tags=ORDER_TAGS, summary="Have one taken back")
+    async def delete_stray(circuit: str) -> StrayRemoval:
+        return StrayRemoval(circuit, await strays.remove(circuit))
 
 
 def _offer_routes(
@@ -118,6 +140,16 @@ def _offer_routes(
     @app.get(OWN, dependencies=[access.read], tags=OFFER_TAGS, summary="What this member offers")
     async def list_own() -> JSONResponse:
         return JSONResponse(_own(await database.run(mirroring.own)))
+
+    @app.put(
+        OWN,
+        dependencies=[access.write],
+        tags=OFFER_TAGS,
+        summary="Offer all of these at once, each in the place of what was offered under its name; or nothing of it",
+    )
+    async def put_offers(body: Offers, only: Only = False, dry_run: DryRun = False) -> JSONResponse:
+        found = await publisher.bring(read_all(body.offers), only=only, dry_run=dry_run)
+        return JSONResponse({"changes": [{"name": each.name, "what": each.what} for each in found], "dry_run": dry_run})
 
     @app.put(
         OWN + "/{name}",

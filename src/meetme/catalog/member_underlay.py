@@ -7,19 +7,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from meetme.catalog import member_looks, member_sight
+from meetme.catalog import member_looks, member_sight, member_ways
 from meetme.catalog.member_readings import circuit_standing, reach
+from meetme.catalog.member_strays import KEY, MemberStrays
+from meetme.catalog.member_ways import CIRCUITS
 from meetme.catalog.offers import Offer, OfferEnd
 from meetme.catalog.order import End, Order, Reach
-from meetme.catalog.settings import CatalogSettings, OwnPort
+from meetme.catalog.settings import CatalogSettings
 from meetme.catalog.sight import Sight
-from meetme.catalog.underlay import CircuitStanding, NegotiationStanding, News
-from meetme.catalog.ways import Way, Ways, circuit_order, in_order
+from meetme.catalog.stray_views import Made
+from meetme.catalog.underlay import NEVER_OURS, CircuitStanding, NegotiationStanding, News
+from meetme.catalog.ways import Ways, circuit_order
 from meetme.catalog.words import Connectivity, Party, What
 from meetme.composer import topology_views
 from meetme.composer import wire as composer_wire
 from meetme.composer.topology_views import TOPOLOGY, TopologyView
-from meetme.composer.views import CircuitOrder, CircuitView, OffersView, RefusalView
+from meetme.composer.views import CircuitOrder, CircuitView
 from meetme.composer.words import ENDED as CIRCUIT_ENDED
 from meetme.composer.words import State as CircuitState
 from meetme.model.agreement import MemberId
@@ -32,7 +35,6 @@ from meetme.negotiator.views import NegotiationView, StartRequest
 from meetme.runtime.diagnosis import Finding
 from meetme.runtime.peer_client import PeerClient
 
-CIRCUITS = "/api/v1/circuits"
 BEGUN = frozenset({"idempotency_key_in_flight", "idempotency_key_reused"})
 """What an exchange says of a request with the key of one that led, or is about to lead, to a circuit."""
 WAIT_SECONDS = 5
@@ -52,44 +54,35 @@ class MemberUnderlay:
         self._me = me
         self._client = client
         self._negotiator = negotiator
+        self._strays = MemberStrays(settings, client, negotiator)
 
     # --- ways ---------------------------------------------------------------------------------------------------------
 
     async def ways(self, offer: Offer, seller: MemberId, redundancy: str | None = None) -> Ways:
         """Every way from an own port to an end of the offer that some exchange offers. Nothing is held."""
         wanted = redundancy or offer.needs.redundancy
-        pairs = [(port, end) for port in self._settings.port for end in offer.ends]
-        asked = [self._offers(circuit_order(offer, self._me, seller, port, end, wanted), port) for port, end in pairs]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        ways: list[Way] = []
-        refused: list[RefusalView] = []
-        problems: list[Problem] = []
-        for (port, end), answer in zip(pairs, answers, strict=True):
-            if isinstance(answer, OffersView):
-                ways += [Way(port.exchange, port.port, end, each) for each in answer.offers]
-                refused += answer.refused
-            elif isinstance(answer, MeetMeError):
-                problems.append(answer.problem)
-            else:
-                raise answer
-        return Ways(in_order(ways), tuple(dict.fromkeys(refused)), tuple(dict.fromkeys(problems)))
-
-    async def _offers(self, order: CircuitOrder, port: OwnPort) -> OffersView:
-        raw = await self._compose("POST", port.exchange, f"{CIRCUITS}?offers=true", order)
-        return composer_wire.read_offers(raw)
+        orders = [
+            (port, end, circuit_order(offer, self._me, seller, port, end, wanted))
+            for port in self._settings.port
+            for end in offer.ends
+        ]
+        return await member_ways.find(orders, self._compose)
 
     # --- circuits -----------------------------------------------------------------------------------------------------
 
     async def make_circuit(self, order: Order) -> CircuitStanding:
         """Have it built, once for each order: one that this order has begun already is found again."""
-        known = await self.circuit(order)
-        if known is not None:
-            return known
+        chosen = order.wanted.circuit_offer
+        # Nothing is held for an offer: the best way may be looked for while it is looked whether there is a circuit.
+        looking = asyncio.create_task(self._best(order)) if chosen is None else None
         try:
-            if order.wanted.circuit_offer is not None:
-                raw = await self._chosen(order, CircuitOrder(offer=order.wanted.circuit_offer))
+            known = await self.circuit(order)
+            if known is not None:
+                return known
+            if looking is None:
+                raw = await self._chosen(order, CircuitOrder(offer=chosen))
             else:
-                exchange, wanted = await self._best(order)
+                exchange, wanted = await looking
                 raw = await self._compose("POST", exchange, CIRCUITS, wanted, key=_key(order))
         except MeetMeError as error:
             if error.code not in BEGUN:
@@ -98,6 +91,10 @@ class MemberUnderlay:
             raise Unreachable(
                 "circuit_begun", "circuit: is being begun already", hint="it is looked for again"
             ) from error
+        finally:
+            if looking is not None:
+                looking.cancel()
+                await asyncio.gather(looking, return_exceptions=True)
         return circuit_standing(composer_wire.read_view(raw))
 
     async def _chosen(self, order: Order, wanted: CircuitOrder) -> Any:
@@ -121,19 +118,7 @@ class MemberUnderlay:
                 hint="[[catalog.port]] in the settings",
                 field="port",
             )
-        found = await self.ways(offer, order.partner, order.wanted.redundancy)
-        if not found.ways:
-            if found.problems:
-                first = found.problems[0]
-                raise Unreachable(first.code, first.text, hint=first.hint)
-            said = ", ".join(f"{each.constraint} {each.asked}: {each.nearest} would pass" for each in found.refused)
-            raise Refused(
-                "no_way",
-                f"circuit: must have a way through the federation ({said or 'there is none'})",
-                hint="ask for less, or another redundancy",
-                field="circuit",
-            )
-        best = found.ways[0]
+        best = member_ways.best(await self.ways(offer, order.partner, order.wanted.redundancy))
         return best.exchange, CircuitOrder(offer=best.id)
 
     async def circuit(self, order: Order) -> CircuitStanding | None:
@@ -158,16 +143,23 @@ class MemberUnderlay:
 
         Every own exchange that may have it has to answer before it is said that there is none.
         """
-        for exchange in self._exchanges(order):
-            if order.circuit.id is None:
-                found = await self._compose("GET", exchange, f"{CIRCUITS}?ordered_with={_key(order)}")
-                for raw in found or ():
-                    return exchange, composer_wire.read_view(raw)
-            else:
-                try:
-                    raw = await self._compose("GET", exchange, f"{CIRCUITS}/{order.circuit.id}")
-                except NotFound:
-                    continue
+        exchanges = self._exchanges(order)
+        if order.circuit.id is None:
+            path = f"{CIRCUITS}?ordered_with={_key(order)}"
+            answers = await asyncio.gather(
+                *(self._compose("GET", each, path) for each in exchanges), return_exceptions=True
+            )
+            for exchange, answer in zip(exchanges, answers, strict=True):
+                if not isinstance(answer, BaseException):
+                    for raw in answer or ():
+                        return exchange, composer_wire.read_view(raw)
+            for answer in answers:
+                if isinstance(answer, BaseException):
+                    raise answer
+            return None
+        for exchange in exchanges:
+            with suppress(NotFound):
+                raw = await self._compose("GET", exchange, f"{CIRCUITS}/{order.circuit.id}")
                 return exchange, composer_wire.read_view(raw)
         return None
 
@@ -226,7 +218,7 @@ class MemberUnderlay:
         buyer = self._me if order.party is Party.BUYER else order.partner
         if circuit.ordered_by != buyer:
             raise Refused(
-                "circuit_foreign",
+                NEVER_OURS,
                 f"circuit: must have been ordered by {buyer} ('{circuit.id}' was by {circuit.ordered_by})",
                 hint="the buyer's catalog server named one that is not of this order",
                 field="circuit",
@@ -239,11 +231,10 @@ class MemberUnderlay:
         if self._negotiator is None and not order.attachment.known:
             return  # where there is none, nothing was registered
         client = self._own_negotiator()
-        known = (await client.attachments()).get(_circuit(order))
-        if known is None or known.peer != order.partner:
-            return  # gone, or never this order's: the seller has the circuit's name from the buyer
         with suppress(NotFound):
-            await client.delete_attachment(_circuit(order))
+            known = await client.attachment(_circuit(order))
+            if known.peer == order.partner:  # else it never was this order's: the seller has its name from the buyer
+                await client.delete_attachment(_circuit(order))
 
     # --- negotiations -------------------------------------------------------------------------------------------------
 
@@ -321,6 +312,14 @@ class MemberUnderlay:
         """The composer of each own port's exchange, whether it knows the port, and the own negotiator."""
         return await member_looks.look(self._settings.port, self._client, self._negotiator)
 
+    async def made(self) -> Sequence[Made]:
+        """Everything that orders of this member have made, as far as it is still there."""
+        return await self._strays.made()
+
+    async def take_back(self, made: Made) -> bool:
+        """Have it taken back. False: that is under way, and is gone on with by the next call."""
+        return await self._strays.take_back(made)
+
     async def healths(self) -> Mapping[str, Health]:
         """How the data plane of every agreement does, by the id of its negotiation."""
         if self._negotiator is None:
@@ -350,8 +349,7 @@ class MemberUnderlay:
                 return await client.negotiation(order.negotiation.id)
             except NotFound:
                 return None
-        mine = (_circuit(order), order.partner)
-        return next((n for n in await client.negotiations() if (n.circuit, n.peer) == mine), None)
+        return next((n for n in await client.negotiations(_circuit(order)) if n.peer == order.partner), None)
 
     def _standing(self, order: Order, n: NegotiationView) -> NegotiationStanding:
         ended = None
@@ -395,4 +393,4 @@ def _circuit(order: Order) -> str:
 
 
 def _key(order: Order) -> str:
-    return f"order-{order.id}"
+    return f"{KEY}{order.id}"

@@ -131,6 +131,44 @@ class Listing:
 # --- what cannot be right ---------------------------------------------------------------------------------------------
 
 
+class ChangeKind(StrEnum):
+    """What becomes of an offer."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class OfferChange:
+    """One difference between what is offered and what is to be."""
+
+    name: str
+    what: ChangeKind
+
+
+def changes(before: Iterable[Offer], after: Iterable[Offer]) -> tuple[OfferChange, ...]:
+    """What is new or different, by name, and then what is withdrawn."""
+    known, wanted = {offer.name: offer for offer in before}, {offer.name: offer for offer in after}
+    different = [
+        OfferChange(name, ChangeKind.CHANGED if name in known else ChangeKind.NEW)
+        for name, offer in sorted(wanted.items())
+        if known.get(name) != offer
+    ]
+    gone = [OfferChange(name, ChangeKind.WITHDRAWN) for name in sorted(known.keys() - wanted.keys())]
+    return (*different, *gone)
+
+
+def several_problems(offers: Iterable[tuple[str, Offer]]) -> Iterator[Problem]:
+    """Everything that is wrong with offers that are made together, each with the words for where it stands."""
+    names: set[str] = set()
+    for where, offer in offers:
+        if offer.name in names:
+            yield _wrong(f"{where}.name", "must be there once", offer.name)
+        names.add(offer.name)
+        yield from offer_problems(offer, where)
+
+
 def check(listing: Listing, fault: Fault) -> None:
     """Raise InvalidInput `offer_invalid` with everything that is wrong in itself, whoever says it and when."""
     problems = tuple(replace(problem, fault=fault) for problem in _problems(listing))
@@ -190,23 +228,19 @@ def next_version(known: int, now: float) -> int:
 
 def _problems(listing: Listing) -> Iterator[Problem]:
     if not 0 < listing.version < 2**53:
-        yield _wrong("version", "must be between 1 and 2^53", listing.version)
+        yield _wrong("listing.version", "must be between 1 and 2^53", listing.version)
     if not (isfinite(listing.issued) and isfinite(listing.expires)):
-        yield _wrong("expires", "must be a time", listing.expires)
+        yield _wrong("listing.expires", "must be a time", listing.expires)
     elif not 0 < listing.expires - listing.issued <= LONGEST_SECONDS:
-        yield _wrong("expires", f"must be after issued, by {LONGEST_SECONDS / 86400:g} days at most", listing.expires)
+        yield _wrong(
+            "listing.expires", f"must be after issued, by {LONGEST_SECONDS / 86400:g} days at most", listing.expires
+        )
     elif listing.version > listing.issued * 1000 + MOST_AHEAD:
-        yield _wrong("version", "must not be more than a day ahead of issued, in milliseconds", listing.version)
+        yield _wrong("listing.version", "must not be more than a day ahead of issued, in milliseconds", listing.version)
     if len(listing.offers) > MOST_OFFERS:
-        yield _wrong("offers", f"must not be more than {MOST_OFFERS}", len(listing.offers))
+        yield _wrong("listing.offers", f"must not be more than {MOST_OFFERS}", len(listing.offers))
         return
-    names: set[str] = set()
-    for index, offer in enumerate(listing.offers):
-        where = f"offers[{index}]"
-        if offer.name in names:
-            yield _wrong(f"{where}.name", "must be there once", offer.name)
-        names.add(offer.name)
-        yield from offer_problems(offer, where)
+    yield from several_problems((f"listing.offers[{index}]", offer) for index, offer in enumerate(listing.offers))
 
 
 def offer_problems(offer: Offer, where: str = "offer") -> Iterator[Problem]:
@@ -271,8 +305,7 @@ def _connection_problems(offer: Offer, where: str) -> Iterator[Problem]:
         yield _wrong(f"{where}.address", "must be inside prefix", offer.address)
 
 
-def _wrong(field: str, rule: str, seen: object) -> Problem:
-    path = f"listing.{field}"
+def _wrong(path: str, rule: str, seen: object) -> Problem:
     return Problem("offer_invalid", f"{path}: {rule} ('{seen}')", field=path)
 
 

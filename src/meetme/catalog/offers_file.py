@@ -13,11 +13,12 @@ ends = [{ exchange = "ixp-1", port = "p3" }]
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from meetme.catalog.offers import Needs, Offer, OfferEnd, Price
+from meetme.catalog.offers import Needs, Offer, OfferEnd, Price, several_problems
 from meetme.model.errors import Fault, InvalidInput, NotFound, Problem, raise_problems
 from meetme.runtime.reading import read
 
@@ -43,7 +44,24 @@ def read_offers(path: Path) -> tuple[Offer, ...]:
             hint="[[offer]] with name, title, category and what reaching it takes",
             field="file",
         )
-    return tuple(read_offer(each, f"offer[{index}]") for index, each in enumerate(raw))
+    return read_all(raw)
+
+
+def read_all(raw: Iterable[Any]) -> tuple[Offer, ...]:
+    """Several from their tables, or their JSON. Raises InvalidInput with all that is wrong."""
+    found: list[tuple[str, Offer]] = []
+    problems: list[Problem] = []
+    for index, each in enumerate(raw):
+        where = f"offer[{index}]"
+        if not isinstance(each, dict):
+            problems.append(Problem("offer_malformed", f"{where}: must be an object", field=where))
+            continue
+        try:
+            found.append((where, read_offer(each, where)))
+        except InvalidInput as error:
+            problems += error.problems or (error.problem,)
+    raise_problems((*problems, *several_problems(found)))
+    return tuple(offer for _, offer in found)
 
 
 def read_offer(raw: dict[str, Any], where: str = "offer") -> Offer:

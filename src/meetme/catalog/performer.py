@@ -34,7 +34,7 @@ from meetme.catalog.messages import (
     TerminatedBody,
 )
 from meetme.catalog.order import Order
-from meetme.catalog.underlay import CircuitStanding, NegotiationStanding, Underlay
+from meetme.catalog.underlay import NEVER_OURS, CircuitStanding, NegotiationStanding, Underlay
 from meetme.catalog.undoing import terminate_body
 from meetme.catalog.words import Presence, State, What
 from meetme.model.agreement import MemberId
@@ -177,7 +177,8 @@ class Performer:
             raise  # whether it was made is not known: the same again does no harm
         except MeetMeError as error:
             # Nobody can be asked whether a process that died had registered where the circuit lands.
-            return ev.MakingFailed(self._clock.now(), what, error.problem, sure and what is not What.ATTACHMENT)
+            sure = error.code == NEVER_OURS or (sure and what is not What.ATTACHMENT)
+            return ev.MakingFailed(self._clock.now(), what, error.problem, sure)
 
     async def _watch(self, n: Order, what: What, attempts: int) -> Made:
         if not attempts and self._hear(n, what):

@@ -11,9 +11,17 @@ from sqlalchemy import Connection
 
 from meetme.catalog import logbook, store
 from meetme.catalog.listing_wire import read_listing, sign_listing
-from meetme.catalog.offers import Listing, Offer, next_version
+from meetme.catalog.offers import (
+    ChangeKind,
+    Listing,
+    Offer,
+    OfferChange,
+    changes,
+    next_version,
+    several_problems,
+)
 from meetme.model.agreement import MemberId
-from meetme.model.errors import NotFound
+from meetme.model.errors import NotFound, raise_problems
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database, lock_until_commit
 from meetme.runtime.identity import Identity
@@ -69,6 +77,31 @@ class Publisher:
 
         return await self._database.run(work)
 
+    async def bring(
+        self, offers: Iterable[Offer], *, only: bool = False, dry_run: bool = False
+    ) -> tuple[OfferChange, ...]:
+        """Offer all of these, each in the place of the one of its name, in one new listing; what that changes.
+
+        `only`: nothing else is offered any more. `dry_run`: nothing is changed. Raises what `publish` raises.
+        """
+        wanted = tuple(offers)
+        raise_problems(several_problems((f"offer[{index}]", offer) for index, offer in enumerate(wanted)))
+        names = {offer.name for offer in wanted}
+
+        def work(tx: Connection) -> tuple[OfferChange, ...]:
+            kept, known = self._kept(tx), self._listing(tx)
+            before = known.offers if known is not None else ()
+            others = () if only else tuple(offer for offer in before if offer.name not in names)
+            after = tuple(sorted((*others, *wanted), key=lambda offer: offer.name))
+            found = changes(before, after)
+            if found and dry_run:
+                self._signed(kept, after)
+            elif found:
+                self._issue(tx, after)
+            return found
+
+        return await self._database.run(work)
+
     async def put(self, offer: Offer) -> Listing:
         """Offer this one, in the place of the one of its name. Raises what `publish` raises."""
 
@@ -104,19 +137,23 @@ class Publisher:
         kept = self._kept(tx)
         return None if kept is None else read_listing(kept.document, {}).listing
 
-    def _issue(self, tx: Connection, offers: tuple[Offer, ...]) -> Listing:
-        kept, now = self._kept(tx), self._clock.now()
+    def _signed(self, kept: store.Kept | None, offers: tuple[Offer, ...]) -> tuple[Listing, str]:
+        now = self._clock.now()
         version = next_version(kept.version if kept else 0, now)
         listing = Listing(provider=self._me, version=version, issued=now, expires=now + self._lifetime, offers=offers)
-        document = sign_listing(listing, self._identity)
+        return listing, sign_listing(listing, self._identity)
+
+    def _issue(self, tx: Connection, offers: tuple[Offer, ...]) -> Listing:
+        kept = self._kept(tx)
+        listing, document = self._signed(kept, offers)
+        now, version = listing.issued, listing.version
         if kept is not None and kept.version > version:
             store.forget_listing(tx, self._me)  # of a clock that was far ahead: nobody has believed it
         store.keep_listing(tx, store.Kept(self._me, version, listing.expires, now, etag_of(document), document))
         before = read_listing(kept.document, {}).listing.offers if kept else ()
-        if before != offers:
-            names = {offer.name for offer in offers}
-            gone = sorted({offer.name for offer in before} - names)
-            changed = sorted(offer.name for offer in offers if offer not in before)
+        if found := changes(before, offers):
+            gone = [each.name for each in found if each.what is ChangeKind.WITHDRAWN]
+            changed = [each.name for each in found if each.what is not ChangeKind.WITHDRAWN]
             logbook.audit(tx, now, "OffersPublished", version=version, changed=changed, withdrawn=gone)
         return listing
 

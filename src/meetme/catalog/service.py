@@ -28,6 +28,7 @@ from meetme.catalog.order import Order
 from meetme.catalog.performer import Performer
 from meetme.catalog.publishing import Publisher
 from meetme.catalog.settings import CatalogSettings
+from meetme.catalog.strays import Strays
 from meetme.catalog.underlay import Underlay
 from meetme.catalog.web.assets import Assets
 from meetme.catalog.web.doors import Doors
@@ -127,6 +128,7 @@ class CatalogService(Service):
         )
         self.publisher = Publisher(database, identity, clock, lifetime=settings.lifetime)
         self.mirroring = Mirroring(database, line, trust, me, clock, self.registry, every=settings.interval)
+        self.strays = Strays(database, underlay, self.registry)
         desk = Desk(self._loop, ledger, machine, me, self.mirroring.known, clock)
         inbox = Inbox(
             database,
@@ -151,12 +153,14 @@ class CatalogService(Service):
             tracer=tracer,
             tokens=tokens,
             clients=clients,
+            large_bodies=local_api.LARGE_BODIES,
         )
         local_api.add_routes(
             self._local, tokens, desk, self.mirroring, self.publisher, underlay, database, self._bell, clock
         )
+        local_api.add_stray_routes(self._local, tokens, self.strays)
         common = Checkup(SUBJECT, database, ledger, trust, self._client, clock, runs=self.alive)
-        doctor = Doctor(common, underlay, self.mirroring, me, clock)
+        doctor = Doctor(common, underlay, self.mirroring, self.strays.find, me, clock)
         operations_api.add_routes(self._local, tokens, doctor.look, BOOK, database)
         assets = Assets()
         house = House(
@@ -197,6 +201,7 @@ class CatalogService(Service):
             asyncio.create_task(self.mirroring.run(), name="catalog mirroring"),
             asyncio.create_task(self._keep_tidy(), name="catalog purge"),
             asyncio.create_task(self._replicas.run(), name="catalog replicas"),
+            asyncio.create_task(self.strays.run(), name="catalog strays"),
         ]
         try:
             await self._listen(local or self._settings.listen, peers or self._settings.listen_peers)

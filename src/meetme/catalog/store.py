@@ -101,6 +101,18 @@ def orders(tx: Connection, party: Party | None = None, *, live: bool = False) ->
     return [wire.load_order(body) for body in tx.scalars(query)]
 
 
+def has_circuit(tx: Connection, circuit: str, partner: str, other_than: UUID) -> bool:
+    """Whether another order with this member, on either side, is over this circuit and has not ended."""
+    query = select(ORDER.c.body).where(
+        ORDER.c.partner == partner,
+        ORDER.c.id != str(other_than),
+        ORDER.c.state.not_in([state.value for state in ENDED]),
+        # Few are read for their own sake: one that names it anywhere.
+        ORDER.c.body.contains(circuit, autoescape=True),
+    )
+    return any(wire.load_order(body).circuit.id == circuit for body in tx.scalars(query))
+
+
 def count_by_state(tx: Connection) -> dict[State, int]:
     """How many orders there are in each state."""
     query = select(ORDER.c.state, func.count().label("number")).group_by(ORDER.c.state)

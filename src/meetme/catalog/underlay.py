@@ -14,6 +14,7 @@ from typing import Protocol
 from meetme.catalog.offers import Offer
 from meetme.catalog.order import End, Order, Reach
 from meetme.catalog.sight import Sight
+from meetme.catalog.stray_views import Made
 from meetme.catalog.ways import Ways
 from meetme.catalog.words import What
 from meetme.composer.topology_views import TopologyView
@@ -21,6 +22,9 @@ from meetme.model.agreement import MemberId
 from meetme.model.errors import Problem
 from meetme.negotiator.negotiation import Health
 from meetme.runtime.diagnosis import Finding
+
+NEVER_OURS = "circuit_foreign"
+"""The code of a refusal that was true all along: the circuit is not of this order, so no attempt can have succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,12 @@ class Underlay(Protocol):
 
     async def looks(self) -> Sequence[Finding]:
         """Whether what circuits and agreements are had from answers, and knows what the settings name."""
+
+    async def made(self) -> Sequence[Made]:
+        """Everything that orders of this member have made, as far as it is still there, for whichever order."""
+
+    async def take_back(self, made: Made) -> bool:
+        """Have it taken back. False: that is under way, and is gone on with by the next call."""
 
     async def healths(self) -> Mapping[str, Health]:
         """How the data plane of every agreement does, by the id of its negotiation."""

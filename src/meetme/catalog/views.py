@@ -31,6 +31,15 @@ class OrderRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Offers:
+    """The body of `PUT /api/v1/own-offers`."""
+
+    offers: tuple[dict[str, Any], ...]
+    """Each as it is put alone."""
+    __pydantic_config__: ClassVar[Any] = _FORBID
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """A request that was read: whose offer it is, and what is wanted of it."""
 

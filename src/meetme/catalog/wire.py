@@ -20,6 +20,7 @@ from pydantic import AwareDatetime
 from meetme.catalog.messages import BODIES, Body, MessageType, type_of
 from meetme.catalog.offers import Offer
 from meetme.catalog.order import Order
+from meetme.catalog.stray_views import Stray
 from meetme.catalog.views import EntryView, OrderView
 from meetme.catalog.ways import Ways
 from meetme.model.agreement import MemberId
@@ -145,6 +146,17 @@ def view_json(shown: OrderView) -> dict[str, Any]:
 def read_view(raw: Any) -> OrderView:
     """Read what `view_json` wrote."""
     return read(OrderView, raw, path="answer", code="answer_malformed")
+
+
+def stray_json(shown: Stray) -> dict[str, Any]:
+    """A stray as the local API shows it."""
+    result: dict[str, Any] = adapter(Stray).dump_python(shown, mode="json")
+    return result
+
+
+def read_strays(raw: Any) -> list[Stray]:
+    """Read what `stray_json` wrote, several of it."""
+    return read(list[Stray], raw, path="answer", code="answer_malformed")
 
 
 def offer_json(offer: Offer) -> dict[str, Any]:

@@ -132,28 +132,17 @@ async def show(offer: str, redundancy: str | None, ways: bool, api: LocalApi, fo
 async def publish(file: str, only: bool, dry_run: bool, api: LocalApi, form: str) -> int:
     """Offer what is in FILE, in the place of what was offered under the same names.
 
-    FILE is TOML with one [[offer]] table for each, or JSON with one offer (-: JSON from the standard input). All of
-    it is read before anything is changed. Members see it within seconds. Orders that there are stay as they are.
+    FILE is TOML with one [[offer]] table for each, or JSON with one offer or a list of them (-: JSON from the standard
+    input). All of it is offered at once, or nothing. Members see it within seconds. Orders that there are stay as they
+    are.
     """
     from meetme.catalog.client import CatalogClient
     from meetme.catalog.wire import offer_json
     from meetme.cli.output import print_json
 
-    wanted = {offer.name: offer for offer in _offers(file)}
+    wanted = [offer_json(offer) for offer in _offers(file)]
     async with api.reach(CatalogClient) as client:
-        known = {entry.offer.name: entry.offer for entry in await client.own_offers()}
-        gone = sorted(known.keys() - wanted.keys()) if only else []
-        changes = [
-            (name, "new" if name not in known else "changed")
-            for name, offer in sorted(wanted.items())
-            if known.get(name) != offer
-        ]
-        if not dry_run:
-            for name, _ in changes:
-                await client.put_offer(offer_json(wanted[name]))
-            for name in gone:
-                await client.withdraw(name)
-    changes += [(name, "withdrawn") for name in gone]
+        changes = await client.publish(wanted, only=only, dry_run=dry_run)
     if form == "json":
         print_json({"changes": [{"name": name, "what": what} for name, what in changes], "dry_run": dry_run})
         return 0
@@ -182,9 +171,8 @@ async def withdraw(name: str, api: LocalApi) -> int:
 
 def _offers(file: str) -> tuple[Offer, ...]:
     """What a file says. Raises NotFound, InvalidInput with everything that is wrong."""
-    from meetme.catalog.offers import offer_problems
-    from meetme.catalog.offers_file import read_offer, read_offers
-    from meetme.model.errors import InvalidInput, NotFound, raise_problems
+    from meetme.catalog.offers_file import read_all, read_offers
+    from meetme.model.errors import InvalidInput, NotFound
 
     path = Path(file)
     if file != "-" and path.suffix != ".json":
@@ -198,9 +186,7 @@ def _offers(file: str) -> tuple[Offer, ...]:
             ) from None
         except ValueError as error:
             raise InvalidInput("offers_malformed", f"{file}: must be JSON ({error})", field="file") from None
-        if not isinstance(raw, dict):
-            raise InvalidInput("offers_malformed", f"{file}: must be one offer, a JSON object", field="file")
-        found = (read_offer(raw),)
-    # All of it is right, or nothing is changed.
-    raise_problems(p for index, offer in enumerate(found) for p in offer_problems(offer, f"offer[{index}]"))
+        if not isinstance(raw, dict | list):
+            raise InvalidInput("offers_malformed", f"{file}: must be a JSON object, or a list of them", field="file")
+        found = read_all([raw] if isinstance(raw, dict) else raw)
     return found

@@ -11,10 +11,13 @@ from click.shell_completion import CompletionItem
 from meetme.cli import order_tables
 from meetme.cli.member import LocalApi
 from meetme.cli.order_names import catalog_options, offer_argument, offers_beginning, order_argument, which
+from meetme.cli.order_strays import strays
 from meetme.cli.output import asynchronous, format_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
 
     from meetme.catalog.client import CatalogClient
     from meetme.catalog.views import EntryView, OrderView
@@ -42,6 +45,9 @@ def order() -> None:
     An order is named by its id, the beginning of it, or its offer if there is one live order of it. The flags of an
     order: meetme order place --help
     """
+
+
+order.add_command(strays)
 
 
 @order.command(epilog="Example: meetme order csp-b/backup --dry-run")
@@ -115,8 +121,6 @@ async def place(
 @asynchronous
 async def show(order: str, watch: bool, api: LocalApi, form: str) -> int:
     """One order: state, steps with their times, circuit, negotiation, address, what is still owed, what went wrong."""
-    from contextlib import aclosing
-
     from meetme.catalog.client import CatalogClient
 
     async with api.reach(CatalogClient) as client:
@@ -124,7 +128,7 @@ async def show(order: str, watch: bool, api: LocalApi, form: str) -> int:
         if not watch:
             order_tables.show_order(view, form)
             return 0
-        async with aclosing(client.follow(view.id)) as views:
+        async with _watched(client, view.id) as views:
             async for now in views:
                 order_tables.show_order(now, form)
     return 0
@@ -260,9 +264,25 @@ def _shown(chosen: Ways, form: str, number: int) -> int:
 # --- how it goes ------------------------------------------------------------------------------------------------------
 
 
+def _watched(client: CatalogClient, id: UUID) -> AbstractAsyncContextManager[AsyncGenerator[OrderView, None]]:
+    from meetme.cli.watching import watched
+
+    return watched(client.follow, id, what="order", at="catalog", show="meetme order show")
+
+
+async def _as_it_is(client: CatalogClient, view: OrderView) -> OrderView:
+    """How it stands after `view`, if the catalog answers."""
+    from contextlib import suppress
+
+    from meetme.model.errors import Unreachable
+
+    with suppress(Unreachable):
+        return await client.order(view.id)
+    return view
+
+
 async def _follow(client: CatalogClient, view: OrderView, form: str) -> int:
     import asyncio
-    from contextlib import aclosing
 
     from meetme.catalog.words import ENDED, State
 
@@ -270,7 +290,7 @@ async def _follow(client: CatalogClient, view: OrderView, form: str) -> int:
     taken: set[str] = set()
     click.secho(f"{view.id}  {view.offer} of {view.seller}", bold=True, err=True)
     try:
-        async with asyncio.timeout(None) as limit, aclosing(client.follow(view.id)) as views:
+        async with asyncio.timeout(None) as limit, _watched(client, view.id) as views:
             async for now in views:
                 view = now
                 order_tables.show_steps(view.steps[shown:])
@@ -289,7 +309,7 @@ async def _follow(client: CatalogClient, view: OrderView, form: str) -> int:
                 if view.state in ENDED or view.state is State.ACTIVE:
                     break
     except TimeoutError:
-        view = await client.order(view.id)
+        view = await _as_it_is(client, view)
     except asyncio.CancelledError:
         click.echo(f"\nthe order goes on; see it: meetme order show {view.id}", err=True)
         click.echo(f"  take it back: meetme order cancel {view.id}", err=True)
@@ -328,7 +348,6 @@ async def _take_back(
     name: str, wait: bool, timeout: float, api: LocalApi, form: str, check: Callable[[OrderView], None]
 ) -> int:
     import asyncio
-    from contextlib import aclosing
 
     from meetme.catalog.client import CatalogClient
     from meetme.catalog.words import ENDED
@@ -339,11 +358,11 @@ async def _take_back(
         view = await client.terminate(view.id)
         if wait and view.state not in ENDED:
             try:
-                async with asyncio.timeout(timeout), aclosing(client.follow(view.id)) as views:
+                async with asyncio.timeout(timeout), _watched(client, view.id) as views:
                     async for now in views:
                         view = now
             except TimeoutError:
-                view = await client.order(view.id)
+                view = await _as_it_is(client, view)
     _say(view, form, f"is {view.state}")
     if wait and view.state not in ENDED:
         return _still_there(view)

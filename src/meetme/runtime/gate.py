@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import structlog
@@ -109,9 +110,10 @@ class ErrorGate:
 class BodyLimit:
     """Takes in the whole body, up to a limit and within a time, before the app sees any of it."""
 
-    def __init__(self, app: ASGIApp, limit: int = BODY_LIMIT) -> None:
+    def __init__(self, app: ASGIApp, larger: Mapping[str, int] | None = None) -> None:
+        """`larger`: the limit in octets where it is not BODY_LIMIT, by path."""
         self._app = app
-        self._limit = limit
+        self._larger = dict(larger or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -121,7 +123,7 @@ class BodyLimit:
         body: bytes | None = None
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                body = await self._read(receive)
+                body = await self._read(receive, self._larger.get(scope["path"], BODY_LIMIT))
         except TimeoutError:
             raise InvalidInput(
                 "body_late", f"body: must arrive within {BODY_SECONDS:g} s", hint="send it again", field="body"
@@ -137,7 +139,7 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _read(self, receive: Receive) -> bytes:
+    async def _read(self, receive: Receive, limit: int) -> bytes:
         parts: list[bytes] = []
         size = 0
         while True:
@@ -145,14 +147,14 @@ class BodyLimit:
             if message["type"] == "http.disconnect":
                 raise InvalidInput("body_truncated", "body: must be whole (the client went away)", field="body")
             size += len(message.get("body", b""))
-            if size <= self._limit:
+            if size <= limit:
                 parts.append(message.get("body", b""))
             if not message.get("more_body", False) or size > _SWALLOWED:
                 break
-        if size > self._limit:
+        if size > limit:
             raise TooLarge(
                 "body_too_large",
-                f"body: must not be larger than {self._limit // 1024} KiB ({size} octets or more)",
+                f"body: must not be larger than {limit // 1024} KiB ({size} octets or more)",
                 hint="split it, or leave out what is not needed",
                 field="body",
             )

@@ -47,11 +47,13 @@ def build_app(
     tracer: Tracer | None = None,
     tokens: Tokens | None = None,
     clients: LocalClients | None = None,
+    large_bodies: Mapping[str, int] | None = None,
 ) -> FastAPI:
     """The app of a local API: /healthz, /readyz, /metrics (with a registry), /openapi.json and /docs are there already.
 
     `ready` names what has to work before requests make sense ("database", "configurator"). `clients`: whose
     certificates open it where it is served over TLS; there, /readyz and /metrics too need one, or one of `tokens`.
+    `large_bodies`: the limit in octets, by path, where more than the usual is needed.
     """
     app = _app(
         title=title,
@@ -60,6 +62,7 @@ def build_app(
         openapi_url="/openapi.json",
         registry=registry,
         tracer=tracer,
+        large_bodies=large_bodies,
     )
     app.state.clients = clients or LocalClients()
     shown = [Access(tokens or Tokens({})).read_from_afar]
@@ -216,6 +219,7 @@ def _app(
     openapi_url: str | None,
     registry: Registry | None,
     tracer: Tracer | None = None,
+    large_bodies: Mapping[str, int] | None = None,
 ) -> FastAPI:
     app = FastAPI(
         title=title,
@@ -232,7 +236,7 @@ def _app(
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(UnicodeEncodeError, _on_half_a_character)
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, larger=large_bodies)
     app.add_middleware(ErrorGate)
     app.add_middleware(Requests, registry=registry, tracer=tracer)
     return app

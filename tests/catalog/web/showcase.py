@@ -98,9 +98,11 @@ def world() -> FakeWorld:
 
 
 @asynccontextmanager
-async def showing(tmp_path: Path, shared: FakeWorld, offers: str | None = None) -> AsyncIterator[tuple[Side, Side]]:
+async def showing(
+    tmp_path: Path, shared: FakeWorld, offers: str | None = None, web_url: str | None = None
+) -> AsyncIterator[tuple[Side, Side]]:
     """Both members' servers, with accounts: anna may everything, olga order, rene look."""
-    async with servers(tmp_path, shared, offers or OFFERS) as (a, b):
+    async with servers(tmp_path, shared, offers or OFFERS, web_url) as (a, b):
         for side in (a, b):
             for name, roles in ROLES.items():
                 password = Verifier.of(name, PASSWORD, CHEAP)

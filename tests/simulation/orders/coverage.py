@@ -9,7 +9,9 @@ from meetme.catalog.words import Party, State
 from tests.simulation.orders.member import CRASH_POINTS
 from tests.simulation.orders.world import Result
 
-ROWS = {(party, state, event.__name__) for party, state, event in TRANSITIONS}
+BROKEN = {(Party.SELLER, State.LINKING, "QueryReceived")}
+"""Only a buyer that breaks the protocol by a message of its own asks then: `tests.catalog.test_lifecycle` does."""
+ROWS = {(party, state, event.__name__) for party, state, event in TRANSITIONS} - BROKEN
 
 
 @dataclass

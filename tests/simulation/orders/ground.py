@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from meetme.catalog.underlay import NEVER_OURS
 from meetme.catalog.words import What
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Conflict, NotFound, Refused
@@ -153,9 +154,11 @@ class Ground:
 
     # --- where they land ----------------------------------------------------------------------------------------------
 
-    def end(self, me: MemberId, partner: MemberId, id: str) -> Circuit:
-        """The own end of a circuit. Raises Refused where there is none."""
+    def end(self, me: MemberId, partner: MemberId, buyer: MemberId, id: str) -> Circuit:
+        """The own end of a circuit that the buyer has ordered. Raises Refused where there is none."""
         circuit = self.named(id)
+        if circuit is not None and me in circuit.ends and circuit.ends[0] != buyer:
+            raise Refused(NEVER_OURS, "circuit: must have been ordered by the buyer")
         if circuit is None or set(circuit.ends) != {me, partner} or not circuit.there:
             raise Refused("circuit_unknown", "circuit: must end at a port of ours")
         return circuit
@@ -164,8 +167,10 @@ class Ground:
         """Register where it lands."""
         self.attachments[me, id] = peer
 
-    def detach(self, me: MemberId, id: str) -> None:
-        """Forget it. Raises Conflict while it is used, NotFound."""
+    def detach(self, me: MemberId, id: str, peer: MemberId) -> None:
+        """Forget it, where it is one with `peer`. Raises Conflict while it is used, NotFound."""
+        if self.attachments.get((me, id), peer) != peer:
+            return
         talk = self.talks.get(id)
         if (talk is not None and talk.lives(me)) or (What.ATTACHMENT, me) in self.stuck:
             raise Conflict("circuit_in_use", "circuit: must not be in use")

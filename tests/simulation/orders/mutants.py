@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from meetme.catalog import events as ev
-from meetme.catalog.effects import Cancel, Effect, Make, Send, TakeBack, Wake, Watch
+from meetme.catalog.effects import Cancel, Effect, Send, TakeBack, Wake, Watch
 from meetme.catalog.events import Event
 from meetme.catalog.inbox import Inbox
 from meetme.catalog.lifecycle import step
@@ -203,14 +203,6 @@ class DoesNotWaitForTheSeller(Mutated):
         return after, effects
 
 
-@rule(0)
-class MakesAgain(Mutated):
-    """A finished step is taken once more."""
-
-    def wrong(self, before: Order | None, event: Event, after: Order, effects: list[Effect]) -> Move:
-        return after, [Make(e.what) if isinstance(e, Watch) and after.state is State.ACTIVE else e for e in effects]
-
-
 @rule(20)
 class LooksAwayOnceActive(Mutated):
     """What is active is not looked after."""
@@ -295,6 +287,16 @@ class UnknownIsRefused(Performer):
             return await super()._make(n, what, attempts)
         except Unreachable as error:
             return ev.MakingFailed(self._clock.now(), what, error.problem)
+
+
+@shell("performer", 188)
+class MakesWhatIsTakenBack(Performer):
+    """What was to be made when this was owed is made, although it is being taken back by now."""
+
+    async def _make(self, n: Order, what: What, attempts: int) -> Any:
+        if n.thing(what).presence is not Presence.MAKING and what is What.ATTACHMENT:
+            return ev.Attached(self._clock.now(), await self._underlay.attach(n))
+        return await super()._make(n, what, attempts)
 
 
 @shell("performer", 0)

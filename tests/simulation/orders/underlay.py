@@ -13,7 +13,7 @@ from meetme.catalog.offers import Offer
 from meetme.catalog.order import End, Order, Reach
 from meetme.catalog.underlay import CircuitStanding, NegotiationStanding
 from meetme.catalog.ways import Ways
-from meetme.catalog.words import Connectivity, What
+from meetme.catalog.words import Connectivity, Party, What
 from meetme.model.agreement import MemberId
 from meetme.model.errors import MeetMeError, Problem, Unreachable
 from tests.simulation.orders import invariants
@@ -111,9 +111,10 @@ class SimulatedUnderlay:
     async def attach(self, order: Order) -> End:
         """Find the own end, and tell the own negotiator."""
         id = str(order.circuit.id)
+        buyer = self._me if order.party is Party.BUYER else order.partner
         self._world.check(invariants.not_made_again(self._member, order, What.ATTACHMENT))
         await self._ask(
-            "looks for its end", order, lambda: self._ground.end(self._me, order.partner, id), changes=False
+            "looks for its end", order, lambda: self._ground.end(self._me, order.partner, buyer, id), changes=False
         )
         if order.wanted.connectivity is Connectivity.L3:
             await self._ask("attaches", order, lambda: self._ground.attach(self._me, id, order.partner))
@@ -127,7 +128,7 @@ class SimulatedUnderlay:
 
         def detach() -> None:
             self._world.check(invariants.taken_back_in_reverse(self._world, self._member, order, What.ATTACHMENT))
-            self._ground.detach(self._me, id)
+            self._ground.detach(self._me, id, order.partner)
 
         await self._ask("detaches", order, detach)
 

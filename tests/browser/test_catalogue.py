@@ -22,8 +22,6 @@ expect.set_options(timeout=SECONDS)
 @pytest.fixture(autouse=True)
 def nothing_is_long_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meetme.catalog.undoing.SWEEP_SECONDS", 0.05)
-    # Who declines does not tell: the buyer asks now and then.
-    monkeypatch.setattr("meetme.catalog.reactions.ASK_AGAIN_SECONDS", 0.5)
 
 
 async def order(page: Page, name: str = "backup") -> str:

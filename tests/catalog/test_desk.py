@@ -104,5 +104,3 @@ async def test_it_is_taken_back_at_any_moment_and_once() -> None:
 @pytest.fixture(autouse=True)
 def nothing_is_long_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meetme.catalog.undoing.SWEEP_SECONDS", 0.05)
-    # Who declines does not tell: the buyer asks now and then.
-    monkeypatch.setattr("meetme.catalog.reactions.ASK_AGAIN_SECONDS", 0.5)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
 
+from meetme.catalog import events as ev
 from meetme.catalog.fake import Trouble
 from meetme.catalog.words import ENDED, Connectivity, State, Wanted, What
 from meetme.model.agreement import MemberId
-from tests.catalog.members import Member, two_members
+from meetme.model.errors import Problem
+from tests.catalog.members import CLOCK, Member, two_members
 from tests.catalog.test_offers import BACKUP, PAGE, listing
 
 S = State
@@ -51,6 +54,26 @@ async def test_what_is_not_offered_is_declined_and_the_seller_keeps_nothing_of_i
         assert declined.problem is not None
         assert declined.problem.code == "offer_withdrawn"
         assert b.order(id) is None
+
+
+async def test_who_has_declined_owes_nothing_to_a_buyer_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meetme.catalog.reactions.ASK_AGAIN_SECONDS", 0.5)
+    why = Problem("order_declined", "no more room", "ask its operator")
+    async with two_members(listing(replace(BACKUP, approval=True))) as (a, b):
+        id = uuid4()
+        await a.place(id, SELLER, WANTED)
+        await b.until(id, S.APPROVING)
+        await a.until(id, S.APPROVING)
+        await a.kill()
+        await b.loop.deliver(str(id), ev.Decided(CLOCK.now(), "ada", why))
+        await b.until(id, S.DECLINED)
+        async with asyncio.timeout(10):
+            while b.database.run_now(lambda tx: b.ledger.owed(tx, b.machine.name, str(id))):  # noqa: ASYNC110 - a database
+                await asyncio.sleep(0.01)
+        a.start()
+        declined = await a.until(id, S.DECLINED)
+        assert declined.problem is not None
+        assert declined.problem.text == why.text
 
 
 async def test_the_sellers_own_offer_counts_not_what_the_buyer_says_of_it() -> None:

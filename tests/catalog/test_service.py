@@ -104,8 +104,6 @@ async def servers(
 @pytest.fixture(autouse=True)
 def nothing_is_long_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meetme.catalog.undoing.SWEEP_SECONDS", 0.05)
-    # Who declines does not tell: the buyer asks now and then.
-    monkeypatch.setattr("meetme.catalog.reactions.ASK_AGAIN_SECONDS", 0.5)
 
 
 async def test_found_ordered_active_and_taken_back(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ class Send:
     type: MessageType
     message: UUID
     after: float = 0.0
+    once: bool = False
+    """It is a courtesy: whoever does not hear it asks some day."""
 
     @property
     def key(self) -> str:

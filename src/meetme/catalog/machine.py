@@ -117,8 +117,9 @@ def write_effect(effect: Effect) -> Owed | Cancelled:
     match effect:
         case Cancel(key=key):
             return Cancelled(key)
-        case Send(type=kind, message=message, after=after):
-            return Owed(effect.key, "send", json.dumps({"type": kind.value, "message": str(message)}), after)
+        case Send(type=kind, message=message, after=after, once=once):
+            body = {"type": kind.value, "message": str(message), **({"once": True} if once else {})}
+            return Owed(effect.key, "send", json.dumps(body), after)
         case Make(what=what):
             return Owed(effect.key, "make", json.dumps({"what": what.value}))
         case Watch(what=what):
@@ -136,7 +137,7 @@ def read_effect(kind: str, body: str) -> Effect:
     raw = json.loads(body)
     match kind:
         case "send":
-            return Send(MessageType(raw["type"]), UUID(raw["message"]))
+            return Send(MessageType(raw["type"]), UUID(raw["message"]), once=raw.get("once", False))
         case "make" | "watch" | "take back":
             return _ABOUT[kind](What(raw["what"]))
         case "verify":

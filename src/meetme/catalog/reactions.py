@@ -66,15 +66,12 @@ def on_request(n: Order | None, event: ev.RequestReceived) -> Move:
 
 
 def on_decided(n: Order, event: ev.Decided) -> Move:
-    """Seller: a person has decided. The buyer is told where that leaves the order, and asks for the answer at once.
-
-    Who has declined owes nothing any more: the buyer hears of that when it asks again.
-    """
-    if event.problem is None:
-        n, effects = _approve(n, event.by, event.at)
-        n = replace(n, asked=n.asked + 1)
-        return n, (*effects, Send(MessageType.QUERY, n.message(MessageType.QUERY)))
-    return _declined(replace(n, decided_by=event.by), event.problem, event.at)
+    """Seller: a person has decided. The buyer is told where that leaves the order, and asks for the answer at once."""
+    if event.problem is not None:
+        return _declined(replace(n, decided_by=event.by), event.problem, event.at)
+    n, effects = _approve(n, event.by, event.at)
+    n = replace(n, asked=n.asked + 1)
+    return n, (*effects, Send(MessageType.QUERY, n.message(MessageType.QUERY)))
 
 
 def _approve(n: Order, by: str, at: float) -> Move:
@@ -86,8 +83,11 @@ def _approve(n: Order, by: str, at: float) -> Move:
 
 
 def _declined(n: Order, problem: Problem, at: float) -> Move:
+    """Who has declined owes nothing: a buyer that is not there to be told hears of it when it asks again."""
     ended = mark(replace(n, state=S.DECLINED, problem=problem, partner_knows=True, deadline=None), "decline", at)
-    return ended, (Cancel(Wake(ev.Deadline, 0).key),)
+    ended = replace(ended, asked=ended.asked + 1)
+    told = Send(MessageType.QUERY, ended.message(MessageType.QUERY), once=True)
+    return ended, (Cancel(Wake(ev.Deadline, 0).key), told)
 
 
 def on_pending(n: Order, event: ev.PendingReceived) -> Move:
@@ -232,12 +232,15 @@ def on_partner_state(n: Order, event: ev.QueryReceived | ev.StateReceived) -> Mo
     over = event.state is None or event.state in ENDED
     if n.state is S.TERMINATING:
         moved, effects = settle(replace(n, partner_knows=n.partner_knows or over), event.at)
+    elif n.party is Party.BUYER and n.state in (S.PLACED, S.APPROVING):
+        # The answer to the request says what the seller has decided, and why.
+        moved, effects = n, ()
+        if event.state not in (None, S.APPROVING):
+            moved = replace(n, asked=n.asked + 1)
+            effects = (Send(MessageType.REQUEST, moved.message(MessageType.REQUEST)),)
     elif over and (n.state is S.ACTIVE or event.state is not None):
         ended = S.TERMINATED if n.state is S.ACTIVE else S.FAILED
         moved, effects = undo(replace(n, partner_knows=True), ended, event.at, gave_up(n.party))
-    elif n.state is S.APPROVING and n.party is Party.BUYER and event.state not in (None, S.APPROVING):
-        moved = replace(n, asked=n.asked + 1)
-        effects = (Send(MessageType.REQUEST, moved.message(MessageType.REQUEST)),)
     else:
         moved, effects = n, ()
     if isinstance(event, ev.QueryReceived):

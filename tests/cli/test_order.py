@@ -54,12 +54,15 @@ class People:
 
     def __init__(self, a: Side, b: Side, world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
         self.a, self.b, self.world, self.capsys = a, b, world, capsys
+        self.over: str | None = None
+        """The way that they take, if not straight to the server."""
 
     async def __call__(self, *arguments: str, at: str = "a", status: int = 0) -> tuple[str, str]:
         """Run a verb; what it said to stdout and stderr, without what the servers log."""
         side = self.a if at == "a" else self.b
         self.capsys.readouterr()
-        done = await asyncio.to_thread(run, [*arguments, "--url", side.service.local_url, "--token", TOKEN])
+        url = self.over or side.service.local_url
+        done = await asyncio.to_thread(run, [*arguments, "--url", url, "--token", TOKEN])
         said = self.capsys.readouterr()
         out = "\n".join(line for line in said.out.splitlines() if not re.match(r"\S*\d{4}-\d\d-\d\d[T ].*\[", line))
         assert done == status, f"{arguments}: {done}\n{said.out}\n{said.err}"
@@ -74,8 +77,6 @@ class People:
 @pytest.fixture(autouse=True)
 def nothing_is_long_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meetme.catalog.undoing.SWEEP_SECONDS", 0.05)
-    # Who declines does not tell: the buyer asks now and then.
-    monkeypatch.setattr("meetme.catalog.reactions.ASK_AGAIN_SECONDS", 0.5)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("NO_COLOR", "1")
     # What the servers log is not what the verbs say.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import aclosing
 
 import httpx2
 import pytest
 
-from meetme.model.errors import NotFound, Unreachable
+from meetme.model.errors import MeetMeError, NotFound, Unreachable
 from meetme.runtime import api_client
 from meetme.runtime.api_client import ApiClient, Patience, unreachable
 
@@ -45,7 +46,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_client, "AGAIN_SECONDS", 0.01)
 
 
-def asking(service: Service) -> Here:
+def asking(service: Callable[[httpx2.Request], httpx2.Response]) -> Here:
     return Here("http://127.0.0.1:1", transport=httpx2.MockTransport(service))
 
 
@@ -71,8 +72,66 @@ async def test_patience_has_an_end_and_counts_from_the_last_answer() -> None:
         assert told == [True, False, True]
 
 
+class Counter:
+    """Begins one thing for each key. What it answers to the first requests is lost, or somebody is still at it."""
+
+    def __init__(self, *troubles: Exception | httpx2.Response) -> None:
+        self.troubles = list(troubles)
+        self.keys: list[str | None] = []
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        self.keys.append(request.headers.get("idempotency-key"))
+        trouble = self.troubles.pop(0) if self.troubles else None
+        if isinstance(trouble, Exception):
+            raise trouble
+        return trouble or httpx2.Response(202, json={"is": "begun"})
+
+
+LOST = httpx2.RemoteProtocolError("the server disconnected without an answer")
+NOBODY = httpx2.ConnectError("refused")
+AT_IT = httpx2.Response(
+    409, json={"type": "urn:meetme:problem:idempotency_key_in_flight", "title": "x", "detail": "key: x"}
+)
+
+
+@pytest.mark.parametrize("troubles", [(LOST,), (LOST, NOBODY, NOBODY, LOST), (LOST, AT_IT, AT_IT)])
+async def test_what_was_begun_is_asked_for_again_with_its_key(troubles: tuple[Exception, ...]) -> None:
+    counter, told = Counter(*troubles), list[bool]()
+    async with asking(counter) as client:
+        assert await client._begin("POST", "/things", {}, "k", Patience(60.0, told.append)) == {"is": "begun"}
+    assert (counter.keys, told) == (["k"] * (len(troubles) + 1), [True, False])
+
+
+@pytest.mark.parametrize(
+    ("key", "patience", "trouble"),
+    [("k", Patience(), NOBODY), (None, Patience(), LOST), ("k", None, LOST), ("k", Patience(), AT_IT)],
+    ids=["nobody has taken it", "it has no key", "nobody is patient", "another one has the key"],
+)
+async def test_and_it_is_not_where_that_would_be_wrong(
+    key: str | None, patience: Patience | None, trouble: Exception
+) -> None:
+    counter = Counter(trouble)
+    async with asking(counter) as client:
+        with pytest.raises(MeetMeError):
+            await client._begin("POST", "/things", {}, key, patience)
+    assert counter.keys == [key]
+
+
+async def test_nobody_asks_for_ever_and_a_refusal_is_an_answer() -> None:
+    told = list[bool]()
+    async with asking(Counter(*[LOST] * 1000)) as client:
+        with pytest.raises(Unreachable):
+            await client._begin("POST", "/things", {}, "k", Patience(0.1, told.append))
+    assert told == [True]
+    refused = httpx2.Response(403, json={"type": "urn:meetme:problem:x_refused", "title": "x"})
+    async with asking(Counter(LOST, refused)) as client:
+        with pytest.raises(MeetMeError):
+            await client._begin("POST", "/things", {}, "k", Patience(60.0, told.append))
+    assert told == [True, True, False]
+
+
 async def test_what_the_service_refuses_is_not_asked_again() -> None:
-    problem = {"type": "about:blank", "code": "thing_unknown", "detail": "thing: must be known"}
+    problem = {"type": "urn:meetme:problem:thing_unknown", "detail": "thing: must be known"}
     transport = httpx2.MockTransport(lambda _: httpx2.Response(404, json=problem))
     async with Here("http://127.0.0.1:1", transport=transport) as client:
         with pytest.raises(NotFound):

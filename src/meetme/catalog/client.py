@@ -57,10 +57,12 @@ class CatalogClient(ApiClient):
         """Offer it no more."""
         await self._call("DELETE", f"/own-offers/{part(name)}")
 
-    async def place(self, offer: str, *, idempotency_key: str | None = None, **more: Any) -> OrderView:
-        """Order `PROVIDER/NAME`. The same key again gives the same order."""
-        headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
-        return wire.read_view(await self._call("POST", "/orders", {"offer": offer, **more}, headers))
+    async def place(
+        self, offer: str, *, idempotency_key: str | None = None, patience: Patience | None = None, **more: Any
+    ) -> OrderView:
+        """Order `PROVIDER/NAME`. The same key again gives the same order; with `patience` that is done if need be."""
+        body = {"offer": offer, **more}
+        return wire.read_view(await self._begin("POST", "/orders", body, idempotency_key, patience))
 
     async def orders(self) -> list[OrderView]:
         """All of them, bought and sold, the newest first."""

@@ -46,9 +46,8 @@ async def change(
     What stays keeps its addresses; new prefixes get aliases where they overlap. If anything fails, at either side, the
     agreement stays as it is. Exit status: 0 in force, 1 failed and undone, 3 refused, 4 the peer has not answered.
     """
-    from uuid import uuid4
-
     from meetme.cli.negotiate import show_plan
+    from meetme.cli.watching import begun
     from meetme.negotiator.views import ChangeRequest
 
     async with api.client() as client:
@@ -58,8 +57,11 @@ async def change(
         if dry_run:
             show_plan(await client.plan_change(before.id, request), form)
             return 0
-        begun = await client.change(before.id, request, idempotency_key=key or str(uuid4()))
-        after = await _follow(client, before, begun, timeout) if wait else begun
+        started = await begun(
+            lambda key, patience: client.change(before.id, request, idempotency_key=key, patience=patience),
+            key, what="change", at="negotiator", show=f"meetme show {before.id}",
+        )  # fmt: skip
+        after = await _follow(client, before, started, timeout) if wait else started
     return _result(before, after, form, wait=wait)
 
 

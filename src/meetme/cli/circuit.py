@@ -161,8 +161,7 @@ async def create(
     If anything fails on the way, every exchange is as before. Exit status: 0 active, 1 failed and undone, 3 refused,
     4 unreachable.
     """
-    from uuid import uuid4
-
+    from meetme.cli.watching import begun
     from meetme.composer.client import ComposerClient
 
     order = _offered(offer) if offer is not None else _order(a, b, **wishes)
@@ -171,7 +170,10 @@ async def create(
             if offer is not None:
                 raise click.UsageError("--dry-run shows what an order would lead to; --offer says that already")
             return circuit_tables.show_offers(await client.offers(order), form, best=True)
-        started = await client.create(order, idempotency_key=key or str(uuid4()))
+        started = await begun(
+            lambda key, patience: client.create(order, idempotency_key=key, patience=patience),
+            key, what="circuit", at="composer", show="meetme circuit list",
+        )  # fmt: skip
         return await _follow(client, started, form) if wait else _result(started, form)
 
 

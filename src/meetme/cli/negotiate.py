@@ -61,8 +61,7 @@ async def negotiate(
     a repeated flag, or one with commas. If anything fails, both routers are as before. Exit status: 0 active, 1 failed
     and undone, 3 refused, 4 unreachable.
     """
-    from uuid import uuid4
-
+    from meetme.cli.watching import begun
     from meetme.negotiator.views import StartRequest
 
     given = {name: value for name, value in terms.items() if value not in (None, ())}
@@ -72,7 +71,10 @@ async def negotiate(
         if dry_run:
             show_plan(await client.plan(request), form)
             return 0
-        started = await client.start(request, idempotency_key=key or str(uuid4()))
+        started = await begun(
+            lambda key, patience: client.start(request, idempotency_key=key, patience=patience),
+            key, what="negotiation", at="negotiator", show="meetme status",
+        )  # fmt: skip
         return await _follow(client, started, form) if wait else _result(started, form)
 
 

@@ -80,9 +80,8 @@ async def place(
     of it is taken back. Ctrl-C ends the watching alone: the order goes on. Exit status: 0 active, 1 failed and undone,
     3 declined or refused, 4 unreachable.
     """
-    from uuid import uuid4
-
     from meetme.catalog.client import CatalogClient
+    from meetme.cli.watching import begun
 
     if way is not None and circuit_offer is not None:
         raise click.UsageError("--way and --circuit-offer exclude each other")
@@ -109,7 +108,10 @@ async def place(
             more["circuit_offer"] = str(circuit_offer)
         if redundancy is not None and "circuit_offer" not in more:
             more["redundancy"] = redundancy
-        placed = await client.place(offer, idempotency_key=key or str(uuid4()), **more)
+        placed = await begun(
+            lambda key, patience: client.place(offer, idempotency_key=key, patience=patience, **more),
+            key, what="order", at="catalog", show="meetme orders",
+        )  # fmt: skip
         return await _follow(client, placed, form) if wait else _result(placed, form)
 
 

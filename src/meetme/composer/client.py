@@ -24,10 +24,12 @@ class ComposerClient(ApiClient):
         """What there is; nothing is held."""
         return wire.read_offers(await self._call("POST", "/circuits?offers=true", wire.order_json(order)))
 
-    async def create(self, order: CircuitOrder, *, idempotency_key: str | None = None) -> CircuitView:
-        """Begin a circuit. The same key again gives the same circuit."""
-        headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
-        return wire.read_view(await self._call("POST", "/circuits", wire.order_json(order), headers))
+    async def create(
+        self, order: CircuitOrder, *, idempotency_key: str | None = None, patience: Patience | None = None
+    ) -> CircuitView:
+        """Begin a circuit. The same key again gives the same circuit; with `patience` that is done if need be."""
+        body = wire.order_json(order)
+        return wire.read_view(await self._begin("POST", "/circuits", body, idempotency_key, patience))
 
     async def circuits(self) -> list[CircuitView]:
         """All of them, the newest first."""

@@ -21,10 +21,12 @@ from meetme.runtime.api_client import PATIENCE, ApiClient, ApiEvent, Patience, p
 class NegotiatorClient(ApiClient):
     """Asks one negotiator. Errors are raised as the negotiator raised them; Unreachable where it does not answer."""
 
-    async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> NegotiationView:
-        """Begin a negotiation. The same key again gives the same negotiation."""
-        headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
-        return wire.read_view(await self._call("POST", "/start_negotiation", wire.request_json(request), headers))
+    async def start(
+        self, request: StartRequest, *, idempotency_key: str | None = None, patience: Patience | None = None
+    ) -> NegotiationView:
+        """Begin a negotiation. The same key again gives the same one; with `patience` that is done if need be."""
+        body = wire.request_json(request)
+        return wire.read_view(await self._begin("POST", "/start_negotiation", body, idempotency_key, patience))
 
     async def plan(self, request: StartRequest) -> Plan:
         """What a request would lead to; nothing is held."""
@@ -32,12 +34,16 @@ class NegotiatorClient(ApiClient):
         return wire.read_plan(await self._call("POST", "/start_negotiation", body))
 
     async def change(
-        self, id: UUID | str, request: ChangeRequest, *, idempotency_key: str | None = None
+        self,
+        id: UUID | str,
+        request: ChangeRequest,
+        *,
+        idempotency_key: str | None = None,
+        patience: Patience | None = None,
     ) -> NegotiationView:
-        """Change an active agreement: the answer comes as soon as that has begun."""
-        headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
-        path = f"/negotiations/{part(id)}"
-        return wire.read_view(await self._call("PATCH", path, wire.change_json(request), headers))
+        """Change an active agreement: the answer comes as soon as that has begun. Key and patience as with `start`."""
+        path, body = f"/negotiations/{part(id)}", wire.change_json(request)
+        return wire.read_view(await self._begin("PATCH", path, body, idempotency_key, patience))
 
     async def plan_change(self, id: UUID | str, request: ChangeRequest) -> Plan:
         """What a change would lead to; nothing is held."""

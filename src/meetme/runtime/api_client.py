@@ -15,7 +15,7 @@ from uuid import UUID
 
 import httpx2
 
-from meetme.model.errors import Fault, Unreachable
+from meetme.model.errors import Fault, MeetMeError, Unreachable
 from meetme.runtime.problems import error_of_problem
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class ApiEvent:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """With a service that goes away while something is followed there."""
+    """With a service that goes away while something is begun or followed there."""
 
     seconds: float = 120.0
     """How long it may be away at a time."""
@@ -53,6 +53,33 @@ class Patience:
 
 
 PATIENCE = Patience()
+
+
+class _Absence:
+    """Of a service: how long it lasts, and whom it is told."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._since: float | None = None
+
+    @property
+    def now(self) -> bool:
+        return self._since is not None
+
+    def lasts(self, error: MeetMeError) -> None:
+        """It did not answer, or not yet. Raises the error when patience is over."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+            self._patience.told(True)
+        elif now - self._since > self._patience.seconds:
+            raise error
+
+    def ends(self) -> None:
+        """It answers."""
+        if self.now:
+            self._patience.told(False)
+        self._since = None
 
 
 class ApiClient:
@@ -111,6 +138,31 @@ class ApiClient:
         response = await self._response(method, path, body, headers)
         return response.json() if response.content else None
 
+    async def _begin(self, method: str, path: str, body: Any, key: str | None, patience: Patience | None = None) -> Any:
+        """Ask for something that is begun once for each Idempotency-Key.
+
+        With `patience`, a request whose answer was lost is asked again: with the same key, that begins nothing twice.
+        One that nobody took is not. Raises Unreachable when the service was away for longer.
+        """
+        headers = {"idempotency-key": key} if key else {}
+        absence = _Absence(patience or PATIENCE)
+        while True:
+            try:
+                begun = await self._call(method, path, body, headers)
+                absence.ends()
+                return begun
+            except Unreachable as error:
+                untaken = isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
+                if patience is None or key is None or (untaken and not absence.now):
+                    raise
+                absence.lasts(error)
+            except MeetMeError as error:
+                if error.code != "idempotency_key_in_flight" or not absence.now:
+                    absence.ends()
+                    raise
+                absence.lasts(error)  # the request whose answer was lost is still being worked on
+            await asyncio.sleep(AGAIN_SECONDS)
+
     async def _standing(self, path: str, *, after: int = 0, wait: int = 0) -> tuple[Any, int]:
         """How something stands, and the number of the last event that is part of it: at once, or as soon as there is
         one behind event `after`, for which it is waited `wait` seconds.
@@ -156,29 +208,17 @@ class ApiClient:
         Whenever the service was away it begins anew with how it stands: a database that was restored meanwhile counts
         its events anew. Raises Unreachable when the service was away for longer than `patience`.
         """
-        since: float | None = None
-
-        def answers() -> None:
-            nonlocal since
-            if since is not None:
-                patience.told(False)
-            since = None
-
+        absence = _Absence(patience)
         while True:
             try:
                 standing, after = await self._standing(path)
-                answers()
+                absence.ends()
                 yield ApiEvent(after, "state", standing)
                 async with aclosing(self._events(path + "/events", after)) as events:
                     async for event in events:
                         yield event
-            except Unreachable:
-                now = time.monotonic()
-                if since is None:
-                    since = now
-                    patience.told(True)
-                elif now - since > patience.seconds:
-                    raise
+            except Unreachable as error:
+                absence.lasts(error)
             await asyncio.sleep(AGAIN_SECONDS)
 
     def _error(self, response: httpx2.Response) -> Exception:

@@ -6,77 +6,55 @@ ours to judge. They may carry traffic, so they are named and left alone: a perso
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from uuid import UUID
 
-import structlog
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection
 
 from meetme.composer import store
 from meetme.composer.stray_views import Stray
 from meetme.composer.words import ENDED
 from meetme.ixapi.exchange import Exchange
-from meetme.model.errors import MeetMeError, NotFound, Pending
+from meetme.model.errors import NotFound, Pending
 from meetme.runtime.database import Database
+from meetme.runtime.lookout import Lookout
 
-LOOK_SECONDS = 600.0
-"""Between two looks."""
-RETRY_SECONDS = 30.0
-"""After one at an exchange that could not be reached."""
 UNKNOWN = "unknown"
-MOST_NAMED = 10
-"""How many of many strays a log line names."""
+FIGURE = (
+    "meetme_circuit_stray_segments",
+    "Segments at the own exchange of which no circuit is known here, and which are left alone.",
+)
 
 
-class Strays:
+class Strays(Lookout[Stray]):
     """Looks for them at the start and now and then."""
 
-    def __init__(
-        self,
-        database: Database,
-        exchange: Exchange,
-        registry: CollectorRegistry,
-        *,
-        look_seconds: float = LOOK_SECONDS,
-        retry_seconds: float = RETRY_SECONDS,
-    ) -> None:
+    def __init__(self, database: Database, exchange: Exchange, registry: CollectorRegistry) -> None:
+        super().__init__("composer", FIGURE, registry)
         self._database = database
         self._exchange = exchange
-        self._look_seconds = look_seconds
-        self._retry_seconds = retry_seconds
-        self._log = structlog.get_logger().bind(service="composer")
-        self._named: frozenset[str] = frozenset()
-        self._gauge = Gauge(
-            "meetme_circuit_stray_segments",
-            "Segments at the own exchange of which no circuit is known here, and which are left alone.",
-            registry=registry,
-        )
 
-    async def run(self) -> None:
-        """Look, until cancelled."""
-        while True:
-            try:
-                await self.find()
-            except MeetMeError as error:
-                self._log.info("what stands at the exchange cannot be listed", problem=error.text)
-                await asyncio.sleep(self._retry_seconds)
-            except Exception:
-                self._log.exception("listing what stands at the exchange failed unexpectedly")
-                await asyncio.sleep(self._look_seconds)
-            else:
-                await asyncio.sleep(self._look_seconds)
-
-    async def find(self) -> tuple[Stray, ...]:
-        """All of them, as of now. Raises Unreachable, and what else the exchange says."""
+    async def look(self) -> tuple[Stray, ...]:
+        """All of them. Raises Unreachable, and what else the exchange says."""
         # A circuit is on record before its first segment is ordered, and ends after the last one is gone.
         live = await self._database.run(lambda tx: {c.id for c in store.circuits(tx, live=True)})
         ours = {each: id for each in await self._exchange.references() if (id := circuit_of(each)) is not None}
         after = await self._database.run(_states(frozenset(ours.values())))
-        strays = tuple(Stray(each, id, after[id]) for each, id in ours.items() if id in after and id not in live)
-        self._noted(strays)
-        return strays
+        return tuple(Stray(each, id, after[id]) for each, id in ours.items() if id in after and id not in live)
+
+    def name(self, stray: Stray) -> str:
+        """Its reference at the exchange."""
+        return stray.reference
+
+    def warn(self, number: int, names: list[str]) -> None:
+        """Segments are there of circuits that are not known."""
+        self._log.warning(
+            "segments at the exchange are of no circuit that is known here",
+            number=number,
+            references=names,
+            hint="is it the right database, or was it lost? They are left alone: meetme circuit strays",
+        )
 
     async def remove(self, reference: str) -> bool:
         """Have one taken away; whether it is gone already. Raises NotFound `stray_unknown`, Refused, Unreachable."""
@@ -94,18 +72,6 @@ class Strays:
             return False
         await self.find()
         return True
-
-    def _noted(self, strays: tuple[Stray, ...]) -> None:
-        names = frozenset(each.reference for each in strays)
-        self._gauge.set(len(names))
-        if new := names - self._named:
-            self._log.warning(
-                "segments at the exchange are of no circuit that is known here",
-                number=len(new),
-                references=sorted(new)[:MOST_NAMED],
-                hint="is it the right database, or was it lost? They are left alone: meetme circuit strays",
-            )
-        self._named = names
 
 
 def circuit_of(reference: str) -> UUID | None:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from meetme.model.addresses import overlaps
 from meetme.model.errors import Conflict
@@ -118,6 +118,12 @@ def test_what_is_announced_is_shared_with_announcements_alone(database: Database
     assert database.run_now(lambda tx: store.announced_in_vain(tx, (mine,), UUID(int=3))) is None
 
 
+def put(tx: Connection, message: wire.Message, body: str) -> None:
+    store.MAILBOX.put(
+        tx, message.sender, message.message, message.negotiation, body=body, expires=message.expires, now=NOW
+    )
+
+
 def test_a_repeated_message_gets_the_stored_answer(database: Database) -> None:
     machine, ledger = NegotiationMachine(PlainSigner()), Ledger()
     n = values.negotiated()
@@ -125,12 +131,12 @@ def test_a_repeated_message_gets_the_stored_answer(database: Database) -> None:
     database.run_now(lambda tx: store.save(tx, n, new=True))
 
     def receive(tx):
-        assert store.known_message(tx, n.peer, request.message) is None
-        store.put_message(tx, request, "as it came", NOW)
+        assert store.MAILBOX.known(tx, n.peer, request.message) is None
+        put(tx, request, "as it came")
         return ledger.deliver(tx, machine, str(n.id), ev.TerminateReceived(NOW, request.message), NOW)
 
     assert database.run_now(receive).state is State.TERMINATED
-    known = database.run_now(lambda tx: store.known_message(tx, n.peer, request.message))
+    known = database.run_now(lambda tx: store.MAILBOX.known(tx, n.peer, request.message))
     assert known is not None
     assert known.answer is not None
     answer = wire.read_message(known.answer)
@@ -142,11 +148,11 @@ def test_only_answered_messages_are_forgotten(database: Database) -> None:
     n = values.negotiated()
     for number in (1, 2):
         message = wire.Message(n.id, UUID(int=number), n.circuit, n.peer, n.me, NOW, TerminateBody())
-        database.run_now(lambda tx, m=message: store.put_message(tx, m, "", NOW))
-    database.run_now(lambda tx: store.put_answer(tx, n.peer, UUID(int=1), "answer"))
+        database.run_now(lambda tx, m=message: put(tx, m, ""))
+    database.run_now(lambda tx: store.MAILBOX.answer(tx, n.peer, UUID(int=1), "answer"))
     assert database.run_now(lambda tx: store.purge_messages(tx, NOW + 10)) == 0, "still good"
     assert database.run_now(lambda tx: store.purge_messages(tx, NOW + store.KEPT_SECONDS + 1)) == 1
-    assert database.run_now(lambda tx: store.known_message(tx, n.peer, UUID(int=2))) is not None
+    assert database.run_now(lambda tx: store.MAILBOX.known(tx, n.peer, UUID(int=2))) is not None
 
 
 def test_generations_only_grow_and_outlive_negotiations(database: Database) -> None:

@@ -281,7 +281,7 @@ def a_wrong_clock_is_named(world: World, member: Member, n: Negotiation) -> Iter
 
 def answered_what_is_on_disk(world: World, member: Member, sender: str, message: UUID, answer: str) -> Iterator[str]:
     """6. Nothing is answered before it is on disk, and the same is answered ever after."""
-    known = member.disk.run(lambda tx: store.known_message(tx, sender, message))
+    known = member.disk.run(lambda tx: store.MAILBOX.known(tx, sender, message))
     kind = json.loads(answer)["type"]
     promises = kind in (MessageType.HOLD, MessageType.COUNTER, MessageType.COMMITTED, MessageType.ACTIVE)
     if known is None and promises:
@@ -314,7 +314,7 @@ def what_was_acknowledged_is_there(world: World, member: Member) -> Iterator[str
             f"{member.id} has forgotten its answer to {message}"
             for (receiver, sender, message), answer in world.answers.items()
             if receiver == member.id
-            if (known := store.known_message(tx, sender, message)) is None or known.answer != answer
+            if (known := store.MAILBOX.known(tx, sender, message)) is None or known.answer != answer
         ]
 
     yield from member.disk.run(lost)

@@ -422,7 +422,7 @@ class World:
         self.check(invariants.answered_what_is_on_disk(self, member, sender, message, answer))
         if not sent.get("change"):
             self.check(invariants.terminated_means_undone(self, member, negotiation, answer))
-        if member.disk.run(lambda tx: store.known_message(tx, sender, message)) is not None:
+        if member.disk.run(lambda tx: store.MAILBOX.known(tx, sender, message)) is not None:
             self.answers[member.id, sender, message] = answer
 
     def check(self, wrong: Iterable[str]) -> None:

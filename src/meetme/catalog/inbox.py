@@ -10,7 +10,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from uuid import uuid5
 
@@ -30,7 +29,7 @@ from meetme.catalog.selling import judge
 from meetme.catalog.words import ENDED
 from meetme.model.agreement import MemberId
 from meetme.model.envelope import check_envelope
-from meetme.model.errors import Fault, Forbidden, InvalidInput, Refused
+from meetme.model.errors import Fault, Forbidden, Refused
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database, lock_until_commit
 from meetme.runtime.ledger import Ledger
@@ -38,8 +37,6 @@ from meetme.runtime.loop import Loop
 from meetme.runtime.peer_figures import PeerFigures, Way
 from meetme.runtime.sse import Bell
 
-ANSWER_SECONDS = 5.0
-"""How long an answer may take; then the other side is told to ask again."""
 APPROVAL_SECONDS = 86_400.0
 """How long a person has to decide, if the settings do not say otherwise."""
 
@@ -87,7 +84,9 @@ class Inbox:
                 rung = self._bell.listen(str(message.order))
                 answer = await self._loop.commit(lambda tx: self._handle(tx, message, raw))
                 if answer is None:
-                    answer = await self._wait(message, rung)
+                    answer = await store.MAILBOX.answered(
+                        self._database, self._bell, message.order, message.sender, message.message, rung
+                    )
                 structlog.get_logger().info(
                     "message received", type=message.type, message=str(message.message), peer=sender
                 )
@@ -103,28 +102,9 @@ class Inbox:
             service="catalog",
             expires=message.expires,
             now=self._clock.now(),
+            kind=message.type,
+            asks=ANSWERS,
         )
-        if message.type not in ANSWERS:
-            raise InvalidInput(
-                "message_type_unknown",
-                f'message.type: must be one that asks ("{message.type}")',
-                field="type",
-                fault=Fault.REMOTE,
-            )
-
-    async def _wait(self, message: wire.Message, rung: asyncio.Event) -> str | None:
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                while True:
-                    await rung.wait()
-                    rung = self._bell.listen(str(message.order))
-                    known = await self._database.run(
-                        lambda tx: store.MAILBOX.known(tx, message.sender, message.message)
-                    )
-                    if known is not None and known.answer is not None:
-                        return known.answer
-        except TimeoutError:
-            return None
 
     # --- in the transaction -------------------------------------------------------------------------------------------
 

@@ -45,17 +45,15 @@ from meetme.ixapi.exchange import Exchange
 from meetme.ixapi.orders import SegmentState
 from meetme.model.agreement import MemberId
 from meetme.model.envelope import check_envelope
-from meetme.model.errors import Fault, Forbidden, InvalidInput, MeetMeError, Pending, Problem
+from meetme.model.errors import Fault, Forbidden, MeetMeError, Pending, Problem
 from meetme.model.members import Member, MemberKind
 from meetme.runtime.clock import Clock
 from meetme.runtime.database import Database
 from meetme.runtime.ledger import Ledger
 from meetme.runtime.loop import Loop
+from meetme.runtime.mailbox import ANSWER_SECONDS
 from meetme.runtime.peer_figures import PeerFigures, Way
 from meetme.runtime.sse import Bell
-
-ANSWER_SECONDS = 5.0
-"""How long an answer may take; then the peer is told to ask again."""
 
 
 class Inbox:
@@ -106,7 +104,9 @@ class Inbox:
                 rung = self._bell.listen(str(message.circuit))
                 answer = await self._loop.commit(lambda tx: self._handle(tx, message, raw, found))
                 if answer is None:
-                    answer = await self._wait(message, rung)
+                    answer = await store.MAILBOX.answered(
+                        self._database, self._bell, message.circuit, message.sender, message.message, rung
+                    )
                 structlog.get_logger().info(
                     "message received", type=message.type, message=str(message.message), peer=sender.id
                 )
@@ -130,14 +130,9 @@ class Inbox:
             service="composer",
             expires=message.expires,
             now=self._clock.now(),
+            kind=message.type,
+            asks=ANSWERS,
         )
-        if message.type not in ANSWERS:
-            raise InvalidInput(
-                "message_type_unknown",
-                f'message.type: must be one that asks ("{message.type}")',
-                field="type",
-                fault=Fault.REMOTE,
-            )
 
     async def _found(self, message: wire.Message) -> bool:
         """Whether the exchange carries the segment of a leg that is handed over."""
@@ -167,20 +162,6 @@ class Inbox:
         except (TimeoutError, Pending):
             return False
         return True
-
-    async def _wait(self, message: wire.Message, rung: asyncio.Event) -> str | None:
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                while True:
-                    await rung.wait()
-                    rung = self._bell.listen(str(message.circuit))
-                    known = await self._database.run(
-                        lambda tx: store.MAILBOX.known(tx, message.sender, message.message)
-                    )
-                    if known is not None and known.answer is not None:
-                        return known.answer
-        except TimeoutError:
-            return None
 
     # --- in the transaction -------------------------------------------------------------------------------------------
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from meetme.model.errors import Fault, Forbidden, Stale
+from collections.abc import Container
+
+from meetme.model.errors import Fault, Forbidden, InvalidInput, Stale
 
 SKEW_SECONDS = 5.0
 """How far the sender's clock may be behind ours before its messages count as expired."""
@@ -18,11 +20,14 @@ def check_envelope(
     expires: float,
     now: float,
     skew: float = SKEW_SECONDS,
+    kind: str | None = None,
+    asks: Container[str] = (),
 ) -> None:
     """Refuse a message that is not what it says. `certificate`: the member of the TLS certificate it came under.
 
-    `expires` and `now` are seconds since the epoch. Raises Forbidden `sender_mismatch` or `receiver_mismatch`, Stale
-    `message_expired`.
+    `expires` and `now` are seconds since the epoch. `kind`: the type of a message that has to be one of those that
+    `asks`. Raises Forbidden `sender_mismatch` or `receiver_mismatch`, Stale `message_expired`, InvalidInput
+    `message_type_unknown`.
     """
     if sender != certificate:
         raise Forbidden(
@@ -47,5 +52,12 @@ def check_envelope(
             f"message.expires: must not be over ({late:.0f} s ago)",
             hint="send it again with a new time; compare the clocks of both members",
             field="expires",
+            fault=Fault.REMOTE,
+        )
+    if kind is not None and kind not in asks:
+        raise InvalidInput(
+            "message_type_unknown",
+            f'message.type: must be one that asks ("{kind}")',
+            field="type",
             fault=Fault.REMOTE,
         )

@@ -10,7 +10,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import asyncio
 from uuid import UUID
 
 import structlog
@@ -55,9 +54,6 @@ from meetme.runtime.ledger import Ledger
 from meetme.runtime.loop import Loop
 from meetme.runtime.peer_figures import PeerFigures, Way
 from meetme.runtime.sse import Bell
-
-ANSWER_SECONDS = 5.0
-"""How long an answer may take; then the peer is told to ask again."""
 
 
 class Inbox:
@@ -111,7 +107,9 @@ class Inbox:
         rung = self._bell.listen(str(message.negotiation))
         answer = await self._loop.commit(lambda tx: self._handle(tx, message, raw))
         if answer is None:
-            answer = await self._wait(message, rung)
+            answer = await store.MAILBOX.answered(
+                self._database, self._bell, message.negotiation, message.sender, message.message, rung
+            )
         return answer
 
     def _check(self, message: wire.Message, sender: MemberId) -> None:
@@ -123,14 +121,9 @@ class Inbox:
             service="negotiator",
             expires=message.expires,
             now=self._clock.now(),
+            kind=message.type,
+            asks=ANSWERS,
         )
-        if message.type not in ANSWERS:
-            raise InvalidInput(
-                "message_type_unknown",
-                f'message.type: must be one that asks ("{message.type}")',
-                field="type",
-                fault=Fault.REMOTE,
-            )
 
     async def _excess(self, message: wire.Message) -> Problem | None:
         """Whether a peer begins more than its policy allows. A further round or a repetition is no beginning."""
@@ -150,25 +143,11 @@ class Inbox:
         except MeetMeError:
             return
 
-    async def _wait(self, message: wire.Message, rung: asyncio.Event) -> str | None:
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                while True:
-                    await rung.wait()
-                    rung = self._bell.listen(str(message.negotiation))
-                    known = await self._database.run(
-                        lambda tx: store.known_message(tx, message.sender, message.message)
-                    )
-                    if known is not None and known.answer is not None:
-                        return known.answer
-        except TimeoutError:
-            return None
-
     # --- in the transaction -------------------------------------------------------------------------------------------
 
     def _handle(self, tx: Connection, message: wire.Message, raw: str) -> str | None:
         self._lock(tx, message.negotiation)
-        known = store.known_message(tx, message.sender, message.message)
+        known = store.MAILBOX.known(tx, message.sender, message.message)
         if known is not None:
             return known.answer
         n = store.load(tx, message.negotiation)
@@ -178,9 +157,11 @@ class Inbox:
         if not isinstance(event, Event):
             return self._direct(message, event)
         now = self._clock.now()
-        store.put_message(tx, message, raw, now)
+        store.MAILBOX.put(
+            tx, message.sender, message.message, message.negotiation, body=raw, expires=message.expires, now=now
+        )
         self._ledger.deliver(tx, self._machine, str(message.negotiation), event, now)
-        after = store.known_message(tx, message.sender, message.message)
+        after = store.MAILBOX.known(tx, message.sender, message.message)
         return after.answer if after else None
 
     def _lock(self, tx: Connection, negotiation: UUID) -> None:

@@ -81,7 +81,7 @@ class NegotiationMachine:
             _audit(tx, before, n, event, now)
             afterwards(tx, lambda: self._report(before, n, event, now))
         for answer in after.answers:
-            store.put_answer(tx, n.peer, answer.to, wire.write_message(envelope(n, answer, now)))
+            store.MAILBOX.answer(tx, n.peer, answer.to, wire.write_message(envelope(n, answer, now)))
 
     def _signed(self, before: Negotiation | None, after: Negotiation, event: Event) -> Negotiation:
         """The same with its documents: that of the negotiation, and that of a change that is under way."""

@@ -44,7 +44,7 @@ from meetme.negotiator.states import LIVE, State
 from meetme.negotiator.views import Terms
 from meetme.runtime.keys import KeyStore
 from meetme.runtime.mailbox import KEPT_SECONDS as KEPT_SECONDS
-from meetme.runtime.mailbox import Known, Mailbox
+from meetme.runtime.mailbox import Mailbox
 
 NEGOTIATION = Table(
     "negotiator_negotiation",
@@ -67,8 +67,8 @@ REQUEST = Table(
     Column("negotiation", Text, primary_key=True),
     Column("body", Text, nullable=False),
 )
-_MAILBOX = Mailbox("negotiator", "negotiation", _META)
-MESSAGE = _MAILBOX.table
+MAILBOX = Mailbox("negotiator", "negotiation", _META)
+MESSAGE = MAILBOX.table
 ATTACHMENT = Table(
     "negotiator_attachment",
     _META,
@@ -247,24 +247,9 @@ def keep_generation(tx: Connection, circuit: str, generation: int) -> None:
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def known_message(tx: Connection, sender: str, message: UUID) -> Known | None:
-    """What is known of a message; None: it is new."""
-    return _MAILBOX.known(tx, sender, message)
-
-
-def put_message(tx: Connection, message: wire.Message, body: str, now: float) -> None:
-    """Write down a message as it came, before it is answered."""
-    _MAILBOX.put(tx, message.sender, message.message, message.negotiation, body=body, expires=message.expires, now=now)
-
-
-def put_answer(tx: Connection, sender: str, message: UUID, answer: str) -> None:
-    """Keep the answer to a message, for the one who waits and for every repetition."""
-    _MAILBOX.answer(tx, sender, message, answer)
-
-
 def purge_messages(tx: Connection, now: float) -> int:
     """Forget answered messages whose repetition would be refused as expired; how many went."""
-    return _MAILBOX.purge(tx, now)
+    return MAILBOX.purge(tx, now)
 
 
 # --- attachments ------------------------------------------------------------------------------------------------------

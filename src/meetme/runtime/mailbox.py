@@ -9,11 +9,17 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Column, Connection, Double, MetaData, Table, Text, bindparam, delete, insert, select, update
 
+from meetme.runtime.database import Database
+from meetme.runtime.sse import Bell
+
+ANSWER_SECONDS = 5.0
+"""How long an answer may take; then the other side is told to ask again."""
 KEPT_SECONDS = 3600.0
 """How much longer than a message is good its answer is kept."""
 
@@ -73,6 +79,24 @@ class Mailbox:
     def answer(self, tx: Connection, sender: str, message: UUID, answer: str) -> None:
         """Keep the answer to a message, for the one who waits and for every repetition."""
         tx.execute(self._answer, {"who": sender, "which": str(message), "text": answer})
+
+    async def answered(
+        self, database: Database, bell: Bell, about: UUID, sender: str, message: UUID, rung: asyncio.Event
+    ) -> str | None:
+        """The answer as soon as it is kept; None: not within ANSWER_SECONDS.
+
+        `rung`: what the bell gave for `about` before the message was handled.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                while True:
+                    await rung.wait()
+                    rung = bell.listen(str(about))
+                    known = await database.run(lambda tx: self.known(tx, sender, message))
+                    if known is not None and known.answer is not None:
+                        return known.answer
+        except TimeoutError:
+            return None
 
     def purge(self, tx: Connection, now: float) -> int:
         """Forget answered messages whose repetition would be refused as expired; how many went."""

@@ -19,6 +19,7 @@ from meetme.configurator.keeper import Keeper
 from meetme.drivers.fabric import probing
 from meetme.drivers.fabric.config import PROBE_MAC
 from meetme.drivers.fabric.device import FabricDriver
+from meetme.drivers.kernel.netlink import Netlink
 from meetme.model.intent import LinkEvent, LinkEventKind, Observation
 from meetme.model.segment import SegmentIntent
 from meetme.runtime.clock import SystemClock
@@ -270,17 +271,22 @@ def test_it_comes_back_to_the_preferred_one_without_losing_a_frame(protected: Pr
     assert (other.lost, other.twice) == (0, 0)
 
 
+def in_two_steps(uplinks: list[probing._Uplink], wished: int) -> bool:
+    """As `probing._move`, with so much time in between that everybody who looks sees it."""
+    with Netlink() as netlink:
+        for i, uplink in enumerate(uplinks):
+            if i != wished:
+                netlink.do(probing._SET_LINK, probing._flooding(uplink.name, False))
+        time.sleep(0.3)
+        netlink.do(probing._SET_LINK, probing._flooding(uplinks[wished].name, True))
+    return True
+
+
 @pytest.mark.slow
 def test_a_look_while_frames_move_finds_no_drift(protected: Protected, monkeypatch: pytest.MonkeyPatch) -> None:
     """The old uplink is silent already, the new one not yet: whoever would mend that would send frames the dead way."""
     p = protected
-    flooding = probing._flooding
-
-    def late(name: str, yes: bool) -> bytes:
-        time.sleep(0.3 if yes else 0)
-        return flooding(name, yes)
-
-    monkeypatch.setattr(probing, "_flooding", late)
+    monkeypatch.setattr(probing, "_move", in_two_steps)
     ends = (tunnel("10.9.1.1", "10.9.1.2", FIRST), tunnel("10.9.3.1", "10.9.3.2", SECOND))
     p.keepers["s1"].kill()
     os.waitpid(p.keepers["s1"].pid, 0)

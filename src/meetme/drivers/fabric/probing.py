@@ -239,14 +239,17 @@ def _show_only_probes(raw: socket.socket) -> None:
 
 
 def _move(uplinks: list[_Uplink], wished: int) -> bool:
-    """Let this one flood and the others not. They are isolated from each other: no order makes a loop."""
+    """Let this one flood and the others not, at one go: a frame in between would be lost, or come twice."""
+    orders = []
+    for i, uplink in enumerate(uplinks):
+        with contextlib.suppress(OSError):  # one that is gone floods no more
+            if i != wished:
+                orders.append(_flooding(uplink.name, False))
     try:
+        orders.append(_flooding(uplinks[wished].name, True))
         with Netlink() as netlink:
-            for i, uplink in enumerate(uplinks):
-                with contextlib.suppress(OSError):
-                    if i != wished:
-                        netlink.do(_SET_LINK, _flooding(uplink.name, False))
-            netlink.do(_SET_LINK, _flooding(uplinks[wished].name, True))
+            if code := netlink.do_all(_SET_LINK, orders)[-1]:
+                raise OSError(code, os.strerror(code))
     except OSError as error:
         structlog.get_logger().warning("cannot move to another uplink", uplink=uplinks[wished].name, problem=str(error))
         return False

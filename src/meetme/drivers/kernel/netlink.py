@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -123,6 +123,28 @@ class Netlink:
     def do(self, kind: int, body: bytes, flags: int = 0) -> None:
         """A change, acknowledged."""
         list(self._exchange(kind, _ACK | flags, body))
+
+    def do_all(self, kind: int, bodies: Sequence[bytes]) -> list[int]:
+        """Changes of one kind that the kernel makes at one go, without us in between. The errno of each, or 0."""
+        if not bodies:
+            return []
+        first = self._sequence + 1
+        self._sequence += len(bodies)
+        datagram = b""
+        for number, body in enumerate(bodies):
+            head = _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | _ACK, first + number, 0)
+            datagram += head + body + bytes(-len(body) % 4)
+        self._socket.send(datagram)
+        codes: dict[int, int] = {}
+        while len(codes) < len(bodies):
+            data = self._socket.recv(1 << 18)
+            at = 0
+            while at + _HEADER.size <= len(data):
+                length, found, _, sequence, _ = _HEADER.unpack_from(data, at)
+                if found == _ERROR and first <= sequence <= self._sequence:
+                    codes[sequence] = -struct.unpack_from("=i", data, at + _HEADER.size)[0]
+                at += (length + 3) & ~3
+        return [codes[sequence] for sequence in sorted(codes)]
 
     def _exchange(self, kind: int, flags: int, body: bytes) -> Iterator[Message]:
         self._sequence += 1

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
-from collections.abc import Callable
-
 import pytest
 
 from meetme.drivers.linux.device import LinuxDriver
-from meetme.model.errors import MeetMeError
+from tests.live.killing import killed, persistently
 from tests.live.pair import CIRCUIT, Announced, apply, drive, intents, pair, pending, remove, snapshot
-from tests.live.world import Machine, ping, why_not
+from tests.live.world import ping, why_not
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
@@ -24,30 +19,6 @@ BOTH = intents(
 )
 MOMENTS = [0.003 * 1.25**n for n in range(16)]
 """Seconds after the start: closer together where more happens."""
-
-
-def killed(router: Machine, work: Callable[[Machine], object], after: float) -> None:
-    """Do `work` in a process that dies, with all it has started, `after` seconds into it."""
-    child = os.fork()
-    if child == 0:
-        os.setpgid(0, 0)
-        work(router)
-        os._exit(0)
-    os.setpgid(child, child)  # here too: whoever of the two comes first
-    time.sleep(after + 0.03)  # about what it takes to get into the router
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-
-
-def persistently(work: Callable[[], object]) -> None:
-    """As the configurator does it: again, after a failure."""
-    for _ in range(4):
-        try:
-            work()
-            return
-        except MeetMeError:
-            time.sleep(0.05)
-    work()
 
 
 @pytest.mark.slow

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,7 +28,8 @@ from tests.live.fabric import (
     two_switches,
     wish,
 )
-from tests.live.world import Machine, why_not
+from tests.live.killing import killed, persistently
+from tests.live.world import why_not
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
@@ -154,30 +153,6 @@ def test_a_queue_that_somebody_changes_by_hand_is_as_ordered_again(ix: Exchange,
     print("seconds:", " ".join(f"{seconds:.2f}" for seconds in took))
     assert len(took) == len(SPOILT)
     assert sorted(took)[len(took) // 2] < 2.0
-
-
-def killed(machine: Machine, work: Callable[[Machine], object], after: float) -> None:
-    """Do `work` in a process that dies, with all it has started, `after` seconds into it."""
-    child = os.fork()
-    if child == 0:
-        os.setpgid(0, 0)
-        work(machine)
-        os._exit(0)
-    os.setpgid(child, child)
-    time.sleep(after + 0.03)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-
-
-def persistently(work: Callable[[], object]) -> None:
-    """As the configurator does it: again, after a failure."""
-    for _ in range(4):
-        try:
-            work()
-            return
-        except MeetMeError:
-            time.sleep(0.05)
-    work()
 
 
 @pytest.mark.slow

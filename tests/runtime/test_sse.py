@@ -77,6 +77,29 @@ async def test_a_stream_has_what_was_and_what_comes_and_then_ends(negotiation: N
     assert seen[:4] == ["id: 1", "event: state", 'data: {"line": "one\\ntwo"}', ""]
 
 
+async def test_it_says_that_it_is_there_also_when_it_is_rung_for_nothing(
+    negotiation: Negotiation, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meetme.runtime.sse.PING_SECONDS", 0.2)
+
+    async def ring() -> None:
+        while True:
+            negotiation.bell.ring()
+            await asyncio.sleep(0.01)
+
+    ringing = asyncio.create_task(ring())
+    try:
+        async with (
+            asyncio.timeout(10),
+            httpx2.AsyncClient(timeout=10) as client,
+            client.stream("GET", url) as answer,
+        ):
+            lines = answer.aiter_lines()
+            assert [line for line in [await anext(lines) for _ in range(4)] if line] == [": still here"] * 2
+    finally:
+        ringing.cancel()
+
+
 async def test_a_client_that_comes_back_misses_nothing_and_hears_nothing_twice(
     negotiation: Negotiation, url: str
 ) -> None:

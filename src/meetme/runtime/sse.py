@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 from weakref import WeakValueDictionary
@@ -60,6 +61,28 @@ class Bell:
         if rung is None:
             rung = self._waiting[about] = asyncio.Event()
         return rung
+
+
+class Silence:
+    """Of a stream: it is broken in time, also where it is rung for all the while about nothing that is told."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.is_broken()
+
+    def is_broken(self) -> None:
+        """Something was written."""
+        self._until = self._loop.time() + PING_SECONDS
+
+    async def lasts(self, rung: asyncio.Event) -> bool:
+        """Wait for the ring; whether it is time to say that nobody has gone, which breaks it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._until):
+                await rung.wait()
+        over = self._loop.time() >= self._until
+        if over:
+            self.is_broken()
+        return over
 
 
 def last_event_id(value: Annotated[str | None, Header(alias="Last-Event-ID")] = None) -> int:
@@ -122,16 +145,15 @@ def event_stream(load: Callable[[int], Awaitable[Page]], bell: Bell, about: str,
 
 
 async def _stream(load: Callable[[int], Awaitable[Page]], bell: Bell, about: str, after: int) -> AsyncIterator[bytes]:
+    silence = Silence()
     while True:
         rung = bell.listen(about)
         page = await load(after)
         for event in page.events:
             yield f"id: {event.id}\nevent: {event.name}\ndata: {json.dumps(event.data)}\n\n".encode()
             after = event.id
+            silence.is_broken()
         if page.ended:
             return
-        try:
-            async with asyncio.timeout(PING_SECONDS):
-                await rung.wait()
-        except TimeoutError:
+        if await silence.lasts(rung):
             yield b": still here\n\n"  # a client that is gone is noticed by writing to it

@@ -23,7 +23,7 @@ from meetme.catalog.words import ENDED, Party, State
 from meetme.model.errors import InvalidInput, MeetMeError, NotFound
 from meetme.negotiator.negotiation import Health
 from meetme.runtime.ledger import Debt, Ledger
-from meetme.runtime.sse import PING_SECONDS
+from meetme.runtime.sse import Silence
 
 HEALTH_SECONDS = 2.0
 """How long the list of connections waits for how they do."""
@@ -99,7 +99,7 @@ async def live(visit: Visit) -> Response:
 
 
 async def _parts(visit: Visit, id: UUID) -> AsyncIterator[str]:
-    last = ""
+    last, silence = "", Silence()
     while True:
         rung = visit.house.bell.listen(str(id))
         n, shown = await _read(visit, id)
@@ -107,14 +107,12 @@ async def _parts(visit: Visit, id: UUID) -> AsyncIterator[str]:
         if key != last:
             part = visit.part("order_part.html", n=n, order=shown, sight=None, elapsed=_elapsed(visit, n))
             yield _event(part)
+            silence.is_broken()
             last = key
         if n.state in ENDED:
             yield "event: over\ndata: over\n\n"
             return
-        try:
-            async with asyncio.timeout(PING_SECONDS):
-                await rung.wait()
-        except TimeoutError:
+        if await silence.lasts(rung):
             if await visit.house.guard.person(visit.request) is None:
                 yield "event: over\ndata: over\n\n"
                 return

@@ -6,6 +6,7 @@ import time
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx2
 import pytest
 
 from meetme.composer import store, wire
@@ -16,7 +17,7 @@ from meetme.ixapi.orders import OrderEnd, SegmentOrder
 from meetme.model.agreement import MemberId
 from meetme.model.errors import Unreachable
 
-from .federation import Federation, chain, federation
+from .federation import Federation, access, chain, federation, nni, settings
 
 CIRCUITS = "/api/v1/circuits"
 A1 = {"member": "csp-a", "port": "a1"}
@@ -217,6 +218,32 @@ async def test_a_hold_that_comes_after_its_own_release_begins_nothing(one: Feder
     there.database.run_now(lambda tx: store.forget_given_up(tx, time.time() + 1))
     circuit = uuid4()
     assert (await say(hold, attempt))["type"] == "held"
+
+
+async def test_who_was_to_be_on_an_earlier_way_takes_back_what_never_came() -> None:
+    """ixp-3 was asked first and not heard of; by the time it speaks, the circuit leads round it."""
+    layout = {
+        "ixp-1": settings(nni("ixp-1", "ixp-2"), access("a1", "csp-a")),
+        "ixp-2": settings(nni("ixp-2", "ixp-1"), nni("ixp-2", "ixp-3"), access("b1", "csp-b")),
+        "ixp-3": settings(nni("ixp-3", "ixp-2")),
+    }
+    async with federation(layout) as fed:
+        circuit = str(uuid4())
+
+        async def say(sender: str, body: Any, attempt: int) -> httpx2.Response:
+            said = message(body, 1, attempt, circuit=circuit, **{"from": sender})
+            return await fed.as_member(sender, "ixp-2", "POST", "/api/v1/handle_circuit", said)
+
+        begun = await say("ixp-1", HoldBody(REQUEST, MemberId("csp-b"), HOPS, HELD, 2, 1500, 30.0), 2)
+        assert begun.json()["type"] == "held", begun.text
+        assert (await say("ixp-3", ReleaseBody(), 1)).json()["type"] == "released"
+        late = await say("ixp-3", HoldBody(REQUEST, MemberId("csp-b"), HOPS, HELD, 2, 1500, 30.0), 1)
+        assert late.json()["type"] == "refused"
+        # Of the way that it now takes it has nothing to say.
+        other = await say("ixp-3", ReleaseBody(), 2)
+        assert (other.status_code, other.json()["type"]) == (403, "urn:meetme:problem:not_a_party")
+        # ixp-1 knows nothing of it: nothing is left in the end.
+        await fed.empty()
 
 
 async def test_a_repeated_message_gets_the_same_answer(one: Federation) -> None:

@@ -188,8 +188,14 @@ class Inbox:
 
     @staticmethod
     def _check_party(message: wire.Message, c: Circuit | None) -> None:
-        """Only those beside this exchange on its way may speak of a leg; who begins one is looked at by the rules."""
+        """Only those beside this exchange on its way may speak of a leg; who begins one is looked at by the rules.
+
+        One that is not known has no neighbours: a composer that had been asked, and was not heard of, may be about to
+        ask this one, which has become part of the way round it, and now takes that back.
+        """
         if c is None or isinstance(message.body, HoldBody):
+            return
+        if isinstance(message.body, ReleaseBody) and message.path and c.leg(message.path, message.attempt) is None:
             return
         if message.sender not in neighbours(c, message.path, message.attempt):
             raise Forbidden(

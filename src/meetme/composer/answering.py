@@ -32,13 +32,25 @@ def stranger_answer(kind: MessageType) -> Body:
 
 
 def neighbours(circuit: Circuit, path: int, attempt: int) -> frozenset[MemberId]:
-    """Who may speak of this leg, or with path 0 of the circuit. Of a leg that is not known: whoever is beside any."""
+    """Who may speak of this leg, or with path 0 of the circuit: whoever is beside any of its legs."""
     leg = circuit.leg(path, attempt)
     legs = (leg,) if leg is not None else circuit.legs
     beside = {side for x in legs for side in (x.before, x.beyond) if side is not None}
     if path == 0:  # a head that was restored from a backup does not know any more who had asked
         beside |= {x for x in (circuit.asked_by, circuit.head) if x is not None and x != circuit.me}
     return frozenset(beside)
+
+
+def is_party(circuit: Circuit | None, sender: MemberId, kind: MessageType, path: int, attempt: int) -> bool:
+    """Whether `sender` may say that here: of a leg, only those beside this exchange on its way speak.
+
+    Who begins one is looked at by the rules. One that is not known has no neighbours, as a circuit that is not: it is
+    answered as any stranger's. A composer that had been asked, and was not heard of, may have been about to ask this
+    one, which is part of the way round it by now, and takes that back; or this one is an older backup.
+    """
+    if circuit is None or kind is MessageType.HOLD or (path and circuit.leg(path, attempt) is None):
+        return True
+    return sender in neighbours(circuit, path, attempt)
 
 
 def standing_answer(c: Circuit, event: Event) -> Circuit:

@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from meetme.composer import events as ev
 from meetme.composer import store, wire
 from meetme.composer.accounts import Accounts
-from meetme.composer.answering import neighbours, stranger_answer
+from meetme.composer.answering import is_party, stranger_answer
 from meetme.composer.circuit import Circuit
 from meetme.composer.desk import no_negotiator
 from meetme.composer.domain import Domain
@@ -188,16 +188,7 @@ class Inbox:
 
     @staticmethod
     def _check_party(message: wire.Message, c: Circuit | None) -> None:
-        """Only those beside this exchange on its way may speak of a leg; who begins one is looked at by the rules.
-
-        One that is not known has no neighbours: a composer that had been asked, and was not heard of, may be about to
-        ask this one, which has become part of the way round it, and now takes that back.
-        """
-        if c is None or isinstance(message.body, HoldBody):
-            return
-        if isinstance(message.body, ReleaseBody) and message.path and c.leg(message.path, message.attempt) is None:
-            return
-        if message.sender not in neighbours(c, message.path, message.attempt):
+        if not is_party(c, message.sender, message.type, message.path, message.attempt):
             raise Forbidden(
                 "not_a_party",
                 "message.circuit: must be one that leads through the sender, beside this exchange",

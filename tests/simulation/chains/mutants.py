@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from meetme.composer import capacity
+from meetme.composer import answering, capacity
 from meetme.composer import events as ev
 from meetme.composer.capacity import Claim, Kind
 from meetme.composer.circuit import Circuit, Leg, MemberId, Segment, State
@@ -18,7 +18,7 @@ from meetme.composer.releasing import settle
 from tests.simulation.chains.rules import Rules
 
 if TYPE_CHECKING:
-    from tests.simulation.chains.member import Composer
+    from tests.simulation.chains.member import Composer, Letter
 
 
 @dataclass(frozen=True)
@@ -286,6 +286,16 @@ class PortHeldTwice(Rules):
     def claims(self, circuit: Circuit) -> frozenset[Claim]:
         legs = {leg.key: capacity.leg_claims(leg, circuit.request.bandwidth) for leg in circuit.legs}
         return frozenset(replace(x, holder=key) for key, held in legs.items() for x in held)
+
+
+@mutant("partitions", 1)
+class NeighboursOnly(Rules):
+    """Of a leg that is not known, only those beside another one of the circuit may speak."""
+
+    def is_party(self, circuit: Circuit | None, letter: Letter) -> bool:
+        if circuit is None or letter.type is MessageType.HOLD:
+            return True
+        return letter.sender in answering.neighbours(circuit, letter.path, letter.attempt)
 
 
 def _with(circuit: Circuit, leg: Leg) -> Circuit:

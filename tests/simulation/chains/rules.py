@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from meetme.composer import bodies, capacity, releasing, signalling
+from meetme.composer import answering, bodies, capacity, releasing, signalling
 from meetme.composer import events as ev
 from meetme.composer.capacity import Claim
 from meetme.composer.circuit import Circuit, MemberId, reference
@@ -70,12 +70,18 @@ class Rules:
         """What a message says."""
         return bodies.body(circuit, kind, to, path, attempt, at)
 
+    def is_party(self, circuit: Circuit | None, letter: Letter) -> bool:
+        """Whether the sender is listened to. Here all are honest: nobody may be refused."""
+        return answering.is_party(circuit, letter.sender, letter.type, letter.path, letter.attempt)
+
     def received(self, here: Composer, letter: Letter) -> Event | Body | None:
         """The event that a message is; or its answer at once, where nothing is known of what it is about."""
         at, who, id = here.now(), letter.sender, letter.id
         about = (letter.path, letter.attempt)
         circuit = here.disk.circuits.get(id)
         known = circuit is not None and (letter.path == 0 or circuit.leg(*about) is not None)
+        if not self.is_party(circuit, letter):
+            raise AssertionError(f"{here.name} lets {who} say no {letter.type} of {letter.path}@{letter.attempt}")
         match letter.body:
             case HoldBody() as body if letter.path == 0:
                 gone = releasing.GONE if (id, 0) in here.disk.given_up else None

@@ -121,7 +121,8 @@ def restore(circuit: Circuit | None, event: ev.Restored) -> Move:
     leg = replace(leg, joined=True, ready_beyond=True, segment=Segment.READY)
     if not (event.found and _credible(circuit, leg, event)):
         return _disown(circuit, leg, event)
-    circuit = put(replace(circuit, told=event.whole, established=True), leg)
+    lost = not circuit.legs and circuit.is_head
+    circuit = put(replace(circuit, told=event.whole, established=True, restored=circuit.restored or lost), leg)
     if circuit.is_head:
         known = max((search.attempt for search in circuit.searches if search.path == leg.path), default=0)
         others = tuple(search for search in circuit.searches if search.path != leg.path)

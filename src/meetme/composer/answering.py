@@ -50,6 +50,8 @@ def is_party(circuit: Circuit | None, sender: MemberId, kind: MessageType, path:
     """
     if circuit is None or kind is MessageType.HOLD or (path and circuit.leg(path, attempt) is None):
         return True
+    if path == 0 and circuit.restored:
+        return True  # whoever had passed it on is not known any more: none but they know its id
     return sender in neighbours(circuit, path, attempt)
 
 

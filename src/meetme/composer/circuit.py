@@ -207,6 +207,8 @@ class Circuit:
     """How often a path that was active has broken since then."""
     asked_by: MemberId | None = None
     """The composer that was asked and has passed the request on."""
+    restored: bool = False
+    """A neighbour has given it back to a store that had lost it, but for who had passed the request on."""
     offered: tuple[Route, ...] = ()
     """The routes of the offer that was taken, until they are tried."""
     composing: bool = False

@@ -100,8 +100,8 @@ class Rules:
                 here.exchange.remove(reference(id, *about))  # a restored backup may know nothing of it
                 path = (id, letter.path)
                 here.disk.given_up[path] = max(here.disk.given_up.get(path, 0), letter.attempt)
-                return ReleasedBody() if circuit is None else ev.ReleaseReceived(at, who, letter.message, *about)
-        if circuit is None:
+                return ReleasedBody()
+        if not known:
             return signalling.stranger_answer(letter.type)
         match letter.body:
             case CommitBody(trace=trace):

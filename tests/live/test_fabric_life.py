@@ -12,6 +12,7 @@ import pytest
 from meetme.configurator.keeper import Keeper
 from meetme.drivers.fabric.config import PROBE_MAC, bridge_name
 from meetme.drivers.fabric.device import FabricDriver
+from meetme.drivers.fabric.notes import Note
 from meetme.model.errors import MeetMeError
 from meetme.runtime.clock import SystemClock
 from meetme.runtime.database import Database
@@ -213,3 +214,34 @@ def test_a_stranger_with_our_names_is_not_ours(ix: Exchange) -> None:
     assert snapshot(s1) == before
     assert drive(s1, lambda driver: driver.circuits()) == frozenset()
     assert drive(s1, lambda driver: wish(driver, "x", None)) == ()
+
+
+HALF = (
+    f"ip link add name {BRIDGE} type bridge",
+    "ip link add name mmx-4711 type vxlan id 4711 local 10.9.1.1 remote 10.9.1.2 dstport 4789 nolearning df set ttl 64",
+)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_was_made_and_has_no_tag_yet_is_ours_by_the_note(ix: Exchange, number: int) -> None:
+    """Killed between making an interface and giving it its tag: the next one takes it away, or makes it right."""
+    s1 = ix.switches["s1"]
+    apply(ix.switches["s2"], OTHER)
+    before = snapshot(s1)
+
+    def half_way() -> None:
+        note = Note("x", ("eth1", BRIDGE, "mmx-4711"), (), (BRIDGE, "mmx-4711"))
+        s1.call(lambda: FabricDriver()._notes.write(note))
+        s1.sh("; ".join(HALF[:number]))
+
+    half_way()
+    remove(s1, "x")
+    assert snapshot(s1) == before
+    half_way()
+    apply(s1, INTENT)
+    assert drive(s1, lambda driver: wish(driver, "x", INTENT)) == ()
+    assert crosses(ix.customers["a1"], ix.customers["b1"])
+    tags = s1.sh("ip -o -d link show")
+    assert tags.count("alias") == 2
+    remove(s1, "x")
+    assert snapshot(s1) == before

@@ -20,12 +20,14 @@ class Execution:
         self._circuit = circuit
         self._notes = notes
         self._wished = _devices(want) if want is not None else ()
+        self._fresh: tuple[str, ...] = ()
         self._ports = want.ports if want is not None else frozenset()
 
     def run(self, steps: Sequence[Step]) -> None:
         """All of them, in order. Raises MeetMeError or OSError at the first that fails."""
         before = self._notes.read(self._circuit)
         known = before.devices if before is not None else ()
+        self._fresh = (*(before.fresh if before is not None else ()), *observe.absent(self._wished))
         self._note((*known, *self._wished), dict(before.before) if before is not None else {})
         for (_, program), group in groupby(steps, key=_batch):
             together = list(group)
@@ -55,12 +57,14 @@ class Execution:
         if not self._wished:
             self._notes.drop(self._circuit)
             return
+        self._fresh = ()  # all of them have their tags
         note = self._notes.read(self._circuit)
         before = dict(note.before) if note is not None else {}
         self._note(self._wished, {name: port for name, port in before.items() if name in self._ports})
 
     def _note(self, devices: Sequence[str], before: dict[str, PortBefore]) -> None:
-        self._notes.write(Note(self._circuit, tuple(sorted(set(devices))), tuple(sorted(before.items()))))
+        names, fresh = tuple(sorted(set(devices))), tuple(sorted(set(self._fresh)))
+        self._notes.write(Note(self._circuit, names, tuple(sorted(before.items())), fresh))
 
 
 def _devices(config: SegmentConfig) -> tuple[str, ...]:

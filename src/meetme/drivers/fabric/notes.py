@@ -25,6 +25,8 @@ class Note:
     devices: tuple[str, ...]
     """Interfaces that are, or may be, part of it."""
     before: tuple[tuple[str, PortBefore], ...] = ()
+    fresh: tuple[str, ...] = ()
+    """Those that are being made: they were not there when this was written, and may have no tag yet."""
 
 
 class Notes:
@@ -43,7 +45,8 @@ class Notes:
             name: {"mtu": b.mtu, "up": b.up, "ipv6_off": b.ipv6_off, "addresses": [str(a) for a in b.addresses]}
             for name, b in note.before
         }
-        _store(self._path(note.circuit), {"circuit": note.circuit, "devices": list(note.devices), "before": ports})
+        said = {"circuit": note.circuit, "devices": list(note.devices), "before": ports, "fresh": list(note.fresh)}
+        _store(self._path(note.circuit), said)
 
     def drop(self, circuit: str) -> None:
         """Forget; what is not there is no error."""
@@ -107,6 +110,7 @@ def _note(found: dict[str, Any] | None) -> Note | None:
             name: PortBefore(b["mtu"], b["up"], b["ipv6_off"], tuple(ip_interface(a) for a in b["addresses"]))
             for name, b in found["before"].items()
         }
-        return Note(found["circuit"], tuple(found["devices"]), tuple(sorted(before.items())))
+        fresh = tuple(found.get("fresh", ()))
+        return Note(found["circuit"], tuple(found["devices"]), tuple(sorted(before.items())), fresh)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None

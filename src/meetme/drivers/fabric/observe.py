@@ -45,8 +45,18 @@ class SwitchFacts(RouterFacts):
 
 def tagged(interface: Interface) -> str | None:
     """The circuit that an interface was made for; None where it was not made by us."""
-    made = interface.name.startswith("mm") or interface.kind == "vlan"
-    return circuit_of(interface.link.alias) if made else None
+    return circuit_of(interface.link.alias) if _made_by_us(interface) else None
+
+
+def _made_by_us(interface: Interface) -> bool:
+    """Whether it is of a kind that we make."""
+    return interface.name.startswith("mm") or interface.kind == "vlan"
+
+
+def absent(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of these interfaces that are not there. Raises OSError."""
+    with Netlink() as netlink:
+        return tuple(name for name in names if attributes.interface_named(netlink, name) is None)
 
 
 def read(circuit: str, notes: Notes) -> SegmentConfig | None:
@@ -59,7 +69,7 @@ def read(circuit: str, notes: Notes) -> SegmentConfig | None:
         parts: set[Part] = set()
         bridge = next((each for each in found if each.name == bridge_name(circuit)), None)
         for each in found:
-            parts |= set(_parts(netlink, each, bridge))
+            parts |= set(_parts(netlink, each, bridge, note))
     carrying = _carrying(found, bridge) if bridge is not None else None
     if bridge is not None and carrying is not None:
         parts.add(OneCarries(bridge.name))
@@ -79,15 +89,21 @@ def _interfaces_of(netlink: Netlink, circuit: str, note: Note | None) -> list[In
     named = {bridge_name(circuit), *note.devices}
     mine = [each for name in sorted(named) if (each := attributes.interface_named(netlink, name)) is not None]
     noted = {name for name, _ in note.before}
-    mine = [each for each in mine if tagged(each) == circuit or each.name in noted]
+    mine = [each for each in mine if tagged(each) == circuit or each.name in noted or _half_made(each, note)]
     bridge = next((each for each in mine if each.name == bridge_name(circuit)), None)
     inside = attributes.interfaces(netlink, master=bridge.link.index) if bridge is not None else []
     return [*mine, *(each for each in inside if each.name not in {m.name for m in mine})]
 
 
-def _parts(netlink: Netlink, each: Interface, bridge: Interface | None) -> Iterator[Part]:
+def _half_made(each: Interface, note: Note | None) -> bool:
+    """Whether we had made it and were killed before it had its tag."""
+    return note is not None and each.name in note.fresh and _made_by_us(each) and not each.link.alias
+
+
+def _parts(netlink: Netlink, each: Interface, bridge: Interface | None, note: Note | None) -> Iterator[Part]:
     link = each.link
-    mine = tagged(each) is not None
+    half = _half_made(each, note)
+    mine = half or tagged(each) is not None
     quiet = tables.setting(f"net/ipv6/conf/{each.name}/disable_ipv6") in ("1", None)
     if bridge is not None and link.index == bridge.link.index:
         keeps = attributes.keeps_probes(netlink, link.index)
@@ -96,10 +112,10 @@ def _parts(netlink: Netlink, each: Interface, bridge: Interface | None) -> Itera
     if mine and each.kind == "vxlan":
         ends = each.ends
         leads = attributes.destinations(netlink, link.index)
-        right = ends is not None and leads == {(bytes(6), ends[2])}
+        right = ends is not None and leads == {(bytes(6), ends[2])} and not half
         yield Tunnel(each.name, *ends) if ends is not None and right else Tunnel(each.name, 0, NOWHERE, NOWHERE)
     elif mine and each.kind == "vlan":
-        yield Vlan(each.name, _name_of(each.lower), each.vlan)
+        yield Vlan(each.name, _name_of(each.lower), 0 if half else each.vlan)
     if bridge is None or link.master != bridge.link.index:
         return
     preference = each.preference
@@ -133,8 +149,11 @@ def facts(notes: Notes) -> SwitchFacts:
         for address in tables.addresses(netlink):
             held.setdefault(address.device, []).append(address)
         routes = [r for version in (4, 6) for r in tables.routes(netlink, version, table=MAIN)]
-    before = {name: port for note in notes.all() for name, port in note.before}
+    noted = notes.all()
+    before = {name: port for note in noted for name, port in note.before}
+    half = {(note.circuit, each.link.index) for note in noted for each in every.values() if _half_made(each, note)}
     bridges = {index: circuit for index, each in every.items() if (circuit := tagged(each)) is not None}
+    bridges |= {index: circuit for circuit, index in half}
     taken: list[tuple[str, str]] = []
     ports: list[Port] = []
     for index, each in every.items():

@@ -151,9 +151,10 @@ def facts(notes: Notes) -> SwitchFacts:
         routes = [r for version in (4, 6) for r in tables.routes(netlink, version, table=MAIN)]
     noted = notes.all()
     before = {name: port for note in noted for name, port in note.before}
-    half = {(note.circuit, each.link.index) for note in noted for each in every.values() if _half_made(each, note)}
+    making = {name: note for note in noted for name in note.fresh}
+    half = {i: making[each.name].circuit for i, each in every.items() if _half_made(each, making.get(each.name))}
     bridges = {index: circuit for index, each in every.items() if (circuit := tagged(each)) is not None}
-    bridges |= {index: circuit for circuit, index in half}
+    bridges |= half
     taken: list[tuple[str, str]] = []
     ports: list[Port] = []
     for index, each in every.items():

@@ -128,23 +128,21 @@ class Performer:
         message = wire.Message(n.id, effect.message, n.me, n.partner, expires, body_of(n, effect.type))
         try:
             answer = await self._line.send(n.partner, message)
-            if answer is None and effect.once:
-                return None
-            if answer is None:
-                raise Retry(0.0, f"{STILL_AT_IT}: {n.partner} has no answer yet")
-            return self._heard(answer_to(message, answer))
-        except Unreachable:
-            if effect.once:
-                return None
-            raise
+            if answer is not None:
+                return self._heard(answer_to(message, answer))
         except MeetMeError as error:
             if effect.once:
                 return None
+            if isinstance(error, Unreachable):
+                raise
             if effect.type is MessageType.REQUEST:
                 return ev.DeclinedReceived(self._clock.now(), replace(error.problem, fault=Fault.REMOTE))
             if effect.type is MessageType.ATTACH:
                 return ev.MakingFailed(self._clock.now(), What.NEGOTIATION, replace(error.problem, fault=Fault.REMOTE))
             raise
+        if effect.once:
+            return None
+        raise Retry(0.0, f"{STILL_AT_IT}: {n.partner} has no answer yet")
 
     def _heard(self, reply: wire.Message) -> Made:
         at = self._clock.now()

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from meetme.composer import events as ev
+from meetme.composer.answering import may_speak
 from meetme.composer.bodies import body
 from meetme.composer.capacity import Claim, claims, link
 from meetme.composer.circuit import (
@@ -28,7 +29,7 @@ from meetme.composer.messages import (
     ReleasedBody,
     StateBody,
 )
-from meetme.composer.signalling import neighbours, step, stranger_answer
+from meetme.composer.signalling import step, stranger_answer
 from meetme.model.errors import Problem
 from tests.composer.chains import (
     HOPS,
@@ -51,6 +52,7 @@ from tests.composer.chains import (
 )
 
 NO = Problem("no", "no")
+D = MemberId("ix-stranger")
 
 
 # --- release, compare -------------------------------------------------------------------------------------------------
@@ -113,9 +115,31 @@ def test_strangers_are_told_that_there_is_nothing() -> None:
     assert stranger_answer(MessageType.RELEASE) == ReleasedBody()
     assert stranger_answer(MessageType.QUERY) == StateBody(None, None)
     assert isinstance(stranger_answer(MessageType.ACTIVATE), RefusedBody)
-    assert neighbours(middle_ready(), 1, 1) == {A, C}
     with pytest.raises(LookupError):
         step(None, ev.ReleaseAsked(NOW))
+
+
+@pytest.mark.parametrize(
+    ("who", "kind", "path", "attempt", "heard"),
+    [
+        (A, MessageType.RELEASE, 1, 1, True),
+        (C, MessageType.QUERY, 1, 1, True),
+        (D, MessageType.RELEASE, 1, 1, False),
+        (D, MessageType.QUERY, 1, 1, False),
+        (D, MessageType.HOLD, 1, 1, True),  # the rules look at who begins a leg
+        (D, MessageType.RELEASE, 1, 2, True),  # of a leg that is not known, as of a circuit that is not
+        (D, MessageType.RELEASE, 0, 0, False),
+        (A, MessageType.QUERY, 0, 0, True),
+    ],
+)
+def test_of_a_leg_only_those_beside_it_speak(
+    who: MemberId, kind: MessageType, path: int, attempt: int, heard: bool
+) -> None:
+    circuit = middle_ready()
+    assert may_speak(circuit, who, kind, path, attempt) is heard
+    assert may_speak(None, who, kind, path, attempt)
+    # A head that was restored has forgotten who had passed the order on, and nothing else.
+    assert may_speak(replace(circuit, restored=True), who, kind, path, attempt) is (heard or path == 0)
 
 
 def test_unknown_there_and_never_active_is_released() -> None:

@@ -114,15 +114,16 @@ def _word_of_the_head(circuit: Circuit, leg: Leg, theirs: State | None, whole: S
 def restore(circuit: Circuit | None, event: ev.Restored) -> Move:
     """Take up an active leg again that the own store has lost, if the own exchange bears witness to it."""
     given = event.handed
-    circuit = circuit or newcomer(event.id, event.me, HoldBody(given.request, given.ordered_by, given.hops), event.at)
+    if circuit is None:
+        circuit = newcomer(event.id, event.me, HoldBody(given.request, given.ordered_by, given.hops), event.at)
+        circuit = replace(circuit, restored=circuit.is_head)
     exchanges = [hop.exchange for hop in given.hops]
     position = exchanges.index(event.me) if event.me in exchanges else 0
     leg = Leg(event.path, event.attempt, given.hops, position, given.mtu, event.at, S.ACTIVE, trace=given.trace)
     leg = replace(leg, joined=True, ready_beyond=True, segment=Segment.READY)
     if not (event.found and _credible(circuit, leg, event)):
         return _disown(circuit, leg, event)
-    lost = not circuit.legs and circuit.is_head
-    circuit = put(replace(circuit, told=event.whole, established=True, restored=circuit.restored or lost), leg)
+    circuit = put(replace(circuit, told=event.whole, established=True), leg)
     if circuit.is_head:
         known = max((search.attempt for search in circuit.searches if search.path == leg.path), default=0)
         others = tuple(search for search in circuit.searches if search.path != leg.path)

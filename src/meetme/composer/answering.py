@@ -41,7 +41,7 @@ def neighbours(circuit: Circuit, path: int, attempt: int) -> frozenset[MemberId]
     return frozenset(beside)
 
 
-def is_party(circuit: Circuit | None, sender: MemberId, kind: MessageType, path: int, attempt: int) -> bool:
+def may_speak(circuit: Circuit | None, sender: MemberId, kind: MessageType, path: int, attempt: int) -> bool:
     """Whether `sender` may say that here: of a leg, only those beside this exchange on its way speak.
 
     Who begins one is looked at by the rules. One that is not known has no neighbours, as a circuit that is not: it is
@@ -51,7 +51,7 @@ def is_party(circuit: Circuit | None, sender: MemberId, kind: MessageType, path:
     if circuit is None or kind is MessageType.HOLD or (path and circuit.leg(path, attempt) is None):
         return True
     if path == 0 and circuit.restored:
-        return True  # whoever had passed it on is not known any more: none but they know its id
+        return True  # whoever had passed it on is not known any more; nobody guesses its id
     return sender in neighbours(circuit, path, attempt)
 
 

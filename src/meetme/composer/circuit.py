@@ -208,7 +208,7 @@ class Circuit:
     asked_by: MemberId | None = None
     """The composer that was asked and has passed the request on."""
     restored: bool = False
-    """A neighbour has given it back to a store that had lost it, but for who had passed the request on."""
+    """The store had lost it, and a neighbour has given it back: who had passed the request on is not known any more."""
     offered: tuple[Route, ...] = ()
     """The routes of the offer that was taken, until they are tried."""
     composing: bool = False

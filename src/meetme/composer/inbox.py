@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from meetme.composer import events as ev
 from meetme.composer import store, wire
 from meetme.composer.accounts import Accounts
-from meetme.composer.answering import is_party, stranger_answer
+from meetme.composer.answering import may_speak, stranger_answer
 from meetme.composer.circuit import Circuit
 from meetme.composer.desk import no_negotiator
 from meetme.composer.domain import Domain
@@ -188,7 +188,7 @@ class Inbox:
 
     @staticmethod
     def _check_party(message: wire.Message, c: Circuit | None) -> None:
-        if not is_party(c, message.sender, message.type, message.path, message.attempt):
+        if not may_speak(c, message.sender, message.type, message.path, message.attempt):
             raise Forbidden(
                 "not_a_party",
                 "message.circuit: must be one that leads through the sender, beside this exchange",

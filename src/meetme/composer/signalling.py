@@ -19,13 +19,13 @@ from dataclasses import replace
 
 from meetme.composer import aligning, answering, building, heading, holding, passing, releasing
 from meetme.composer import events as ev
-from meetme.composer.answering import neighbours, stranger_answer
+from meetme.composer.answering import stranger_answer
 from meetme.composer.circuit import ENDED, Circuit, Leg, Segment, State
 from meetme.composer.effects import COMPOSE, Cancel, Compose, Effect, Move, Outcome, Wake
 from meetme.composer.events import Event
 from meetme.model.errors import Problem
 
-__all__ = ["OF_LEG", "STATES", "TRANSITIONS", "allowed", "neighbours", "step", "stranger_answer"]
+__all__ = ["OF_LEG", "STATES", "TRANSITIONS", "allowed", "step", "stranger_answer"]
 
 S = State
 TRANSITIONS: dict[tuple[State | None, type[Event]], tuple[State, ...]] = {

@@ -292,7 +292,7 @@ class PortHeldTwice(Rules):
 class NeighboursOnly(Rules):
     """Of a leg that is not known, only those beside another one of the circuit may speak."""
 
-    def is_party(self, circuit: Circuit | None, letter: Letter) -> bool:
+    def may_speak(self, circuit: Circuit | None, letter: Letter) -> bool:
         if circuit is None or letter.type is MessageType.HOLD:
             return True
         return letter.sender in answering.neighbours(circuit, letter.path, letter.attempt)

@@ -70,9 +70,9 @@ class Rules:
         """What a message says."""
         return bodies.body(circuit, kind, to, path, attempt, at)
 
-    def is_party(self, circuit: Circuit | None, letter: Letter) -> bool:
+    def may_speak(self, circuit: Circuit | None, letter: Letter) -> bool:
         """Whether the sender is listened to. Here all are honest: nobody may be refused."""
-        return answering.is_party(circuit, letter.sender, letter.type, letter.path, letter.attempt)
+        return answering.may_speak(circuit, letter.sender, letter.type, letter.path, letter.attempt)
 
     def received(self, here: Composer, letter: Letter) -> Event | Body | None:
         """The event that a message is; or its answer at once, where nothing is known of what it is about."""
@@ -80,7 +80,7 @@ class Rules:
         about = (letter.path, letter.attempt)
         circuit = here.disk.circuits.get(id)
         known = circuit is not None and (letter.path == 0 or circuit.leg(*about) is not None)
-        if not self.is_party(circuit, letter):
+        if not self.may_speak(circuit, letter):
             raise AssertionError(f"{here.name} lets {who} say no {letter.type} of {letter.path}@{letter.attempt}")
         match letter.body:
             case HoldBody() as body if letter.path == 0:

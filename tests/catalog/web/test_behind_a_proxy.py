@@ -23,7 +23,10 @@ from tests.catalog.web.test_pages import Browser
 from tests.composer.serving import free_port
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(NGINX is None, reason="nginx is not installed")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(NGINX is None, reason="no nginx here: apt-get install nginx"),
+]
 PAGE = Path(__file__).parents[3] / "docs/how-to/use-the-web-page.md"
 AROUND = """
 daemon off;

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from random import Random
+from uuid import UUID
 
 import pytest
+from sqlalchemy import Connection
 
-from meetme.catalog import store
+from meetme.catalog import logbook, store
+from meetme.catalog.views import OrderView
 from meetme.catalog.words import ENDED, State, What
 from tests.catalog.crowd import Crowd, SharedWorld, crowd
 from tests.catalog.test_service import Side
@@ -100,3 +104,37 @@ async def test_what_a_replica_leaves_the_other_one_takes_over(
         async with asyncio.timeout(30):
             while not world.empty:  # noqa: ASYNC110 - the other member is at it
                 await asyncio.sleep(0.05)
+
+
+async def test_what_happens_while_an_order_is_looked_at_is_told_afterwards(
+    tmp_path: Path, new_postgresql: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others commit between two statements of one look: how it stands and the last event have to be of one moment."""
+    world, last_told = SharedWorld(held={What.CIRCUIT}), logbook.last_told
+    async with crowd(tmp_path, world, ("csp-a", "csp-b"), urls={"csp-a": new_postgresql("catalogs")}) as members:
+        buyer = members["csp-a"][0]
+        placed = await buyer.client.place("csp-b/backup")
+
+        def standing(id: UUID) -> State | None:
+            n = buyer.database.read_now(lambda tx: store.load(tx, id))
+            return n and n.state
+
+        def not_before_it_is_active(tx: Connection, id: UUID) -> int:
+            world.held.clear()
+            until = time.monotonic() + 10
+            while standing(id) is not State.ACTIVE and time.monotonic() < until:
+                time.sleep(0.01)
+            return last_told(tx, id)
+
+        monkeypatch.setattr(logbook, "last_told", not_before_it_is_active)
+        seen = [view.state async for view in until_active(buyer, placed.id)]
+        assert seen[0] is not State.ACTIVE, "that is what it was when it was looked at"
+        assert seen[-1] is State.ACTIVE
+
+
+async def until_active(side: Side, id: UUID) -> AsyncIterator[OrderView]:
+    async with asyncio.timeout(20), aclosing(side.client.follow(str(id))) as views:
+        async for view in views:
+            yield view
+            if view.state is State.ACTIVE:
+                return

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from meetme.model.errors import Conflict, Fault, InvalidInput, Unreachable
 from meetme.runtime.database import Database, lock_until_commit, migrate
@@ -240,6 +240,36 @@ async def test_a_database_server_that_went_away_is_said_so(postgresql_url: str) 
 async def test_a_mistake_of_ours_stays_one(database: Database) -> None:
     with pytest.raises(IntegrityError):
         await database.run(lambda tx: [tx.execute(text("INSERT INTO t VALUES (1)")) for _ in range(2)])
+
+
+async def test_who_looks_sees_one_moment_whatever_others_commit_meanwhile(database_url: str) -> None:
+    database = Database.open(database_url)
+    database.run_now(lambda tx: tx.execute(text("CREATE TABLE t (a INTEGER PRIMARY KEY)")))
+
+    def insert(tx) -> None:
+        tx.execute(text("INSERT INTO t VALUES (1)"))
+
+    def look(tx) -> tuple[int, int]:
+        before = count(tx)
+        if database.shared:  # SQLite has one transaction at a time as it is
+            database.run_now(insert)
+        return before, count(tx)
+
+    assert await database.read(look) == (0, 0)
+    if not database.shared:
+        await database.run(insert)
+    assert database.read_now(count) == 1, "the next one sees it"
+    await database.close()
+
+
+async def test_who_only_looks_can_write_nothing(database_url: str) -> None:
+    database = Database.open(database_url)
+    database.run_now(lambda tx: tx.execute(text("CREATE TABLE t (a INTEGER PRIMARY KEY)")))
+    with pytest.raises((DBAPIError, Unreachable), match=r"read-?only"):
+        await database.read(lambda tx: tx.execute(text("INSERT INTO t VALUES (1)")))
+    await database.run(lambda tx: tx.execute(text("INSERT INTO t VALUES (1)")))
+    assert await database.read(count) == 1
+    await database.close()
 
 
 async def test_a_lock_is_taken_once_a_transaction_and_goes_with_it(new_postgresql: Callable[[str], str]) -> None:

@@ -143,7 +143,7 @@ async def check(database: Database, name: str, password: str) -> Account | None:
     """
     if len(password) > LONGEST_PASSWORD:
         return None
-    row = await database.run(
+    row = await database.read(
         lambda tx: tx.execute(select(ACCOUNT).where(ACCOUNT.c.name == normal_name(name))).one_or_none()
     )
     # hashlib lets other threads run while it computes.

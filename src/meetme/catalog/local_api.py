@@ -112,12 +112,12 @@ def _offer_routes(
             page=page,
             size=size,
         )
-        found = search(await database.run(mirroring.known), query)
+        found = search(await database.read(mirroring.known), query)
         entries = [wire.entry_json(entry_view(entry)) for entry in found.entries]
         return JSONResponse({"offers": entries, "total": found.total, "pages": found.pages, "facets": found.facets})
 
     async def one(provider: str, name: str) -> Entry:
-        known = await database.run(mirroring.known)
+        known = await database.read(mirroring.known)
         found = next((e for e in known if (e.provider, e.offer.name) == (provider, name)), None)
         if found is None:
             raise not_listed(provider, name)
@@ -139,7 +139,7 @@ def _offer_routes(
 
     @app.get(OWN, dependencies=[access.read], tags=OFFER_TAGS, summary="What this member offers")
     async def list_own() -> JSONResponse:
-        return JSONResponse(_own(await database.run(mirroring.own)))
+        return JSONResponse(_own(await database.read(mirroring.own)))
 
     @app.put(
         OWN,
@@ -188,14 +188,14 @@ def _order_routes(app: FastAPI, access: Access, desk: Desk, database: Database, 
 
     @app.get(ORDERS, dependencies=[access.read], tags=ORDER_TAGS, summary="All orders, bought and sold, newest first")
     async def list_orders() -> JSONResponse:
-        return JSONResponse([shown(n) for n in await database.run(store.orders)])
+        return JSONResponse([shown(n) for n in await database.read(store.orders)])
 
     @app.get(ORDERS + "/{id}", dependencies=[access.read], tags=ORDER_TAGS, summary="One order")
     async def get_order(id: Id) -> JSONResponse:
         def read(tx: Connection) -> tuple[Order, int, list[Debt]]:
             return find(tx, id), logbook.last_told(tx, id), Ledger().owed(tx, OrderMachine.name, str(id))
 
-        n, last, debts = await database.run(read)
+        n, last, debts = await database.read(read)
         return JSONResponse(shown(n, debts), headers={LAST_EVENT: str(last)})
 
     @app.delete(
@@ -220,7 +220,7 @@ def _order_routes(app: FastAPI, access: Access, desk: Desk, database: Database, 
         response_class=StreamingResponse,
     )
     async def order_events(id: Id, after: After) -> StreamingResponse:
-        await database.run(lambda tx: find(tx, id))
+        await database.read(lambda tx: find(tx, id))
 
         def page(tx: Connection, seen: int) -> Page:
             told = logbook.told(tx, id, seen)
@@ -228,6 +228,6 @@ def _order_routes(app: FastAPI, access: Access, desk: Desk, database: Database, 
             return Page(events, ended=find(tx, id).state in ENDED)
 
         async def load(seen: int) -> Page:
-            return await database.run(lambda tx: page(tx, seen))
+            return await database.read(lambda tx: page(tx, seen))
 
         return event_stream(load, bell, str(id), after)

@@ -129,7 +129,7 @@ class Mirroring:
     async def look(self) -> None:
         """Ask every member that has a catalogue once, and forget those that are not members any more."""
         members = [m for m in self._directory.roster.members if m.id != self._me]
-        kept = {each.provider: each for each in await self._database.run(store.listings)}
+        kept = {each.provider: each for each in await self._database.read(store.listings)}
         for stranger in kept.keys() - {m.id for m in members} - {self._me}:
             await self._forget(stranger)
         places = asyncio.Semaphore(AT_ONCE)

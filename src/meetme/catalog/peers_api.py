@@ -42,7 +42,7 @@ def add_routes(app: FastAPI, inbox: Inbox, database: Database, me: MemberId) -> 
         def work(tx: Connection) -> store.Kept | None:
             return store.listing(tx, me)
 
-        kept = await database.run(work)
+        kept = await database.read(work)
         if kept is None:
             raise NotFound("listing_none", "listing: nothing is offered here yet", field="listing")
         if known is not None and known == kept.etag:

@@ -41,9 +41,9 @@ class Strays(Lookout[Stray]):
         """All of them. Raises Unreachable, and what else those say who are asked."""
         # An order is on record before anything is made for it, and ends after all of it is gone: what is of one that
         # was live before the look, or is live after it, is no stray.
-        before = await self._database.run(_standings)
+        before = await self._database.read(_standings)
         made = await self._underlay.made()
-        after = await self._database.run(_standings)
+        after = await self._database.read(_standings)
         live = {id for known in (before, after) for id, state in known.orders.items() if state not in ENDED}
         return tuple(
             Stray(each, UNKNOWN if each.order is None else after.orders.get(each.order, UNKNOWN))

@@ -45,7 +45,7 @@ class AccountName(click.ParamType[str]):
 
         try:
             with _opened(ctx.params.get("config"), ctx.params.get("database"), new=False) as database:
-                found = database.run_now(accounts_store.every)
+                found = database.read_now(accounts_store.every)
         except Exception:
             return []
         return [CompletionItem(each.name, help=_roles(each)) for each in found if each.name.startswith(incomplete)]

@@ -119,10 +119,10 @@ class CircuitsApi:
             response_class=StreamingResponse,
         )
         async def circuit_events(id: Id, after: After, caller: MemberId | None = who) -> StreamingResponse:
-            await self._database.run(lambda tx: find(tx, id, caller))
+            await self._database.read(lambda tx: find(tx, id, caller))
 
             async def load(seen: int) -> Page:
-                return await self._database.run(lambda tx: self._page(tx, id, seen, caller))
+                return await self._database.read(lambda tx: self._page(tx, id, seen, caller))
 
             return event_stream(load, self._bell, str(id), after)
 
@@ -139,7 +139,7 @@ class CircuitsApi:
         def read(tx: Connection) -> tuple[list[Circuit], list[tuple[str, Debt]]]:
             return store.circuits(tx, caller), Ledger().in_vain(tx, CircuitMachine.name, 1)
 
-        listed, failing = await self._database.run(read)
+        listed, failing = await self._database.read(read)
         vain: dict[str, list[Debt]] = {}
         for id, debt in failing:
             vain.setdefault(id, []).append(debt)
@@ -151,7 +151,7 @@ class CircuitsApi:
             debts = Ledger().owed(tx, CircuitMachine.name, str(id))
             return find(tx, id, caller), logbook.last_told(tx, id), debts
 
-        c, last, debts = await self._database.run(read)
+        c, last, debts = await self._database.read(read)
         return self._view(c, caller, still_due(debts, self._clock.now())), last
 
     def _page(self, tx: Connection, id: UUID, after: int, caller: MemberId | None) -> Page:

@@ -152,7 +152,7 @@ class Inbox:
         """
         if not isinstance(message.body, ReleaseBody) or message.path == 0:
             return True
-        c = await self._database.run(lambda tx: store.load(tx, message.circuit))
+        c = await self._database.read(lambda tx: store.load(tx, message.circuit))
         if c is not None and c.leg(message.path, message.attempt) is not None:
             return True
         self._check_party(message, c)

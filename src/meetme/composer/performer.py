@@ -92,7 +92,7 @@ class Performer:
 
     async def __call__(self, lease: Lease) -> Made | None:
         """Perform one effect. Raises Retry or MeetMeError where it has to be tried again."""
-        c = await self._database.run(lambda tx: store.load(tx, lease.instance))
+        c = await self._database.read(lambda tx: store.load(tx, lease.instance))
         if c is None:
             return None
         if lease.kind == NEGOTIATION:

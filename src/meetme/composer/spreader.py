@@ -318,7 +318,7 @@ class Spreader:
         self._reload_at = now + self._every
         async with self._lock:
             gone = self.book.forget(now, members)
-            marks = await self._database.run(spread_store.marks)
+            marks = await self._database.read(spread_store.marks)
             strangers = [member for member in marks if member not in members]
             news = [
                 member

@@ -38,9 +38,9 @@ class Strays(Lookout[Stray]):
     async def look(self) -> tuple[Stray, ...]:
         """All of them. Raises Unreachable, and what else the exchange says."""
         # A circuit is on record before its first segment is ordered, and ends after the last one is gone.
-        live = await self._database.run(lambda tx: {c.id for c in store.circuits(tx, live=True)})
+        live = await self._database.read(lambda tx: {c.id for c in store.circuits(tx, live=True)})
         ours = {each: id for each in await self._exchange.references() if (id := circuit_of(each)) is not None}
-        after = await self._database.run(_states(frozenset(ours.values())))
+        after = await self._database.read(_states(frozenset(ours.values())))
         return tuple(Stray(each, id, after[id]) for each, id in ours.items() if id in after and id not in live)
 
     def name(self, stray: Stray) -> str:

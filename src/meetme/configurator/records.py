@@ -25,7 +25,7 @@ class Records:
     async def load(self) -> None:
         """Read everything, after bringing the tables up to date."""
         await asyncio.to_thread(migrate, self._database, "meetme.configurator")
-        kept, seen = await self._database.run(store.load)
+        kept, seen = await self._database.read(store.load)
         self.kept.update(kept)
         self.seen.update(seen)
 

@@ -227,7 +227,7 @@ class Api:
         return JSONResponse(_one(self._directory.accounts(who), who.account))
 
     async def _connections(self, who: Who) -> list[Document]:
-        allocated = await self._database.run(store.amounts)
+        allocated = await self._database.read(store.amounts)
         return self._directory.connections(who, allocated)
 
     def _list(self, collection: str, documents: Callable[[Who], Awaitable[list[Document]]]) -> Answer:
@@ -259,7 +259,7 @@ class Api:
             archived = "archived" in query.get("state", ()) or "id" in query
 
             async def look() -> list[Document]:
-                documents = await self._database.run(lambda tx: _documents(tx, kind, who, equal, archived=archived))
+                documents = await self._database.read(lambda tx: _documents(tx, kind, who, equal, archived=archived))
                 return lists.choose(collection, documents, query)
 
             wait = preferred_wait(request.headers.get("prefer"))
@@ -276,7 +276,7 @@ class Api:
 
     async def _seen(self, who: Who, kind: str, id: str) -> Service | Config:
         if "\x00" not in id:
-            found = await self._database.run(lambda tx: _load(tx, kind, id))
+            found = await self._database.read(lambda tx: _load(tx, kind, id))
             if found is not None and (
                 sees_service(who, found) if isinstance(found, Service) else sees(who, found.owners)
             ):

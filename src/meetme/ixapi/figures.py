@@ -39,7 +39,7 @@ class StandingFigures(Collector):
     def collect(self) -> Iterator[Metric]:
         """Blocks for one transaction. While the database is away the other figures are told all the same."""
         try:
-            states, kinds = self._database.run_now(self._read)
+            states, kinds = self._database.read_now(self._read)
         except MeetMeError:
             return
         yield from self._families(states, kinds, self._clock.now())

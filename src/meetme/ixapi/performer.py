@@ -48,7 +48,7 @@ class Performer:
         if lease.kind == "wake":
             now = self._clock.now()
             return DayCame(today(now), now) if facts["kind"] == DAY else ArchiveDue(now)
-        bundle = await self._database.run(lambda tx: store.load(tx, lease.instance))
+        bundle = await self._database.read(lambda tx: store.load(tx, lease.instance))
         work = _work(bundle, facts["switch"], facts["name"], facts["generation"])
         if bundle is None or work is None:
             return None

@@ -47,7 +47,7 @@ class StraySearch:
 
         Raises NotFound `database_unused`: without books everything would be a stray.
         """
-        if not await self._database.run(store.exists):
+        if not await self._database.read(store.exists):
             raise NotFound(
                 "database_unused",
                 f"database: must be that of the IX-API server ('{self._database.file or 'it'}' has none of its tables)",
@@ -102,5 +102,5 @@ class StraySearch:
             segments = await door.segments()
         except MeetMeError as error:
             return error
-        books = await self._database.run(store.standing)
+        books = await self._database.read(store.standing)
         return [Stray(door.name, each.intent) for each in comparing.unknown(door.name, books, segments)]

@@ -88,7 +88,7 @@ class Watcher:
 
     async def compare(self, switch: SwitchDoor) -> None:
         """One look at a switch, and what follows from it. Raises Unreachable, DeviceFailed."""
-        before = await self._database.run(store.standing)
+        before = await self._database.read(store.standing)
         segments = await switch.segments()
         now = self._clock.now()
         for id, differs in comparing.missing(switch.name, before, segments, self._mtu, now):
@@ -99,10 +99,10 @@ class Watcher:
 
     async def _strays(self, switch: SwitchDoor, segments: Collection[AppliedSegment], now: float) -> None:
         found: Collection[AppliedSegment] = comparing.unknown(
-            switch.name, await self._database.run(store.standing), segments
+            switch.name, await self._database.read(store.standing), segments
         )
         strays = []
-        known = comparing.owners(found, await self._database.run(store.ids)) if found else {}
+        known = comparing.owners(found, await self._database.read(store.ids)) if found else {}
         for each in found:
             id = known.get(each.intent.circuit)
             if id is None or not await self._taken_away(id, comparing.leftover(switch.name, each, now)):

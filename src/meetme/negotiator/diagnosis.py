@@ -95,7 +95,7 @@ class Doctor:
             if not link.in_sync
         ]
         try:
-            known = await self._database.run(store.negotiations)
+            known = await self._database.read(store.negotiations)
         except MeetMeError:
             return found
         ours = {n.id for n in known}

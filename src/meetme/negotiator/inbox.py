@@ -130,7 +130,7 @@ class Inbox:
         policy = self._side.policy(message.sender)
         if policy.proposals_per_minute is None:
             return None
-        if await self._database.run(lambda tx: store.load(tx, message.negotiation)) is not None:
+        if await self._database.read(lambda tx: store.load(tx, message.negotiation)) is not None:
             return None
         return self._pace.take(message.sender, policy, message.negotiation)
 

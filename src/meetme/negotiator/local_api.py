@@ -102,7 +102,7 @@ def add_routes(
         def read(tx: Connection) -> tuple[list[Negotiation], list[tuple[str, Debt]]]:
             return store.negotiations(tx, circuit), Ledger().in_vain(tx, NegotiationMachine.name, 1)
 
-        listed, failing = await database.run(read)
+        listed, failing = await database.read(read)
         vain: dict[str, list[Debt]] = {}
         for id, debt in failing:
             vain.setdefault(id, []).append(debt)
@@ -115,7 +115,7 @@ def add_routes(
             return _find(tx, id), logbook.last_told(tx, id), Ledger().owed(tx, NegotiationMachine.name, str(id))
 
         async def look() -> tuple[NegotiationView, int]:
-            n, last, debts = await database.run(read)
+            n, last, debts = await database.read(read)
             return shown(n, debts, clock.now()), last
 
         seen, last = await as_it_stands(look, bell, str(id), after, wait)
@@ -167,10 +167,10 @@ def add_routes(
         response_class=StreamingResponse,
     )
     async def negotiation_events(id: Id, after: After) -> StreamingResponse:
-        await database.run(lambda tx: _find(tx, id))
+        await database.read(lambda tx: _find(tx, id))
 
         async def load(seen: int) -> Page:
-            return await database.run(lambda tx: _page(tx, id, seen))
+            return await database.read(lambda tx: _page(tx, id, seen))
 
         return event_stream(load, bell, str(id), after)
 
@@ -181,7 +181,7 @@ def add_routes(
         summary="The agreement that both members signed (JWS over canonical JSON)",
     )
     async def get_agreement(id: Id) -> dict[str, Any]:
-        n = await database.run(lambda tx: _find(tx, id))
+        n = await database.read(lambda tx: _find(tx, id))
         if n.document is None:
             raise NotFound(
                 "agreement_unknown",
@@ -211,11 +211,11 @@ def _add_attachments(
 
     @app.get("/api/v1/attachments", dependencies=read, tags=tags, summary="Where every circuit lands")
     async def list_attachments() -> dict[str, Attachment]:
-        return await database.run(store.attachments)
+        return await database.read(store.attachments)
 
     @app.get(path, dependencies=read, tags=tags, summary="Where a circuit lands")
     async def get_attachment(circuit: Circuit) -> Attachment:
-        found = await database.run(lambda tx: store.attachment(tx, circuit))
+        found = await database.read(lambda tx: store.attachment(tx, circuit))
         if found is None:
             raise attachment_unknown(circuit)
         return found

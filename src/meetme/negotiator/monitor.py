@@ -117,7 +117,7 @@ class HealthMonitor:
                 self._let_go(id)
 
     async def _take_up(self) -> None:
-        active = await self._database.run(store.active)
+        active = await self._database.read(store.active)
         for id in self._watched.keys() - active.keys():
             self._let_go(id)
         news = [id for id, revision in active.items() if not self._knows(id, revision)]
@@ -129,7 +129,7 @@ class HealthMonitor:
         return watched is not None and watched.revision == revision
 
     async def _read(self, ids: Sequence[UUID]) -> None:
-        found = await self._database.run(lambda tx: [(id, store.load(tx, id)) for id in ids])
+        found = await self._database.read(lambda tx: [(id, store.load(tx, id)) for id in ids])
         for id, n in found:
             if n is None or n.state is not State.ACTIVE:
                 self._let_go(id)

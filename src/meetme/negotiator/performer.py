@@ -108,7 +108,7 @@ class Performer:
     async def __call__(self, lease: Lease) -> Made | None:
         """Perform one effect. Raises Retry or MeetMeError where it has to be tried again."""
         effect = read_effect(lease.kind, lease.key, lease.body)
-        n = await self._database.run(lambda tx: store.load(tx, lease.instance))
+        n = await self._database.read(lambda tx: store.load(tx, lease.instance))
         if n is None:
             return None
         if not isinstance(effect, ForChange):

@@ -97,7 +97,7 @@ class RollCall:
     async def call(self, peers: Collection[MemberId] | None = None) -> None:
         """Compare every active agreement with its peer once, or only those with `peers`."""
         by_peer: defaultdict[MemberId, list[Standing]] = defaultdict(list)
-        for standing in await self._database.run(store.standings):
+        for standing in await self._database.read(store.standings):
             if peers is None or standing.peer in peers:
                 by_peer[standing.peer].append(standing)
         for peer in self._in_vain.keys() - by_peer.keys():
@@ -163,7 +163,7 @@ class RollCall:
             )
             here = {
                 standing.negotiation: standing
-                for standing in await self._database.run(lambda tx: store.standings(tx, sender))
+                for standing in await self._database.read(lambda tx: store.standings(tx, sender))
             }
             differ = []
             for theirs in roll.agreements:

@@ -50,7 +50,7 @@ class Strays:
 
     async def found(self, router: Router, links: Collection[AppliedLink]) -> bool:
         """Note which of a router's links are unknown. Whether there are any."""
-        known = await self._database.run(lambda tx: store.known_of(tx, [link.intent.agreement for link in links]))
+        known = await self._database.read(lambda tx: store.known_of(tx, [link.intent.agreement for link in links]))
         router.strays = tuple(link.intent for link in links if link.intent.agreement not in known)
         for stray in router.strays:
             self._log.warning(
@@ -69,7 +69,7 @@ class Strays:
                 seconds = min(LONGEST_SECONDS, 2 * seconds)
 
     async def _settled(self, router: Router, stray: LinkIntent) -> bool:
-        if await self._database.run(lambda tx: store.known_of(tx, [stray.agreement])):
+        if await self._database.read(lambda tx: store.known_of(tx, [stray.agreement])):
             return True
         try:
             if not await self._is_over(stray):
@@ -81,7 +81,7 @@ class Strays:
         return True
 
     async def _is_over(self, stray: LinkIntent) -> bool:
-        peers = await self._database.run(lambda tx: self._peers(tx, stray))
+        peers = await self._database.read(lambda tx: self._peers(tx, stray))
         answers = [await self._ask(peer, stray) for peer in peers]
         return bool(answers) and all(answers)
 

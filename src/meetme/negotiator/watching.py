@@ -65,7 +65,7 @@ class Watcher:
         """The router knows more than the store: hear from the peers what is over and what counts, then put it right."""
         try:
             if router.strays:
-                for n in await self._database.run(store.negotiations):
+                for n in await self._database.read(store.negotiations):
                     if n.attachment.router == router.name and _settled(n):
                         await self._loop.deliver(str(n.id), ev.CompareDue(self._clock.now()))
                 await self._strays.settle(router)
@@ -83,7 +83,7 @@ class Watcher:
         Returns what is newer there: the store was restored from a backup, and the peer has to tell us.
         """
         newer = []
-        for n in await self._database.run(store.negotiations):
+        for n in await self._database.read(store.negotiations):
             if n.attachment.router != router.name or not _settled(n):
                 continue
             there, agreed = _revision_there(n, links), _agreed(n)
@@ -97,7 +97,7 @@ class Watcher:
         """The router has a later revision than the store. It may be one that never became active: the peer knows."""
         pause = FIRST_SECONDS
         while True:
-            n = await self._database.run(lambda tx: store.load(tx, id))
+            n = await self._database.read(lambda tx: store.load(tx, id))
             if n is None or not _settled(n):
                 return
             try:
@@ -119,7 +119,7 @@ class Watcher:
         if event.agreement is None or event.kind not in (LinkEventKind.ROLLED_BACK, LinkEventKind.REMOVED):
             return
         id = event.agreement
-        n = await self._database.run(lambda tx: store.load(tx, id))
+        n = await self._database.read(lambda tx: store.load(tx, id))
         if n is not None and _settled(n):
             await self._loop.deliver(str(id), ev.DeviceLost(self._clock.now()))
 

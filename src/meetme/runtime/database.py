@@ -1,8 +1,13 @@
-"""The database: one door, `await database.run(f)`, which gives the sync function `f` one transaction.
+"""The database: two doors, `await database.run(f)` to write and `await database.read(f)` to look.
 
-SQLite (the default) has one writer, so one thread and one connection do all the work, in order; every transaction
-starts as a writer (`BEGIN IMMEDIATE`), because one that starts as a reader and writes later can fail half-way. WAL with
-`synchronous=FULL`: what was committed survives a power loss. PostgreSQL takes several transactions at a time.
+Both give the sync function `f` one transaction. SQLite (the default) has one writer, so one thread and one connection
+do all the work, in order; every transaction starts as a writer (`BEGIN IMMEDIATE`), because one that starts as a reader
+and writes later can fail half-way. WAL with `synchronous=FULL`: what was committed survives a power loss.
+
+PostgreSQL takes several transactions at a time. One that writes (READ COMMITTED) takes the lock of what it is about
+first; each of its statements then sees what others have committed until then. One that looks takes no locks, so all of
+its statements have to see one moment (REPEATABLE READ): else it would give an order as it was, beside the number of an
+event that came after, and whoever goes on from there would never hear of that.
 """
 
 from __future__ import annotations
@@ -52,6 +57,7 @@ _PATIENCE = {
 _AFTERWARDS = "meetme afterwards"
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
 _LOCKS = "meetme locks"
+_LOOKS = "meetme looks"
 _IN_EACH_OTHERS_WAY = ("40001", "40P01", "23505")
 """SQLSTATE of a serialization failure, a deadlock, and a row that somebody else wrote at the same time."""
 
@@ -61,6 +67,9 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        only_looks = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
+        self._onlooker = engine.execution_options(**only_looks, postgresql_readonly=True)
+        """The same connections, for those who only look."""
         self._single = engine.dialect.name == "sqlite"
         # With one connection for everybody, `run_now` in any thread has to wait for its turn like the writer thread.
         self._turn: AbstractContextManager[Any] = threading.Lock() if self._single else nullcontext()
@@ -94,7 +103,7 @@ class Database:
         shown = parsed.render_as_string(hide_password=True)
         try:
             database = cls(_sqlite(parsed.database, shown) if parsed.drivername == "sqlite" else _postgresql(parsed))
-            database._once(lambda tx: tx.execute(text("SELECT 1")), 0.0)
+            database._once(database._engine, lambda tx: tx.execute(text("SELECT 1")), 0.0)
         except (ModuleNotFoundError, NoSuchModuleError) as error:
             raise Unsupported(
                 "database_driver_missing",
@@ -138,33 +147,44 @@ class Database:
         Where two transactions stood in each other's way (PostgreSQL), `f` is called once more. Raises what `f` raises,
         and Unreachable `database_busy` or `database_unreachable`.
         """
-        # What is logged in there belongs to what is logged out here.
-        context, asked = copy_context(), time.perf_counter()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, self._run, f, asked)
+        return await self._in_a_thread(self._engine, f)
+
+    async def read(self, f: Callable[[Connection], T]) -> T:
+        """Like `run` for an `f` that only looks: all that it sees was true at one moment, and it can write nothing."""
+        return await self._in_a_thread(self._onlooker, f)
 
     def run_now(self, f: Callable[[Connection], T]) -> T:
         """Like `run`, in the calling thread."""
-        return self._run(f, time.perf_counter())
+        return self._run(self._engine, f, time.perf_counter())
 
-    def _run(self, f: Callable[[Connection], T], asked: float) -> T:
+    def read_now(self, f: Callable[[Connection], T]) -> T:
+        """Like `read`, in the calling thread."""
+        return self._run(self._onlooker, f, time.perf_counter())
+
+    async def _in_a_thread(self, engine: Engine, f: Callable[[Connection], T]) -> T:
+        # What is logged in there belongs to what is logged out here.
+        context, asked = copy_context(), time.perf_counter()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, self._run, engine, f, asked)
+
+    def _run(self, engine: Engine, f: Callable[[Connection], T], asked: float) -> T:
         try:
-            return self._once(f, asked)
+            return self._once(engine, f, asked)
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) in _IN_EACH_OTHERS_WAY:
-                return self._again(f)
+                return self._again(engine, f)
             raise self._failed(error) from error
 
-    def _again(self, f: Callable[[Connection], T]) -> T:
+    def _again(self, engine: Engine, f: Callable[[Connection], T]) -> T:
         try:
-            return self._once(f, time.perf_counter())
+            return self._once(engine, f, time.perf_counter())
         except DBAPIError as error:
             raise self._failed(error) from error
 
-    def _once(self, f: Callable[[Connection], T], asked: float) -> T:
+    def _once(self, engine: Engine, f: Callable[[Connection], T], asked: float) -> T:
         with self._turn:
             begin = time.perf_counter()
             try:
-                with self._engine.begin() as tx:
+                with engine.begin() as tx:
                     tx.info[_AFTERWARDS] = []
                     result = f(tx)
                     afterwards = tx.info[_AFTERWARDS]
@@ -240,7 +260,14 @@ def _sqlite(path: str | None, shown: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        # Who looks may not write here either: what PostgreSQL would refuse is found out.
+        raw: Any = connection.connection.driver_connection
+        if connection.info.pop(_LOOKS, False):
+            raw.execute("PRAGMA query_only = OFF")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if connection.get_execution_options().get("postgresql_readonly", False):
+            connection.info[_LOOKS] = True
+            raw.execute("PRAGMA query_only = ON")
 
     return engine
 

@@ -125,7 +125,7 @@ class Checkup:
             return read(tx), self._ledger.in_vain(tx, self._subject.machine, MANY_ATTEMPTS)
 
         try:
-            known, debts = await self._database.run(all_of_it)
+            known, debts = await self._database.read(all_of_it)
         except MeetMeError as error:
             return [Finding("database", False, error.text, error.hint)]
         seconds = time.perf_counter() - begin

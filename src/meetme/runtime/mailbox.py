@@ -92,7 +92,7 @@ class Mailbox:
                 while True:
                     await rung.wait()
                     rung = bell.listen(str(about))
-                    known = await database.run(lambda tx: self.known(tx, sender, message))
+                    known = await database.read(lambda tx: self.known(tx, sender, message))
                     if known is not None and known.answer is not None:
                         return known.answer
         except TimeoutError:

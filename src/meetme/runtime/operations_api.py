@@ -41,4 +41,4 @@ def add_routes(app: FastAPI, tokens: Tokens, look: Look, book: Logbook, database
         summary="The audit log, the oldest first; each hash covers all entries before it",
     )
     async def audit(after: After = 0, limit: Limit = MOST_ENTRIES) -> list[AuditEntry]:
-        return await database.run(lambda tx: book.audit_entries(tx, after, limit))
+        return await database.read(lambda tx: book.audit_entries(tx, after, limit))

@@ -99,7 +99,7 @@ class Replicas:
         """
         if self._database.file is not None:
             if self._lock_file(self._database.file):
-                await self._reclaim(await self._database.run(self._ledger.owners))
+                await self._reclaim(await self._database.read(self._ledger.owners))
         elif self._database.shared:
             await self._connect()
             await self._look()
@@ -192,7 +192,7 @@ class Replicas:
         """Take back what owners hold that have been dead for two looks."""
         line = await self._connect()
         # In this order: who is seen to own a lease had its lock before it took that.
-        owners = frozenset(await self._database.run(self._ledger.owners)) - {self._owner}
+        owners = frozenset(await self._database.read(self._ledger.owners)) - {self._owner}
         cursor = await line.execute(_ALIVE)
         alive = frozenset(row[0] for row in await cursor.fetchall())
         dead = frozenset(owner for owner in owners if key_of(owner) not in alive)
@@ -214,7 +214,7 @@ class Replicas:
 def anybody_alive(database: Database) -> bool:
     """Whether a process works on the database at this moment, as far as it shows that (`join`)."""
     if database.shared:
-        return bool(database.run_now(lambda tx: tx.execute(text(_ALIVE)).all()))
+        return bool(database.read_now(lambda tx: tx.execute(text(_ALIVE)).all()))
     mark = Path(f"{database.file}-alive")
     if database.file is None or not mark.exists():
         return False

@@ -48,7 +48,7 @@ def copied(
             )
         to = Database.open("sqlite://" if dry_run and made else target)
         try:
-            return from_.run_now(lambda tx: _copy(tx, to, rooms, dry_run=dry_run))
+            return from_.read_now(lambda tx: _copy(tx, to, rooms, dry_run=dry_run))
         except BaseException:
             if made and to.file is not None:
                 to.file.unlink(missing_ok=True)
@@ -66,8 +66,6 @@ def _exists(url: str) -> bool:
 
 
 def _copy(source: Connection, target: Database, rooms: Sequence[str], *, dry_run: bool) -> dict[str, int]:
-    if source.dialect.name == "postgresql":
-        source.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
     revisions = {room: found for room in rooms if (found := revision_of(source, room)) is not None}
     if not revisions:
         raise NotFound("database_empty", "from: must have tables of MeetMe", hint="is it the right URL?", field="from")

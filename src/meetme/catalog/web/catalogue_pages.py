@@ -29,7 +29,7 @@ _FILTERS = ("category", "provider", "country", "connectivity")
 async def catalogue(visit: Visit) -> Response:
     """Search, filters, order, pages."""
     query = read_query(visit.request)
-    known = await visit.house.database.run(visit.house.mirroring.known)
+    known = await visit.house.database.read(visit.house.mirroring.known)
     found = search(known, query)
     if query.page > max(1, found.pages):
         query = replace(query, page=max(1, found.pages))
@@ -103,7 +103,7 @@ async def offer(visit: Visit) -> Response:
 
 async def find(visit: Visit, provider: str, name: str) -> Entry:
     """An offer that is listed. Raises NotFound `offer_unknown`."""
-    known = await visit.house.database.run(visit.house.mirroring.known)
+    known = await visit.house.database.read(visit.house.mirroring.known)
     found = next((e for e in known if (e.provider, e.offer.name) == (provider, name)), None)
     if found is None:
         raise not_listed(provider, name)

@@ -73,7 +73,7 @@ class Guard:
 
     async def nobody_yet(self) -> bool:
         """Whether there is no account at all."""
-        return not await self._database.run(accounts_store.every)
+        return not await self._database.read(accounts_store.every)
 
     # --- coming and going ---------------------------------------------------------------------------------------------
 

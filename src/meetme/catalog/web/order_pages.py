@@ -34,7 +34,7 @@ HEALTH_SECONDS = 2.0
 
 async def orders(visit: Visit) -> Response:
     """What was bought and sold, the newest first, and how it does."""
-    listed = await visit.house.database.run(store.orders)
+    listed = await visit.house.database.read(store.orders)
     healths = await _healths(visit) if any(n.state is State.ACTIVE for n in listed) else {}
     shown = [(n.offered.title if n.offered is not None else n.wanted.offer, view(n)) for n in listed]
     live = [each for each in shown if each[1].state not in ENDED]
@@ -52,7 +52,7 @@ async def _healths(visit: Visit) -> Mapping[str, Health]:
 
 async def approvals(visit: Visit) -> Response:
     """Orders of other members that wait for a decision."""
-    listed = await visit.house.database.run(lambda tx: store.orders(tx, Party.SELLER, live=True))
+    listed = await visit.house.database.read(lambda tx: store.orders(tx, Party.SELLER, live=True))
     shown = [(n, view(n)) for n in listed if n.state is State.APPROVING]
     return await visit.page("approvals.html", shown=shown)
 
@@ -170,7 +170,7 @@ async def _read(visit: Visit, id: UUID) -> tuple[Order, OrderView]:
     def read(tx: Connection) -> tuple[Order, list[Debt]]:
         return find(tx, id), Ledger().owed(tx, OrderMachine.name, str(id))
 
-    n, debts = await visit.house.database.run(read)
+    n, debts = await visit.house.database.read(read)
     return n, view(n, still_due(debts, visit.house.clock.now()))
 
 

@@ -72,7 +72,7 @@ class Visit:
 
     async def page(self, template: str, status: int = 200, **what: Any) -> HTMLResponse:
         """A page for them."""
-        waiting = await self.house.database.run(count_waiting)
+        waiting = await self.house.database.read(count_waiting)
         shown = {"person": self.person, "path": self.request.url.path, "waiting": waiting}
         return self.house.page(template, status, **shown, **what)
 

@@ -125,6 +125,16 @@ class Storage:
         await process.world.a_while(0.0)
         return result
 
+    async def read(self, f: Callable[[Connection], T]) -> T:
+        """As `Database.read`: one transaction like any other, only that nothing may be written."""
+
+        def look(tx: Connection) -> T:
+            found = f(tx)
+            assert not self._process.changed
+            return found
+
+        return await self.run(look)
+
 
 def _body(disk: Disk, id: UUID) -> str:
     text: str = disk.raw.execute("SELECT body FROM catalog_order WHERE id = ?", (str(id),)).fetchone()[0]

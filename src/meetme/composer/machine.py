@@ -46,11 +46,11 @@ class CircuitMachine:
 
     name = "circuit"
 
-    def __init__(self, domain: Domain, turns: Turns, entered: Entered = lambda _before, _after, _now: None) -> None:
-        """`entered` is told of every change: how it was (None: it begins), how it is, and when that was."""
+    def __init__(self, domain: Domain, turns: Turns, entered: Iterable[Entered] = ()) -> None:
+        """`entered` are told of every change: how it was (None: it begins), how it is, and when that was."""
         self._domain = domain
         self._turns = turns
-        self._entered = entered
+        self._entered = tuple(entered)
         self.changed = False
         """Whether claims have changed since somebody has set it back: what is told of the exchange may be old."""
 
@@ -92,7 +92,8 @@ class CircuitMachine:
 
     def _report(self, before: Circuit | None, after: Circuit, event: Event, now: float) -> None:
         """Log and count what has become of it. Only what is on disk is reported."""
-        self._entered(before, after, now)
+        for entered in self._entered:
+            entered(before, after, now)
         if before is not None and before.state is after.state:
             return
         log = structlog.get_logger().bind(circuit=str(after.id))

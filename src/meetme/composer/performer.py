@@ -22,6 +22,7 @@ from meetme.composer.circuit import Circuit, Leg
 from meetme.composer.domain import Domain
 from meetme.composer.effects import Build, Compose, Look, Remove, Send, Wake
 from meetme.composer.events import Event
+from meetme.composer.graph import NoPath
 from meetme.composer.machine import NEGOTIATION, CircuitMachine, read_effect
 from meetme.composer.messages import (
     ANSWERS,
@@ -35,6 +36,7 @@ from meetme.composer.messages import (
 )
 from meetme.composer.negotiations import Negotiations
 from meetme.composer.planner import Planner
+from meetme.composer.settling import AGAIN_SECONDS, Settling
 from meetme.composer.turns import Turns
 from meetme.composer.words import Hop
 from meetme.ixapi.exchange import Exchange
@@ -77,9 +79,11 @@ class Performer:
         planner: Planner,
         negotiations: Negotiations,
         turns: Turns,
+        settling: Settling,
         clock: Clock,
     ) -> None:
         self._turns = turns
+        self._settling = settling
         self._negotiations = negotiations
         self._database = database
         self._ledger = ledger
@@ -195,6 +199,8 @@ class Performer:
         except Unreachable:
             raise
         except MeetMeError as error:
+            if isinstance(error, NoPath) and self._settling.lasts(self._clock.now()):
+                raise Retry(AGAIN_SECONDS, f"settling: {error.text}") from error
             return ev.ComposeFailed(self._clock.now(), error.problem)
         ways = tuple((route.hops, 0) for route in routes)
         return lambda tx: ev.Composed(self._clock.now(), routes, self._accounts.ledger(tx, c.id, *ways))

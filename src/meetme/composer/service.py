@@ -28,6 +28,7 @@ from meetme.composer.own import Own
 from meetme.composer.performer import Performer
 from meetme.composer.planner import Planner
 from meetme.composer.settings import ComposerSettings
+from meetme.composer.settling import Settling
 from meetme.composer.spreader import Spreader
 from meetme.composer.strays import Strays
 from meetme.composer.turns import Turns
@@ -96,8 +97,9 @@ class ComposerService(Service):
         self.registry.register(standing(database, self._ledger, clock))
         self.registry.register(TrustFigures(trust))
         database.count(DatabaseFigures(self.registry))
-        turns = Turns(self._ledger, settings.setups)
-        self._machine = CircuitMachine(domain, turns, CourseFigures(self.registry).entered)
+        turns, settling = Turns(self._ledger, settings.setups), Settling()
+        entered = (CourseFigures(self.registry).entered, settling.entered)
+        self._machine = CircuitMachine(domain, turns, entered)
         self._client = PeerClient(trust)
         messages = PeerFigures(self.registry)
         self.spreader = Spreader(
@@ -114,8 +116,9 @@ class ComposerService(Service):
         )
         planner = Planner(self.spreader.atlas, clock)
         negotiations = Negotiations(settings.negotiator)
+        line = Line(self._client, messages)
         performer = Performer(
-            database, self._ledger, Line(self._client, messages), exchange, domain, planner, negotiations, turns, clock
+            database, self._ledger, line, exchange, domain, planner, negotiations, turns, settling, clock
         )
         owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._loop: Loop[Circuit, Event] = Loop(

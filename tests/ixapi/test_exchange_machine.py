@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from meetme.ixapi.orders import SegmentOrder, SegmentState
-from meetme.model.errors import MeetMeError, Unreachable
+from meetme.model.errors import MeetMeError, Unauthenticated, Unreachable
 from tests.ixapi.misbehaving import GONE, Killed, Manners, Trouble
 from tests.ixapi.ordering_at import Bench, order
 
@@ -69,8 +69,8 @@ class Life(RuleBasedStateMachine):
         except Killed:
             self.wanted[reference] = None
             self.client = self.bench.new_client()
-        except Unreachable:
-            self.wanted[reference] = None
+        except (Unreachable, Unauthenticated):
+            self.wanted[reference] = None  # an exchange that does not know us has not said what it has of ours
         except MeetMeError as error:
             self.wanted[reference] = None if "not cancelled yet" in error.hint else False
         else:

@@ -14,14 +14,15 @@ class Exchange(Protocol):
     """An exchange, as its composer uses it. Every method may be repeated, after any failure, without harm.
 
     Errors that trying again may mend: Unreachable (nothing is known about what became of it) and its subclass Pending
-    (ordered, and not finished yet). Every other MeetMeError is for good, and then nothing of the order is left.
+    (ordered, and not finished yet). Every other MeetMeError is for good, and then nothing of the order is left; but an
+    exchange that does not know our credentials (Unauthenticated) has not said what it has of ours.
     """
 
     async def build(self, order: SegmentOrder) -> BuiltSegment:
         """Have a segment, in production. The same reference again gives the same segment.
 
         Raises Conflict (a VLAN or the reference is taken), Exhausted (capacity), Refused (anything else that the
-        exchange or our limits refuse), NotFound (no such connection), Pending, Unreachable.
+        exchange or our limits refuse), NotFound (no such connection), Unauthenticated, Pending, Unreachable.
         """
 
     async def look(self, reference: str) -> SegmentView:
